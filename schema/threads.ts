@@ -1,0 +1,57 @@
+/** Threads, their messages, and what the humans decided. */
+
+export const threadStatuses = ["negotiating", "awaiting_approval", "confirmed", "rejected", "expired"] as const;
+export type ThreadStatus = (typeof threadStatuses)[number];
+
+export const messageTypes = ["proposal", "counter", "accept", "reject", "info"] as const;
+export type MessageType = (typeof messageTypes)[number];
+
+export const decisions = ["approved", "declined"] as const;
+export type Decision = (typeof decisions)[number];
+
+/** Written by `messages:*`, `approvals:submit`, a confirmed intro and the timer; never deleted. */
+export interface ThreadsTable {
+  threadId: string;
+  /** Null for the short thread of a confirmed intro, which belongs to an event instead. */
+  connectionId: string | null;
+  agentAId: string;
+  agentBId: string;
+  status: ThreadStatus;
+  /** The proposal or counter that an accept must answer, and who made it. */
+  proposalMessageId: string | null;
+  proposalAgentId: string | null;
+  /** Set once accepted: when the humans' time is up. */
+  approvalDeadline: number | null;
+  /** Set for an intro's thread: when its event ends and the thread with it. */
+  closesAt: number | null;
+  messageCount: number;
+  lastMessageAt: number | null;
+  /** The last message, or the thread's start: what lists are sorted by. */
+  lastActiveAt: number;
+  createdAt: number;
+}
+
+/** Appended to by `messages:send`; rows of one thread lie together, in the order of `createdAt`. Never deleted. */
+export interface MessagesTable {
+  threadId: string;
+  /** Strictly increasing within a thread, so that a reader who pages by it misses nothing. */
+  createdAt: number;
+  messageId: string;
+  fromAgentId: string;
+  type: MessageType;
+  encryptedPayload: string | null;
+  /** JSON text. */
+  payload: string | null;
+  referencesMessageId: string | null;
+}
+
+/** One decision per side of a thread; written by `approvals:submit`, never changed or deleted. */
+export interface ApprovalsTable {
+  threadId: string;
+  agentId: string;
+  decision: Decision;
+  note: string | null;
+  /** Who vouches for it: an agent speaking for its human, or a human who signed in. */
+  attestedBy: "agent" | "human";
+  createdAt: number;
+}

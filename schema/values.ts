@@ -1,0 +1,71 @@
+/**
+ * The zod pieces that arguments and replies are built from. Lengths count Unicode code points, so one emoji is one
+ * character; sizes in bytes are checked where the specification states bytes (functions/messages.ts).
+ */
+import { z } from "zod";
+
+/** The number of Unicode code points in a well-formed string. */
+export function countCharacters(value: string): number {
+  let count = value.length;
+  for (let index = 0; index < value.length; index += 1) {
+    const unit = value.charCodeAt(index);
+    // A high surrogate and the low one behind it are one character.
+    if (unit >= 0xd800 && unit < 0xdc00) count -= 1;
+  }
+  return count;
+}
+
+/** Text of `min` to `max` characters, stored as it came; with a `min` it must hold more than white space. */
+export function text(max: number, min = 0) {
+  return z.string().superRefine((value, issues) => {
+    // The unit count bounds the character count, so most values need no second look.
+    if (value.length > max && countCharacters(value) > max) {
+      issues.addIssue({ code: "custom", message: `Too long (max ${max} characters)` });
+    }
+    if (min > 0 && (value.length < min || value.trim() === "")) {
+      issues.addIssue({ code: "custom", message: `Too short (min ${min} characters)` });
+    }
+  });
+}
+
+/** An opaque id. A malformed one is not refused here: it reads as missing, like any id that is not the caller's. */
+export const id = z.string().min(1).max(200);
+
+/** A claim, invite or share token as it arrives. */
+export const token = z.string().min(1).max(200);
+
+/** Unix milliseconds. */
+export const timestamp = z.number().int().min(0).max(8_640_000_000_000_000);
+
+export const latitude = z.number().min(-90).max(90);
+export const longitude = z.number().min(-180).max(180);
+
+/** Most tags an agent may send in one list; what is kept is at most `keptTags`. */
+const sentTags = 200;
+const keptTags = 10;
+const tagCharacters = 50;
+
+/** Tags as they are kept: NFC, trimmed, lower-cased, cut to 50 characters, without empty ones and repeats, the first 10. */
+export function normalizeTags(tags: readonly string[]): string[] {
+  const kept = new Set<string>();
+  for (const tag of tags) {
+    const normal = [...tag.normalize("NFC").trim().toLowerCase().normalize("NFC")]
+      .slice(0, tagCharacters)
+      .join("")
+      .trim();
+    if (normal !== "") kept.add(normal);
+    if (kept.size === keptTags) break;
+  }
+  return [...kept];
+}
+
+/** A list of tags, normalized (c2c.md section 3, events). */
+export const tags = z.array(z.string()).max(sentTags).transform(normalizeTags);
+
+/** How another agent appears to a peer that may write to it. */
+export const peer = z.object({ agentId: z.string(), name: z.string(), publicKey: z.string().nullable() });
+
+/** Ends a string of `string[]` columns: tags are stored as JSON text on both databases. */
+export function parseTags(stored: string): string[] {
+  return JSON.parse(stored) as string[];
+}
