@@ -1,0 +1,78 @@
+/** The configuration. Read once, here and nowhere else; a bad value stops the start and names its variable. */
+import { z } from "zod";
+
+const onOff = z.enum(["on", "off"]).transform((value) => value === "on");
+const trueFalse = z.enum(["true", "false"]).transform((value) => value === "true");
+const httpUrl = z
+  .url({ protocol: /^https?$/, error: "must be an http:// or https:// address" })
+  .transform((url) => url.replace(/\/+$/, ""));
+
+/** Every variable, with its default and the line that the README's table shows. */
+export const configVariables = {
+  PORT: {
+    schema: z.coerce.number().int().min(0).max(65535).default(3001),
+    about: "port to listen on; `0` takes a free one",
+  },
+  HOST: { schema: z.string().min(1).default("127.0.0.1"), about: "address to listen on; `0.0.0.0` for all" },
+  PUBLIC_URL: {
+    schema: httpUrl.optional(),
+    about: "base of every link that is handed out; `http://localhost:$PORT` if not set",
+  },
+  DATABASE_URL: {
+    schema: z
+      .string()
+      .regex(/^(sqlite:.+|postgres(ql)?:\/\/.+)$/, "must be sqlite:<file> or postgres://…")
+      .default("sqlite:./data/tidepool.db"),
+    about: "`sqlite:<file>`, or `postgres://…`",
+  },
+  RATE_LIMITS: { schema: onOff.default(true), about: "`off` for benchmarks and private networks" },
+  TRUST_PROXY: {
+    schema: trueFalse.default(false),
+    about: "`true` behind one reverse proxy: the caller's address is the last one in `X-Forwarded-For`",
+  },
+  LOG_LEVEL: {
+    schema: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
+    about: "`info` logs one line a call",
+  },
+} as const;
+
+type Variables = typeof configVariables;
+type Parsed = { [Name in keyof Variables]: z.output<Variables[Name]["schema"]> };
+
+export interface Config {
+  port: number;
+  host: string;
+  /** Undefined: the local address, known once the port is. */
+  publicUrl: string | undefined;
+  databaseUrl: string;
+  rateLimits: boolean;
+  trustProxy: boolean;
+  logLevel: Parsed["LOG_LEVEL"];
+}
+
+export class ConfigError extends Error {}
+
+/** Reads the environment. Throws a `ConfigError` that names the variable and says what it may be. */
+export function readConfig(environment: Record<string, string | undefined>): Config {
+  const parsed: Record<string, unknown> = {};
+  for (const [name, { schema, about }] of Object.entries(configVariables)) {
+    // An empty value is how a shell or a compose file says "not set".
+    const value = environment[name] === "" ? undefined : environment[name];
+    const result = schema.safeParse(value);
+    if (!result.success) {
+      const problem = result.error.issues.map((issue) => issue.message).join("; ");
+      throw new ConfigError(`${name}: ${problem} (${about})`);
+    }
+    parsed[name] = result.data;
+  }
+  const variables = parsed as Parsed;
+  return {
+    port: variables.PORT,
+    host: variables.HOST,
+    publicUrl: variables.PUBLIC_URL,
+    databaseUrl: variables.DATABASE_URL,
+    rateLimits: variables.RATE_LIMITS,
+    trustProxy: variables.TRUST_PROXY,
+    logLevel: variables.LOG_LEVEL,
+  };
+}

@@ -1,0 +1,37 @@
+/**
+ * The error vocabulary. A refusal is a `CallError`: the call was understood and the answer is no. A rejection is a
+ * `CallError` too, thrown before a handler ran; which of the two it was is the outcome's `status` (dispatch.ts).
+ * Anything else that is thrown is a fault. Codes are for programs and do not change; messages are for people.
+ */
+
+/** Every code, with its HTTP status where an adapter speaks in statuses, and its name in Convex's style. */
+export const errorCodes = {
+  invalid_args: { status: 400, convex: "InvalidArguments", meaning: "an argument is wrong; `issues` says which" },
+  unauthenticated: { status: 401, convex: "Unauthenticated", meaning: "no credential, or one that is not valid" },
+  insufficient_funds: { status: 402, convex: "InsufficientFunds", meaning: "the wallet is too low" },
+  forbidden: { status: 403, convex: "Forbidden", meaning: "known, and not allowed" },
+  not_found: { status: 404, convex: "NotFound", meaning: "missing, or not this caller's to see" },
+  conflict: { status: 409, convex: "Conflict", meaning: "not in this state; `status` often says which state it is in" },
+  expired: { status: 410, convex: "Expired", meaning: "its time has passed" },
+  too_large: { status: 413, convex: "TooLarge", meaning: "over a stated limit" },
+  rate_limited: { status: 429, convex: "RateLimited", meaning: "too fast; `retryAfterMs` says how long to wait" },
+  unavailable: { status: 503, convex: "Unavailable", meaning: "try again later; `retryAfterMs` says when" },
+  internal: { status: 500, convex: "InternalServerError", meaning: "our fault; the request id is in the log" },
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+/** Details for programs, beside the code. Plain JSON. */
+export type ErrorData = Record<string, unknown>;
+
+/** The answer is no: `code` says why to programs, `message` to people. */
+export class CallError extends Error {
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    readonly data: ErrorData = {},
+  ) {
+    super(message);
+    this.name = "CallError";
+  }
+}

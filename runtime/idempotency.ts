@@ -1,0 +1,80 @@
+/**
+ * Retrying a write safely. The first outcome of a write that carries an `Idempotency-Key` is stored in the write's own
+ * transaction and given again for 24 hours. A reply may hold a secret that is shown once, so the record is encrypted
+ * under the key itself, of which only a hash is stored: who has the database but not the key reads nothing.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import type { Kysely } from "kysely";
+import type { Database } from "../schema/index.js";
+import type { Caller } from "./context.js";
+import { CallError } from "./errors.js";
+import { hashSecret } from "./ids.js";
+import { sizes } from "./limits.js";
+
+export const keptMs = 24 * 60 * 60 * 1_000;
+
+/** What a write answered: a value, or a refusal. A fault is not kept, so a retry runs again. */
+export type KeptOutcome =
+  | { status: "success"; json: string }
+  | { status: "refused"; code: CallError["code"]; message: string; data: CallError["data"] };
+
+export class IdempotencyKey {
+  readonly #keyHash: string;
+  readonly #requestHash: string;
+  readonly #cipherKey: Buffer;
+
+  /** `request` is the call as text: the same key with another one is a mistake. Callers without a credential are told apart by address. */
+  constructor(key: string, caller: Caller, address: string, request: string) {
+    if (key.length > sizes.idempotencyKeyCharacters || !/^[\x21-\x7e]+$/.test(key)) {
+      throw new CallError(
+        "invalid_args",
+        `Idempotency-Key must be 1 to ${sizes.idempotencyKeyCharacters} printable ASCII characters without spaces`,
+      );
+    }
+    const scope = caller.kind === "agent" ? `agent ${caller.agentId}` : `${caller.kind} ${address}`;
+    this.#keyHash = hashSecret(`${scope}\n${key}`);
+    this.#requestHash = hashSecret(request);
+    this.#cipherKey = Buffer.from(hkdfSync("sha256", key, scope, "tidepool idempotency record", 32));
+  }
+
+  /** The outcome that this key already has. Throws `conflict` where the key was used for another call. */
+  async find(db: Kysely<Database>, now: number): Promise<KeptOutcome | undefined> {
+    const row = await db.selectFrom("idempotency").selectAll().where("keyHash", "=", this.#keyHash).executeTakeFirst();
+    if (!row) return undefined;
+    if (row.expiresAt <= now) {
+      await db.deleteFrom("idempotency").where("keyHash", "=", this.#keyHash).execute();
+      return undefined;
+    }
+    if (row.requestHash !== this.#requestHash) {
+      throw new CallError("conflict", "This Idempotency-Key was used for another call. Use a new key for a new call.");
+    }
+    return this.#decrypt(row.outcome);
+  }
+
+  async keep(db: Kysely<Database>, now: number, outcome: KeptOutcome): Promise<void> {
+    await db
+      .insertInto("idempotency")
+      .values({
+        keyHash: this.#keyHash,
+        requestHash: this.#requestHash,
+        outcome: this.#encrypt(outcome),
+        expiresAt: now + keptMs,
+      })
+      .execute();
+  }
+
+  #encrypt(outcome: KeptOutcome): string {
+    const nonce = randomBytes(12);
+    const cipher = createCipheriv("aes-256-gcm", this.#cipherKey, nonce);
+    const body = Buffer.concat([cipher.update(JSON.stringify(outcome), "utf8"), cipher.final()]);
+    return Buffer.concat([nonce, cipher.getAuthTag(), body]).toString("base64");
+  }
+
+  #decrypt(stored: string): KeptOutcome {
+    const bytes = Buffer.from(stored, "base64");
+    const decipher = createDecipheriv("aes-256-gcm", this.#cipherKey, bytes.subarray(0, 12));
+    decipher.setAuthTag(bytes.subarray(12, 28));
+    const json = Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]).toString("utf8");
+    return JSON.parse(json) as KeptOutcome;
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * Ids and secrets. Ids sort by time, because a random primary key makes every insert touch a cold page; secrets are
+ * random throughout, and only their hashes are stored.
+ */
+import { hash, randomBytes } from "node:crypto";
+import { v7 as uuidV7 } from "uuid";
+
+/** Every prefix that an id may have; an agent's id has none, it is a plain UUID. */
+export type IdPrefix = "conn" | "thr" | "msg" | "evt" | "chk" | "int" | "shr";
+
+/** A new id such as `thr_0192f3e4…`. `now` in Unix milliseconds. */
+export function newId(prefix: IdPrefix, now: number): string {
+  return `${prefix}_${uuidV7({ msecs: now }).replaceAll("-", "")}`;
+}
+
+/** A new UUID, sorting by time. */
+export function newUuid(now: number): string {
+  return uuidV7({ msecs: now });
+}
+
+/** 192 random bits in URL-safe characters behind a prefix that says what the secret opens. */
+export function newSecret(prefix: string): string {
+  return prefix + randomBytes(24).toString("base64url");
+}
+
+/** What is stored of a secret. A lookup by hash needs no constant-time compare: the attacker cannot choose the hash. */
+export function hashSecret(secret: string): string {
+  return hash("sha256", secret, "hex");
+}

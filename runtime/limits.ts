@@ -1,0 +1,72 @@
+/** Every limit of the server in one place, and the rate limiter that keeps the ones that are per time. */
+import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
+import { CallError } from "./errors.js";
+
+/** The most that one request may hold. */
+export const sizes = {
+  /** A request body. */
+  bodyBytes: 1024 * 1024,
+  /** Objects and arrays inside one another in the arguments. */
+  nesting: 64,
+  /** A field name. */
+  keyCharacters: 1024,
+  /** An `Idempotency-Key`. */
+  idempotencyKeyCharacters: 255,
+  /** Calls in one `/api/query_batch`. */
+  batchedQueries: 64,
+} as const;
+
+/** `points` calls in `seconds`, by what they are counted. */
+export const rates = {
+  /** Per agent; without a credential, per address. */
+  calls: { points: 1_200, seconds: 60 },
+  /** Credentials that were not valid, per address. */
+  failedCredentials: { points: 60, seconds: 60 },
+  /** `agents:register`, per address. */
+  registrations: { points: 60, seconds: 3_600 },
+} as const;
+
+export type Rate = keyof typeof rates;
+
+/** Counts calls. Each process has its own counts. */
+export class RateLimits {
+  readonly #limiters: Record<Rate, RateLimiterMemory> | undefined;
+
+  constructor(readonly on: boolean) {
+    if (!on) return;
+    const limiter = (rate: Rate) =>
+      new RateLimiterMemory({ keyPrefix: rate, points: rates[rate].points, duration: rates[rate].seconds });
+    this.#limiters = {
+      calls: limiter("calls"),
+      failedCredentials: limiter("failedCredentials"),
+      registrations: limiter("registrations"),
+    };
+  }
+
+  /** Counts one call. Throws `rate_limited` with `retryAfterMs` where `who` has used its points up. */
+  async take(rate: Rate, who: string): Promise<void> {
+    if (!this.#limiters) return;
+    try {
+      await this.#limiters[rate].consume(who);
+    } catch (refusal) {
+      if (!(refusal instanceof RateLimiterRes)) throw refusal;
+      const retryAfterMs = Math.max(refusal.msBeforeNext, 1);
+      throw new CallError("rate_limited", `Too many requests. Try again in ${Math.ceil(retryAfterMs / 1_000)} s.`, {
+        retryAfterMs,
+      });
+    }
+  }
+}
+
+/** What an address is counted under: itself, or for IPv6 its /64, since one host has all of that. */
+export function addressKey(address: string): string {
+  const plain = address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
+  if (!plain.includes(":")) return plain;
+  const [head = "", tail] = plain.split("::");
+  const groups = head === "" ? [] : head.split(":");
+  if (tail !== undefined) {
+    const behind = tail === "" ? 0 : tail.split(":").length;
+    while (groups.length + behind < 8) groups.push("0");
+  }
+  return `${groups.slice(0, 4).join(":")}::/64`;
+}

@@ -1,0 +1,278 @@
+/**
+ * PostgreSQL: a pool of connections, one transaction a call. Statements are pipelined, so BEGIN travels with the first
+ * statement and statements that a handler starts together share a round trip. A write that lost a race runs again.
+ */
+import {
+  type CompiledQuery,
+  type DatabaseConnection,
+  type Driver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type QueryResult,
+} from "kysely";
+import pg from "pg";
+import type { Database } from "../schema/index.js";
+import { postgresDialect } from "./dialects.js";
+import { CallError } from "./errors.js";
+import { migrateToLatest } from "./migrate.js";
+import type { Store, WriteTransaction } from "./store.js";
+
+const poolSize = 16;
+/** How often a write is tried. With the waits below the last try comes after some two seconds. */
+const mostAttempts = 16;
+const longestWaitMs = 250;
+/** Prepared statements per connection. The code has some hundreds; lists of varying length add more. */
+const namedStatements = 500;
+
+/** Serialization failure, deadlock; and a unique key that another transaction took first, which the next try will see. */
+const conflicts = new Set(["40001", "40P01", "23505"]);
+
+/** int8 as a number: what is stored in one stays below 2^53. */
+const int8 = 20;
+
+export class PostgresStore implements Store {
+  readonly dialect = postgresDialect;
+  readonly #pool: pg.Pool;
+  readonly #sessions = new WeakMap<pg.PoolClient, Kysely<Database>>();
+
+  constructor(url: string) {
+    this.#pool = new pg.Pool({
+      connectionString: url,
+      max: poolSize,
+      connectionTimeoutMillis: 5_000,
+      pipeline: true,
+      keepAlive: true,
+      application_name: "tidepool",
+      // Every query has its index. On a small table the planner would read it whole, and a serializable read of a whole
+      // table conflicts with every insert into it.
+      options:
+        "-c enable_seqscan=off -c synchronous_commit=on -c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000 -c client_min_messages=warning",
+      types: {
+        getTypeParser: (oid: number, format?: "text" | "binary") =>
+          oid === int8 ? Number : pg.types.getTypeParser(oid, format as "text"),
+      },
+    });
+    // An idle connection that breaks is replaced at the next use.
+    this.#pool.on("error", () => {});
+  }
+
+  async read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    const client = await this.#connect();
+    const begun = client.query("begin isolation level repeatable read read only");
+    begun.catch(() => {});
+    try {
+      const value = await work(this.#session(client));
+      await begun;
+      // The snapshot was the promise; nobody has to wait for its end.
+      client.query("commit").then(
+        () => client.release(),
+        (error: Error) => client.release(error),
+      );
+      return value;
+    } catch (error) {
+      await this.#abandon(client);
+      throw unavailableIfLost(error);
+    }
+  }
+
+  async write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#attempt(work);
+      } catch (error) {
+        if (!conflicts.has(sqlState(error))) throw unavailableIfLost(error);
+        if (attempt === mostAttempts) {
+          // A unique key that is still taken after every try is no race but a fault of ours.
+          if (sqlState(error) === "23505") throw error;
+          throw new CallError("unavailable", "Too many calls change the same data. Try again.", {
+            retryAfterMs: 1_000,
+          });
+        }
+        await waitWithJitter(attempt);
+      }
+    }
+  }
+
+  async #attempt<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+    const client = await this.#connect();
+    const begun = client.query("begin isolation level serializable");
+    begun.catch(() => {});
+    let value: T;
+    try {
+      value = await work({ db: this.#session(client), nested: (part) => nested(client, part) });
+      await begun;
+    } catch (error) {
+      await this.#abandon(client);
+      throw error;
+    }
+    try {
+      const { command } = await client.query("commit");
+      // A transaction that had failed quietly answers COMMIT with a ROLLBACK.
+      if (command !== "COMMIT") throw new Error("The transaction was rolled back");
+    } catch (error) {
+      client.release(isConflict(error) ? undefined : (error as Error));
+      if (isLost(error)) {
+        throw new CallError(
+          "unavailable",
+          "The database went away during the commit, so the outcome is not known. Retry with the same Idempotency-Key, or read first.",
+          { retryAfterMs: 1_000 },
+        );
+      }
+      throw error;
+    }
+    client.release();
+    return value;
+  }
+
+  async check(): Promise<void> {
+    await this.#pool.query("select 1");
+  }
+
+  async migrate(): Promise<void> {
+    const client = await this.#connect();
+    try {
+      await migrateToLatest(this.#session(client), { clusteredTables: false });
+    } finally {
+      client.release();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.end();
+  }
+
+  async #connect(): Promise<pg.PoolClient> {
+    try {
+      return await this.#pool.connect();
+    } catch (error) {
+      throw Object.assign(
+        new CallError("unavailable", "The database cannot be reached. Try again later.", { retryAfterMs: 1_000 }),
+        { cause: error },
+      );
+    }
+  }
+
+  async #abandon(client: pg.PoolClient): Promise<void> {
+    try {
+      await client.query("rollback");
+      client.release();
+    } catch (error) {
+      client.release(error as Error);
+    }
+  }
+
+  #session(client: pg.PoolClient): Kysely<Database> {
+    let session = this.#sessions.get(client);
+    if (!session) {
+      const driver = new SessionDriver(client);
+      session = new Kysely<Database>({
+        dialect: {
+          createDriver: () => driver,
+          createAdapter: () => new PostgresAdapter(),
+          createIntrospector: (db) => new PostgresIntrospector(db),
+          createQueryCompiler: () => new PostgresQueryCompiler(),
+        },
+      });
+      this.#sessions.set(client, session);
+    }
+    return session;
+  }
+}
+
+async function nested<T>(client: pg.PoolClient, work: () => Promise<T>): Promise<T> {
+  await client.query("savepoint nested");
+  try {
+    const value = await work();
+    await client.query("release savepoint nested");
+    return value;
+  } catch (error) {
+    // After a conflict the whole transaction is void; the caller's retry begins anew.
+    if (!isConflict(error)) await client.query("rollback to savepoint nested");
+    throw error;
+  }
+}
+
+function sqlState(error: unknown): string {
+  return error instanceof pg.DatabaseError ? (error.code ?? "") : "";
+}
+
+function isConflict(error: unknown): boolean {
+  return conflicts.has(sqlState(error));
+}
+
+/** Class 08 is a broken connection, 57P0x a server that shuts down or starts; without a state the socket broke. */
+function isLost(error: unknown): boolean {
+  if (error instanceof pg.DatabaseError) return /^(08|57P0)/.test(error.code ?? "") || error.code === "53300";
+  return (
+    error instanceof Error &&
+    /Connection terminated|ECONN|EPIPE|ETIMEDOUT|not queryable/.test(
+      `${error.message} ${(error as NodeJS.ErrnoException).code ?? ""}`,
+    )
+  );
+}
+
+function unavailableIfLost(error: unknown): unknown {
+  if (error instanceof CallError || !isLost(error)) return error;
+  return Object.assign(
+    new CallError("unavailable", "The database went away. Try again later.", { retryAfterMs: 1_000 }),
+    { cause: error },
+  );
+}
+
+function waitWithJitter(attempt: number): Promise<void> {
+  const most = Math.min(2 ** attempt, longestWaitMs);
+  return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
+}
+
+/** Kysely's driver for one checked-out connection. Statements are prepared under a name, by their text. */
+class SessionDriver implements Driver, DatabaseConnection {
+  readonly #client: pg.PoolClient;
+  readonly #names = new Map<string, string>();
+
+  constructor(client: pg.PoolClient) {
+    this.#client = client;
+  }
+
+  async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+    const { rows, rowCount, command } = await this.#client.query({
+      name: this.#name(sql),
+      text: sql,
+      values: parameters as unknown[],
+    });
+    const changes = command === "INSERT" || command === "UPDATE" || command === "DELETE" || command === "MERGE";
+    return changes ? { rows, numAffectedRows: BigInt(rowCount ?? 0) } : { rows };
+  }
+
+  #name(sql: string): string | undefined {
+    let name = this.#names.get(sql);
+    if (name === undefined && this.#names.size < namedStatements) {
+      name = `s${this.#names.size}`;
+      this.#names.set(sql, name);
+    }
+    return name;
+  }
+
+  async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
+    yield await this.executeQuery<Row>(query);
+  }
+
+  async init(): Promise<void> {}
+  acquireConnection(): Promise<DatabaseConnection> {
+    return Promise.resolve(this);
+  }
+  async releaseConnection(): Promise<void> {}
+  async destroy(): Promise<void> {}
+
+  // Used by migrations only: calls get their transaction from the store.
+  async beginTransaction(): Promise<void> {
+    await this.#client.query("begin");
+  }
+  async commitTransaction(): Promise<void> {
+    await this.#client.query("commit");
+  }
+  async rollbackTransaction(): Promise<void> {
+    await this.#client.query("rollback");
+  }
+}

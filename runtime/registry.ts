@@ -1,0 +1,51 @@
+/** Path → function. The one source that every surface, the reference and the auth matrix are made from. */
+import type { FunctionDefinition } from "./define.js";
+import { errorCodes } from "./errors.js";
+
+/** The modules by name; each value is a module's namespace object. */
+export type Modules = Record<string, Record<string, unknown>>;
+
+const moduleName = /^[A-Za-z0-9_.]{1,64}(\/[A-Za-z0-9_.]{1,64})*$/;
+const functionName = /^[A-Za-z0-9_]{1,64}$/;
+
+export class Registry {
+  readonly functions: ReadonlyMap<string, FunctionDefinition>;
+  /** Callers write a path in several ways; each spelling is worked out once. Bounded, because callers choose them. */
+  readonly #canonical = new Map<string, string>();
+
+  /** Throws on a malformed path or on an export that is not a function definition: the server then does not start. */
+  constructor(modules: Modules) {
+    const functions = new Map<string, FunctionDefinition>();
+    for (const [module, exports] of Object.entries(modules)) {
+      if (!moduleName.test(module)) throw new Error(`Malformed module name '${module}'`);
+      for (const [name, exported] of Object.entries(exports)) {
+        if (!functionName.test(name)) throw new Error(`Malformed function name '${module}:${name}'`);
+        if (!isDefinition(exported)) throw new Error(`'${module}:${name}' is not a query() or mutation()`);
+        functions.set(`${module}:${name}`, exported);
+      }
+    }
+    this.functions = functions;
+  }
+
+  find(path: string): FunctionDefinition | undefined {
+    return this.functions.get(path) ?? this.functions.get(this.canonicalPath(path));
+  }
+
+  /** `a/b.js:c` is `a/b:c`, and a path without a colon names the module's default export (convex-wire.md section 1). */
+  canonicalPath(path: string): string {
+    const known = this.#canonical.get(path);
+    if (known !== undefined) return known;
+    const colon = path.lastIndexOf(":");
+    const module = colon < 0 ? path : path.slice(0, colon);
+    const canonical = `${module.replace(/\.js$/, "")}:${colon < 0 ? "default" : path.slice(colon + 1)}`;
+    if (this.#canonical.size < 1000) this.#canonical.set(path, canonical);
+    return canonical;
+  }
+}
+
+function isDefinition(value: unknown): value is FunctionDefinition {
+  return typeof value === "object" && value !== null && "handler" in value && "returns" in value && "auth" in value;
+}
+
+/** The codes with their meanings, for the reference. */
+export const documentedCodes = Object.entries(errorCodes);

@@ -1,0 +1,288 @@
+/**
+ * SQLite: one connection and one serial executor. Writes that wait at the same moment share one transaction, each in
+ * its own savepoint, and one flush to disk; no caller hears of its write before that flush. Queries run between the
+ * groups, on the same connection: a second connection would lose its page cache at every commit of the first.
+ *
+ * A handler awaits nothing but the database, which answers at once here, so a whole group runs inside one turn of the
+ * event loop. A handler that waits for something else would hold everybody up: the watchdog ends it.
+ */
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import SqliteDatabase from "better-sqlite3";
+import {
+  type CompiledQuery,
+  type DatabaseConnection,
+  type Driver,
+  Kysely,
+  type QueryResult,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+} from "kysely";
+import type { Database } from "../schema/index.js";
+import { sqliteDialect } from "./dialects.js";
+import { CallError } from "./errors.js";
+import { migrateToLatest } from "./migrate.js";
+import type { Store, WriteTransaction } from "./store.js";
+
+/** Most calls that share one transaction: bounds how long the first of them waits for the last. */
+const largestGroup = 256;
+/** How long a group may take. Far above any real one; only a handler that waits for something else gets here. */
+const watchdogMs = 5_000;
+/** Statements kept prepared. The code has some hundreds; lists of varying length add more. */
+const cachedStatements = 1_000;
+
+interface Job {
+  work(): Promise<unknown>;
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+type Settled = { ok: true; value: unknown } | { ok: false; error: unknown };
+
+export class SqliteStore implements Store {
+  readonly dialect = sqliteDialect;
+  readonly #file: SqliteDatabase.Database;
+  readonly #driver: SerialDriver;
+  readonly #db: Kysely<Database>;
+  readonly #transaction: WriteTransaction;
+  readonly #begin: SqliteDatabase.Statement;
+  readonly #beginWrite: SqliteDatabase.Statement;
+  readonly #commit: SqliteDatabase.Statement;
+  readonly #rollback: SqliteDatabase.Statement;
+  readonly #savepoint: SqliteDatabase.Statement;
+  readonly #release: SqliteDatabase.Statement;
+  readonly #undo: SqliteDatabase.Statement;
+  #reads: Job[] = [];
+  #writes: Job[] = [];
+  #flushing: Promise<void> | undefined;
+
+  constructor(path: string) {
+    if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true });
+    this.#file = new SqliteDatabase(path, { timeout: 5_000 });
+    this.#file.pragma("journal_mode = WAL");
+    // better-sqlite3 is compiled so that a reopened WAL database drops to NORMAL, which loses acknowledged writes on power loss.
+    this.#file.pragma("synchronous = FULL");
+    this.#file.pragma("foreign_keys = ON");
+    this.#file.pragma("cache_size = -262144");
+    this.#file.pragma("wal_autocheckpoint = 4000");
+    this.#file.pragma("temp_store = MEMORY");
+    // What is deleted is overwritten: a spent location must not survive in a free page.
+    this.#file.pragma("secure_delete = ON");
+    this.#driver = new SerialDriver(this.#file);
+    this.#db = new Kysely<Database>({
+      dialect: {
+        createDriver: () => this.#driver,
+        createAdapter: () => new SqliteAdapter(),
+        createIntrospector: (db) => new SqliteIntrospector(db),
+        createQueryCompiler: () => new SqliteQueryCompiler(),
+      },
+    });
+    this.#begin = this.#file.prepare("begin");
+    this.#beginWrite = this.#file.prepare("begin immediate");
+    this.#commit = this.#file.prepare("commit");
+    this.#rollback = this.#file.prepare("rollback");
+    this.#savepoint = this.#file.prepare("savepoint call");
+    this.#release = this.#file.prepare("release call");
+    this.#undo = this.#file.prepare("rollback to call");
+    this.#transaction = { db: this.#db, nested: (work) => this.#nested(work) };
+  }
+
+  read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#reads.push({ work: () => work(this.#db), resolve: resolve as Job["resolve"], reject });
+      this.#schedule();
+    });
+  }
+
+  write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#writes.push({ work: () => work(this.#transaction), resolve: resolve as Job["resolve"], reject });
+      this.#schedule();
+    });
+  }
+
+  async check(): Promise<void> {
+    await this.read(async (db) => db.selectFrom("agents").select("agentId").limit(1).execute());
+  }
+
+  async migrate(): Promise<void> {
+    this.#driver.mode = "write";
+    await migrateToLatest(this.#db, { clusteredTables: true });
+    this.#driver.mode = "closed";
+  }
+
+  async close(): Promise<void> {
+    while (this.#flushing) await this.#flushing;
+    this.#file.pragma("wal_checkpoint(TRUNCATE)");
+    this.#file.close();
+  }
+
+  /** The first job of a turn schedules the flush, so that everything else that arrives in the turn joins it. */
+  #schedule(): void {
+    if (this.#flushing) return;
+    this.#flushing = new Promise((resolve) => {
+      setImmediate(() => {
+        void this.#flush().finally(() => {
+          this.#flushing = undefined;
+          resolve();
+          // A caller that just heard its answer may have asked again before this ran.
+          if (this.#writes.length > 0 || this.#reads.length > 0) this.#schedule();
+        });
+      });
+    });
+  }
+
+  async #flush(): Promise<void> {
+    while (this.#writes.length > 0 || this.#reads.length > 0) {
+      if (this.#writes.length > 0) await this.#runGroup("write", this.#writes.splice(0, largestGroup));
+      if (this.#reads.length > 0) await this.#runGroup("read", this.#reads.splice(0, largestGroup));
+    }
+  }
+
+  async #runGroup(mode: "read" | "write", jobs: Job[]): Promise<void> {
+    const settled: Settled[] = [];
+    // One call needs no savepoint: if it fails, the transaction is what is undone.
+    const savepoints = mode === "write" && jobs.length > 1;
+    let watchdog: NodeJS.Timeout | undefined;
+    const late = new Promise<"late">((resolve) => {
+      watchdog = setTimeout(resolve, watchdogMs, "late");
+    });
+    try {
+      (mode === "write" ? this.#beginWrite : this.#begin).run();
+      this.#driver.mode = mode;
+      for (const [index, job] of jobs.entries()) {
+        if (savepoints) this.#savepoint.run();
+        const outcome = await Promise.race([settle(job), late]);
+        if (outcome === "late") {
+          this.#endStuckGroup(mode, jobs, index);
+          return;
+        }
+        // A full disk or an I/O error ends the transaction on SQLite's side: then nobody's write is there.
+        if (!this.#file.inTransaction) throw outcome.ok ? new Error("The transaction was lost") : outcome.error;
+        if (savepoints) {
+          if (!outcome.ok) this.#undo.run();
+          this.#release.run();
+        }
+        settled.push(outcome);
+      }
+      const failedAlone = mode === "write" && jobs.length === 1 && settled[0]?.ok === false;
+      (failedAlone ? this.#rollback : this.#commit).run();
+    } catch (error) {
+      if (this.#file.inTransaction) this.#rollback.run();
+      for (const job of jobs) job.reject(unavailable(error));
+      return;
+    } finally {
+      this.#driver.mode = "closed";
+      clearTimeout(watchdog);
+    }
+    // Only now is anything durable, so only now does anybody hear of it.
+    for (const [index, job] of jobs.entries()) {
+      const outcome = settled[index] as Settled;
+      if (outcome.ok) job.resolve(outcome.value);
+      else job.reject(outcome.error);
+    }
+  }
+
+  /** Undoes the group, fails the one call that waited for something else, and lets the others run again. */
+  #endStuckGroup(mode: "read" | "write", jobs: Job[], stuck: number): void {
+    this.#rollback.run();
+    const [culprit] = jobs.splice(stuck, 1);
+    culprit?.reject(new Error("The handler awaited something other than ctx.db"));
+    (mode === "write" ? this.#writes : this.#reads).unshift(...jobs);
+  }
+
+  async #nested<T>(work: () => Promise<T>): Promise<T> {
+    this.#file.exec("savepoint nested");
+    try {
+      const value = await work();
+      this.#file.exec("release nested");
+      return value;
+    } catch (error) {
+      if (this.#file.inTransaction) this.#file.exec("rollback to nested; release nested");
+      throw error;
+    }
+  }
+}
+
+async function settle(job: Job): Promise<Settled> {
+  try {
+    return { ok: true, value: await job.work() };
+  } catch (error) {
+    return { ok: false, error };
+  }
+}
+
+/** A database that is locked, full or failing is a reason to try later, not the caller's mistake. */
+function unavailable(error: unknown): unknown {
+  const code = error instanceof SqliteDatabase.SqliteError ? error.code : "";
+  if (!/^SQLITE_(BUSY|FULL|IOERR|LOCKED|READONLY|CANTOPEN|NOMEM)/.test(code)) return error;
+  return Object.assign(
+    new CallError("unavailable", "The database cannot write now. Try again later.", { retryAfterMs: 1_000 }),
+    {
+      cause: error,
+    },
+  );
+}
+
+/** Kysely's driver for one connection that answers synchronously. Statements stay prepared, by their text. */
+class SerialDriver implements Driver, DatabaseConnection {
+  /** What the executor's current transaction allows. Outside of one nothing may run. */
+  mode: "closed" | "read" | "write" = "closed";
+  readonly #file: SqliteDatabase.Database;
+  readonly #statements = new Map<string, SqliteDatabase.Statement>();
+
+  constructor(file: SqliteDatabase.Database) {
+    this.#file = file;
+  }
+
+  executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+    try {
+      const statement = this.#prepare(sql);
+      if (this.mode !== "write") {
+        if (this.mode === "closed") throw new Error("The call's transaction has ended");
+        if (!statement.readonly) throw new Error("A query cannot write");
+      }
+      if (statement.reader) return Promise.resolve({ rows: statement.all(parameters) as Row[] });
+      const { changes, lastInsertRowid } = statement.run(parameters);
+      return Promise.resolve({
+        rows: [],
+        numAffectedRows: BigInt(changes),
+        insertId: BigInt(lastInsertRowid),
+      });
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  #prepare(sql: string): SqliteDatabase.Statement {
+    const known = this.#statements.get(sql);
+    if (known) return known;
+    const statement = this.#file.prepare(sql);
+    if (this.#statements.size >= cachedStatements) this.#statements.clear();
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+
+  async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
+    yield await this.executeQuery<Row>(query);
+  }
+
+  async init(): Promise<void> {}
+  acquireConnection(): Promise<DatabaseConnection> {
+    return Promise.resolve(this);
+  }
+  async releaseConnection(): Promise<void> {}
+  async destroy(): Promise<void> {}
+
+  // Used by migrations only: calls get their transaction from the executor.
+  async beginTransaction(): Promise<void> {
+    this.#file.exec("begin immediate");
+  }
+  async commitTransaction(): Promise<void> {
+    this.#file.exec("commit");
+  }
+  async rollbackTransaction(): Promise<void> {
+    this.#file.exec("rollback");
+  }
+}

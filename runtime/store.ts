@@ -1,0 +1,27 @@
+/** What the rest of the runtime asks of a database: a read in one snapshot, a write as one serializable transaction. */
+import type { Kysely } from "kysely";
+import type { Database } from "../schema/index.js";
+import type { Dialect } from "./dialects.js";
+
+/** One running write transaction. */
+export interface WriteTransaction {
+  db: Kysely<Database>;
+  /** Runs `work`; if it throws, what it wrote is undone and the transaction goes on. */
+  nested<T>(work: () => Promise<T>): Promise<T>;
+}
+
+export interface Store {
+  dialect: Dialect;
+  /** Runs `work` on one snapshot. Writing in it throws. */
+  read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
+  /**
+   * Runs `work` in one serializable transaction and resolves once its commit is durable. `work` may run again after a
+   * conflict, so it must have no effect but on the transaction. If it throws, nothing was written.
+   */
+  write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T>;
+  /** Resolves if the database answers. */
+  check(): Promise<void>;
+  migrate(): Promise<void>;
+  /** Lets what runs finish, checkpoints, and lets go. */
+  close(): Promise<void>;
+}
