@@ -1,0 +1,136 @@
+/**
+ * What every HTTP surface shares: the request's id, caller address and body within its limit, CORS, and the answers
+ * for paths and faults that no surface claims.
+ */
+import { isUtf8 } from "node:buffer";
+import { randomBytes } from "node:crypto";
+import type { HttpBindings } from "@hono/node-server";
+import { type Context, Hono } from "hono";
+import type { Logger } from "pino";
+import { sizes } from "../runtime/limits.js";
+import { type Reply, rejection } from "./wire.js";
+
+export interface HttpEnvironment {
+  Bindings: HttpBindings;
+  Variables: { requestId: string };
+}
+export type HttpApp = Hono<HttpEnvironment>;
+export type HttpContext = Context<HttpEnvironment>;
+
+/** Request ids: 16 hex digits, random per process and counted within it, so that a log line is found by its id. */
+const processId = randomBytes(4).toString("hex");
+let requestCount = randomBytes(3).readUIntBE(0, 3);
+export function nextRequestId(): string {
+  requestCount = (requestCount + 1) >>> 0;
+  return processId + requestCount.toString(16).padStart(8, "0");
+}
+
+export function createHttpApp(log: Logger): HttpApp {
+  const app = new Hono<HttpEnvironment>({
+    // Convex's client appends its paths to the base address, so a base that ends in a slash yields `//api/…`.
+    getPath: (request) => {
+      const url = request.url;
+      const start = url.indexOf("/", url.indexOf("://") + 3);
+      const query = url.indexOf("?", start);
+      const path = start < 0 ? "/" : url.slice(start, query < 0 ? undefined : query);
+      return path.startsWith("//") ? path.replace(/^\/+/, "/") : path;
+    },
+  });
+  app.notFound((c) => send(c, rejection(404, "NotFound", "not_found", "There is nothing at this address")));
+  app.onError((error, c) => {
+    const requestId = nextRequestId();
+    log.error({ requestId, err: error }, "fault");
+    return send(c, {
+      status: 500,
+      body: JSON.stringify({ status: "error", errorMessage: `[Request ID: ${requestId}] Server Error` }),
+    });
+  });
+  return app;
+}
+
+/** The reply as JSON, with the headers that let a browser on another site read it. */
+export function send(c: HttpContext, reply: Reply): Response {
+  const headers: Record<string, string> = { "Content-Type": "application/json", ...corsHeaders(c) };
+  if (reply.retryAfterMs !== undefined) headers["Retry-After"] = String(Math.ceil(reply.retryAfterMs / 1_000));
+  return new Response(reply.body, { status: reply.status, headers });
+}
+
+/** Any site may call: nothing here is granted by a cookie. */
+export function corsHeaders(c: HttpContext): Record<string, string> {
+  const { origin } = c.env.incoming.headers;
+  if (origin === undefined) return {};
+  return {
+    "Access-Control-Allow-Origin": origin,
+    "Access-Control-Expose-Headers": "Retry-After",
+    Vary: "Origin",
+  };
+}
+
+/** The answer to a browser's preflight (convex-wire.md section 3, CORS). */
+export function preflight(c: HttpContext): Response {
+  const asked = c.env.incoming.headers["access-control-request-headers"];
+  return new Response(null, {
+    status: 204,
+    headers: {
+      ...corsHeaders(c),
+      "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+      "Access-Control-Allow-Headers": asked ?? "Content-Type, Authorization, Convex-Client, Idempotency-Key",
+      "Access-Control-Max-Age": "86400",
+    },
+  });
+}
+
+/** The caller's address; behind a proxy that is trusted, the one that the proxy saw. */
+export function callerAddress(c: HttpContext, trustProxy: boolean): string {
+  const { headers, socket } = c.env.incoming;
+  if (trustProxy) {
+    const forwarded = headers["x-forwarded-for"];
+    // Whatever stands before the last entry was written by the caller.
+    const last = (Array.isArray(forwarded) ? forwarded.join(",") : forwarded)?.split(",").at(-1)?.trim();
+    if (last) return last;
+  }
+  return socket.remoteAddress ?? "unknown";
+}
+
+/** The body as text; the reply where it is too large or no UTF-8. */
+export function readBody(c: HttpContext): Promise<string | Reply> {
+  const { incoming } = c.env;
+  const tooLarge = rejection(413, "TooLarge", "too_large", `The body is too large (max ${sizes.bodyBytes} bytes)`);
+  if (Number(incoming.headers["content-length"] ?? 0) > sizes.bodyBytes) {
+    drain(c);
+    return Promise.resolve(tooLarge);
+  }
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    incoming.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > sizes.bodyBytes) {
+        incoming.removeAllListeners("data");
+        drain(c);
+        resolve(tooLarge);
+      } else chunks.push(chunk);
+    });
+    incoming.on("end", () => {
+      const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+      resolve(
+        isUtf8(body)
+          ? body.toString("utf8")
+          : rejection(400, "BadJsonBody", "invalid_args", "The body is not valid UTF-8"),
+      );
+    });
+    incoming.on("error", reject);
+    incoming.on("close", () => {
+      if (!incoming.complete) reject(new BodyAborted("The caller went away"));
+    });
+  });
+}
+
+/** The caller hung up before its body was whole: there is nobody to answer. */
+export class BodyAborted extends Error {}
+
+/** Lets the rest of a refused body run into nothing, so that the reply is read before the connection ends. */
+function drain(c: HttpContext): void {
+  c.env.incoming.resume();
+  c.env.outgoing.setHeader("Connection", "close");
+}

@@ -1,0 +1,189 @@
+/**
+ * The functions over HTTP: `/api/query`, `/api/mutation`, `/api/run/…` and what Convex's HTTP client adds to them
+ * (c2c.md section 1, convex-wire.md sections 1 to 3). It decodes a call, hands it to the runtime and encodes the outcome.
+ */
+import type { Kind } from "../runtime/define.js";
+import type { Call, Outcome, Runtime } from "../runtime/dispatch.js";
+import { CallError } from "../runtime/errors.js";
+import { sizes } from "../runtime/limits.js";
+import { callerAddress, type HttpApp, type HttpContext, nextRequestId, preflight, readBody, send } from "./http.js";
+import { decodeArgs, type Format, parseFormat, type Reply, rejection, renderOutcome, WireError } from "./wire.js";
+
+export interface RpcOptions {
+  trustProxy: boolean;
+}
+
+/** A decoded request for one function, or the gateway's refusal. */
+type Request = { path: string; args: unknown; format: Format };
+
+export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions): void {
+  const run = async (c: HttpContext, kind: Kind | undefined, request: Request | Reply): Promise<Reply> => {
+    if ("status" in request) return request;
+    const requestId = nextRequestId();
+    const { headers } = c.env.incoming;
+    const idempotencyKey = headers["idempotency-key"];
+    const call: Call = {
+      path: request.path,
+      kind,
+      args: request.args,
+      authorization: headers.authorization,
+      idempotencyKey: Array.isArray(idempotencyKey) ? idempotencyKey[0] : idempotencyKey,
+      address: callerAddress(c, options.trustProxy),
+      requestId,
+    };
+    const outcome: Outcome =
+      request.args instanceof CallError ? refusedArgs(request.args) : await runtime.dispatch(call);
+    return renderOutcome(outcome, request.format, requestId);
+  };
+
+  const post = (path: string, kind: Kind) =>
+    app.post(path, async (c) => send(c, await run(c, kind, await readRequest(c))));
+
+  app.options("/api/*", preflight);
+  post("/api/query", "query");
+  post("/api/mutation", "mutation");
+  app.get("/api/query", async (c) => send(c, await run(c, "query", readQueryString(c))));
+
+  // No function is an action; the answer for one says so.
+  app.post("/api/action", async (c) => {
+    const request = await readRequest(c);
+    if ("status" in request) return send(c, request);
+    const missing = new CallError("not_found", `Could not find public function for '${request.path}'`);
+    return send(c, renderOutcome({ status: "refused", error: missing }, request.format, ""));
+  });
+
+  app.post("/api/run/*", async (c) => {
+    const path = runPath(c.req.path);
+    if (typeof path !== "string") return send(c, path);
+    return send(c, await run(c, undefined, await readRequest(c, path)));
+  });
+
+  // A consistent query asks for a time and then for the state at it: here that is the latest state.
+  app.post("/api/query_ts", (c) => send(c, { status: 200, body: JSON.stringify({ ts: encodeTimestamp(Date.now()) }) }));
+  post("/api/query_at_ts", "query");
+  app.post("/api/query_batch", async (c) => send(c, await runBatch(c, run)));
+
+  app.post("/api/function", (c) =>
+    send(
+      c,
+      rejection(403, "BadDeployKey", "forbidden", "This address is for deployment keys, and there are none here"),
+    ),
+  );
+  app.post("/api/debug_event", (c) => send(c, { status: 200, body: "{}" }));
+
+  app.all("/api/*", (c) => {
+    const known = /^\/api\/(query|mutation|action|query_ts|query_at_ts|query_batch|function|debug_event|run\/.+)$/;
+    return send(
+      c,
+      known.test(c.req.path)
+        ? rejection(405, "MethodNotAllowed", "invalid_args", "Use POST")
+        : rejection(404, "NotFound", "not_found", "There is nothing at this address"),
+    );
+  });
+}
+
+function refusedArgs(error: CallError): Outcome {
+  return { status: "refused", error };
+}
+
+async function readRequest(c: HttpContext, path?: string): Promise<Request | Reply> {
+  const contentType = c.env.incoming.headers["content-type"] ?? "";
+  if (!/^application\/(json|[\w.+-]*\+json)\s*(;|$)/i.test(contentType)) {
+    c.env.incoming.resume();
+    return rejection(415, "BadJsonBody", "invalid_args", "Send the body as Content-Type: application/json");
+  }
+  const body = await readBody(c);
+  if (typeof body !== "string") return body;
+  const parsed = parseJson(body);
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    return rejection(400, "BadJsonBody", "invalid_args", 'The body must be a JSON object: {"path": …, "args": {…}}');
+  }
+  return toRequest({ ...parsed, ...(path === undefined ? {} : { path }) }, body);
+}
+
+function readQueryString(c: HttpContext): Request | Reply {
+  const query = new URL(c.req.url).searchParams;
+  const text = query.get("args") ?? "{}";
+  const args = parseJson(text);
+  if (args === undefined) return rejection(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
+  return toRequest({ path: query.get("path") ?? undefined, args, format: query.get("format") ?? undefined }, text);
+}
+
+/** The parsed JSON; undefined where there is none, which JSON itself cannot say. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `text` is what the fields were parsed from. */
+function toRequest(fields: { path?: unknown; args?: unknown; format?: unknown }, text: string): Request | Reply {
+  if (typeof fields.path !== "string" || fields.path === "") {
+    return rejection(400, "BadJsonBody", "invalid_args", 'The body needs a "path" such as "agents:register"');
+  }
+  const format = parseFormat(fields.format);
+  if (format === undefined) {
+    return rejection(400, "BadFormat", "invalid_args", 'format must be "json" or "convex_encoded_json"');
+  }
+  // Convex's client sends its one argument object in an array.
+  const args = Array.isArray(fields.args) && fields.args.length <= 1 ? (fields.args[0] ?? {}) : (fields.args ?? {});
+  try {
+    return { path: fields.path, args: decodeArgs(args, text), format };
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    // Arguments that cannot be decoded are the function's to refuse: a Convex client keeps the reason only on 200.
+    const issues = [{ path: "", message: error.message }];
+    return {
+      path: fields.path,
+      args: new CallError("invalid_args", `Invalid arguments: ${error.message}`, { issues }),
+      format,
+    };
+  }
+}
+
+/** `/api/run/a/b/fn` is `a/b:fn`. */
+function runPath(url: string): string | Reply {
+  const missing = rejection(400, "MissingIdentifier", "invalid_args", "Use /api/run/{module}/{function}");
+  try {
+    const segments = url.slice("/api/run/".length).split("/").map(decodeURIComponent);
+    const name = segments.pop();
+    return segments.length === 0 || !name || segments.includes("") ? missing : `${segments.join("/")}:${name}`;
+  } catch {
+    return missing;
+  }
+}
+
+async function runBatch(
+  c: HttpContext,
+  run: (c: HttpContext, kind: Kind, request: Request | Reply) => Promise<Reply>,
+): Promise<Reply> {
+  const body = await readBody(c);
+  if (typeof body !== "string") return body;
+  const parsed = parseJson(body) as { queries?: unknown } | undefined;
+  const queries = parsed?.queries;
+  if (!Array.isArray(queries) || queries.length > sizes.batchedQueries) {
+    return rejection(
+      400,
+      "BadJsonBody",
+      "invalid_args",
+      `The body must be {"queries": […]} with at most ${sizes.batchedQueries} of them`,
+    );
+  }
+  const replies = await Promise.all(
+    queries.map((query: unknown) =>
+      run(c, "query", toRequest(typeof query === "object" && query !== null ? query : {}, body)),
+    ),
+  );
+  // A credential that one call is refused for, all are.
+  const refused = replies.find(({ status }) => status !== 200);
+  return refused ?? { status: 200, body: `{"results":[${replies.map((reply) => reply.body).join(",")}]}` };
+}
+
+/** Nanoseconds as 8 little-endian bytes in base64 (convex-wire.md section 5). */
+function encodeTimestamp(now: number): string {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(now) * 1_000_000n);
+  return bytes.toString("base64");
+}

@@ -1,0 +1,166 @@
+/**
+ * Values and envelopes as Convex writes them (convex-wire.md sections 2 and 3). Arguments always arrive as
+ * `convex_encoded_json`; a reply goes out in the format that was asked for.
+ */
+import { JsonText } from "../runtime/define.js";
+import type { Outcome } from "../runtime/dispatch.js";
+import { type CallError, type ErrorCode, errorCodes } from "../runtime/errors.js";
+import { sizes } from "../runtime/limits.js";
+
+export type Format = "json" | "convex_encoded_json";
+
+const formatNames: Record<string, Format> = {
+  json: "json",
+  convex_clean_json: "json",
+  convex_encoded_json: "convex_encoded_json",
+  convex_json: "convex_encoded_json",
+};
+
+export function parseFormat(name: unknown): Format | undefined {
+  return name === undefined || name === null ? "json" : typeof name === "string" ? formatNames[name] : undefined;
+}
+
+/** A tagged value that is none, or text that cannot be one. */
+export class WireError extends Error {}
+
+/**
+ * Turns `{"$integer": …}`, `{"$float": …}` and `{"$bytes": …}` into bigint, number and ArrayBuffer. `text` is the JSON
+ * that `value` was parsed from: where it holds no such key there is nothing to turn, and nothing is copied.
+ */
+export function decodeArgs(value: unknown, text: string): unknown {
+  return text.includes('"$') || text.includes("\\u0024") ? decode(value, 0) : value;
+}
+
+function decode(value: unknown, depth: number): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  // The runtime refuses what is deeper; here it only must not exhaust the stack.
+  if (depth > sizes.nesting + 2) return value;
+  if (Array.isArray(value)) return value.map((item) => decode(item, depth + 1));
+  const entries = Object.entries(value);
+  const [first] = entries;
+  if (entries.length === 1 && first !== undefined && first[0].startsWith("$")) return decodeTagged(first[0], first[1]);
+  // Own properties throughout: a key such as __proto__ stays a key, for the runtime to refuse.
+  return Object.fromEntries(entries.map(([key, item]) => [key, decode(item, depth + 1)]));
+}
+
+function decodeTagged(tag: string, content: unknown): unknown {
+  if (tag !== "$integer" && tag !== "$float" && tag !== "$bytes") {
+    throw new WireError(`Field names starting with $ are reserved, and '${tag.slice(0, 40)}' is no type`);
+  }
+  if (
+    typeof content !== "string" ||
+    !/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(content)
+  ) {
+    throw new WireError(`${tag} must be base64 with padding`);
+  }
+  const bytes = Buffer.from(content, "base64");
+  if (tag === "$bytes") return new Uint8Array(bytes).buffer;
+  if (bytes.length !== 8) throw new WireError(`${tag} must hold 8 bytes`);
+  if (tag === "$integer") return bytes.readBigInt64LE();
+  const float = bytes.readDoubleLE();
+  if (Number.isFinite(float) && !Object.is(float, -0)) {
+    throw new WireError("$float may only hold NaN, an infinity or -0; write other numbers as they are");
+  }
+  return float;
+}
+
+/** A value as JSON text in the given format. */
+export function encodeValue(value: unknown, format: Format): string {
+  if (value instanceof JsonText) return value.text;
+  if (value === undefined) return "null";
+  return JSON.stringify(isPlain(value) ? value : encode(value, format));
+}
+
+/** Whether JSON.stringify alone gives the right text. */
+function isPlain(value: unknown): boolean {
+  if (typeof value === "number") return Number.isFinite(value) && !Object.is(value, -0);
+  if (typeof value !== "object" || value === null) return typeof value !== "bigint";
+  if (value instanceof ArrayBuffer) return false;
+  if (Array.isArray(value)) return value.every(isPlain);
+  for (const key in value) if (!isPlain((value as Record<string, unknown>)[key])) return false;
+  return true;
+}
+
+function encode(value: unknown, format: Format): unknown {
+  const tagged = format === "convex_encoded_json";
+  if (typeof value === "bigint") {
+    if (!tagged) return value.toString();
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigInt64LE(value);
+    return { $integer: bytes.toString("base64") };
+  }
+  if (typeof value === "number") {
+    if (Number.isFinite(value) && !Object.is(value, -0)) return value;
+    if (!tagged) return Object.is(value, -0) ? 0 : String(value);
+    const bytes = Buffer.alloc(8);
+    bytes.writeDoubleLE(value);
+    return { $float: bytes.toString("base64") };
+  }
+  if (value instanceof ArrayBuffer) {
+    const base64 = Buffer.from(value).toString("base64");
+    return tagged ? { $bytes: base64 } : base64;
+  }
+  if (Array.isArray(value)) return value.map((item) => encode(item, format));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, item]) => item !== undefined)
+      .map(([key, item]) => [key, encode(item, format)]),
+  );
+}
+
+export interface Reply {
+  status: number;
+  body: string;
+  retryAfterMs?: number;
+}
+
+/** An outcome as status and envelope (c2c.md section 1). */
+export function renderOutcome(outcome: Outcome, format: Format, requestId: string): Reply {
+  switch (outcome.status) {
+    case "success":
+      return { status: 200, body: `{"status":"success","value":${encodeValue(outcome.value, format)}}` };
+    case "refused": {
+      const { error } = outcome;
+      const data = encodeValue({ code: error.code, ...error.data }, format);
+      return {
+        status: 200,
+        body: `{"status":"error","errorMessage":${JSON.stringify(error.message)},"errorData":${data}}`,
+      };
+    }
+    case "rejected":
+      return renderRejection(outcome.error);
+    case "fault":
+      return {
+        status: 500,
+        body: JSON.stringify({ status: "error", errorMessage: `[Request ID: ${requestId}] Server Error` }),
+      };
+  }
+}
+
+/** What the gateway refuses: the envelope, and the `code` and `message` that Convex's clients print. */
+export function renderRejection(error: CallError, convexCode?: string): Reply {
+  const { status, convex } = errorCodes[error.code];
+  return rejection(status, convexCode ?? convex, error.code, error.message, error.data);
+}
+
+export function rejection(
+  status: number,
+  convexCode: string,
+  code: ErrorCode,
+  message: string,
+  data: Record<string, unknown> = {},
+): Reply {
+  const { retryAfterMs } = data;
+  return {
+    status,
+    body: JSON.stringify({
+      status: "error",
+      errorMessage: message,
+      errorData: { code, ...data },
+      code: convexCode,
+      message,
+    }),
+    ...(typeof retryAfterMs === "number" ? { retryAfterMs } : {}),
+  };
+}

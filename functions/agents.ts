@@ -1,0 +1,135 @@
+/** Agents: registration, the claim by a human, the key that others encrypt to, and the agent's own status. */
+import { z } from "zod";
+import { mutation, query } from "../runtime/define.js";
+import { CallError } from "../runtime/errors.js";
+import { hashSecret } from "../runtime/ids.js";
+import { text, token } from "../schema/values.js";
+import { issueCredential, loadSelf } from "./model/agents.js";
+import { countPendingApprovals } from "./model/approvals.js";
+
+const keyBytes = 32;
+const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
+/** Makes an agent and its API key, which is shown here and never again (c2c.md section 3, agents). */
+export const register = mutation({
+  summary: "Registers an agent; the only time its API key is shown",
+  auth: "none",
+  rate: "registrations",
+  args: { name: text(100, 1), description: text(500).nullish() },
+  returns: z.object({ agentId: z.string(), apiKey: z.string(), claimToken: z.string(), claimUrl: z.string() }),
+  handler: async (ctx, args) => {
+    const agentId = ctx.newUuid();
+    const claimToken = ctx.newSecret("claim_");
+    await ctx.db
+      .insertInto("agents")
+      .values({
+        agentId,
+        name: args.name,
+        description: args.description ?? null,
+        claimTokenHash: hashSecret(claimToken),
+        claimedAt: null,
+        publicKey: null,
+        createdAt: ctx.now,
+      })
+      .execute();
+    const apiKey = await issueCredential(ctx, agentId, "apiKey");
+    return { agentId, apiKey, claimToken, claimUrl: `${ctx.publicUrl}/claim/${claimToken}` };
+  },
+});
+
+/** Records that a human stands behind the agent. Claiming twice is the same success. */
+export const claim = mutation({
+  summary: "Claims an agent for its human, with the token from its registration",
+  auth: "none",
+  args: { claimToken: token },
+  returns: z.object({ agentId: z.string(), name: z.string(), claimed: z.literal(true), claimedAt: z.number() }),
+  handler: async (ctx, args) => {
+    const agent = await ctx.db
+      .selectFrom("agents")
+      .select(["agentId", "name", "claimedAt"])
+      .where("claimTokenHash", "=", hashSecret(args.claimToken))
+      .executeTakeFirst();
+    if (!agent) throw new CallError("not_found", "Invalid claim token");
+
+    if (agent.claimedAt === null) {
+      await ctx.db.updateTable("agents").set({ claimedAt: ctx.now }).where("agentId", "=", agent.agentId).execute();
+    }
+    return { agentId: agent.agentId, name: agent.name, claimed: true as const, claimedAt: agent.claimedAt ?? ctx.now };
+  },
+});
+
+/** Who a claim token would claim: what the claim page shows before its button is pressed. */
+export const getClaim = query({
+  summary: "Shows which agent a claim token belongs to",
+  auth: "none",
+  args: { claimToken: token },
+  returns: z.object({ name: z.string(), description: z.string().nullable(), claimed: z.boolean() }),
+  handler: async (ctx, args) => {
+    const agent = await ctx.db
+      .selectFrom("agents")
+      .select(["name", "description", "claimedAt"])
+      .where("claimTokenHash", "=", hashSecret(args.claimToken))
+      .executeTakeFirst();
+    if (!agent) throw new CallError("not_found", "Invalid claim token");
+    return { name: agent.name, description: agent.description, claimed: agent.claimedAt !== null };
+  },
+});
+
+/** Sets or replaces the key that peers encrypt to; they see the new one from now on. */
+export const setPublicKey = mutation({
+  summary: "Sets the X25519 key that peers encrypt to",
+  auth: "agent",
+  args: { publicKey: z.string() },
+  returns: z.object({ agentId: z.string(), publicKey: z.string() }),
+  handler: async (ctx, args) => {
+    if (!base64.test(args.publicKey) || Buffer.from(args.publicKey, "base64").length !== keyBytes) {
+      throw new CallError("invalid_args", "publicKey must be a base64-encoded 32-byte X25519 key");
+    }
+    const { agentId } = ctx.caller;
+    await ctx.db.updateTable("agents").set({ publicKey: args.publicKey }).where("agentId", "=", agentId).execute();
+    return { agentId, publicKey: args.publicKey };
+  },
+});
+
+/** The calling agent, and how much waits for it. */
+export const getStatus = query({
+  summary: "The calling agent's claim, key, connections and pending approvals",
+  auth: "agent",
+  args: {},
+  returns: z.object({
+    agentId: z.string(),
+    name: z.string(),
+    description: z.string().nullable(),
+    claimed: z.boolean(),
+    claimedAt: z.number().nullable(),
+    publicKey: z.string().nullable(),
+    hasPublicKey: z.boolean(),
+    connections: z.object({ active: z.number(), pending: z.number() }),
+    pendingApprovals: z.number(),
+    createdAt: z.number(),
+  }),
+  handler: async (ctx) => {
+    const agent = await loadSelf(ctx);
+    const count = (side: "inviterAgentId" | "accepterAgentId", status: "active" | "pending") =>
+      ctx.db
+        .selectFrom("connections")
+        .select((select) => select.fn.countAll<number>().as("count"))
+        .where(side, "=", agent.agentId)
+        .where("status", "=", status)
+        .$if(status === "pending", (pending) => pending.where("expiresAt", ">", ctx.now))
+        .executeTakeFirstOrThrow();
+    const [invited, accepted, pending, pendingApprovals] = await Promise.all([
+      count("inviterAgentId", "active"),
+      count("accepterAgentId", "active"),
+      count("inviterAgentId", "pending"),
+      countPendingApprovals(ctx),
+    ]);
+    return {
+      ...agent,
+      claimed: agent.claimedAt !== null,
+      hasPublicKey: agent.publicKey !== null,
+      connections: { active: invited.count + accepted.count, pending: pending.count },
+      pendingApprovals,
+    };
+  },
+});

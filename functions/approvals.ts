@@ -1,0 +1,98 @@
+/** Approvals: the human gate. A plan becomes a commitment only when both humans said yes. */
+import { z } from "zod";
+import { mutation, query } from "../runtime/define.js";
+import { CallError } from "../runtime/errors.js";
+import { type Decision, decisions, threadStatuses } from "../schema/threads.js";
+import { id, text } from "../schema/values.js";
+import { listPendingApprovals } from "./model/approvals.js";
+import { notActive } from "./model/connections.js";
+import { message, toMessage } from "./model/messages.js";
+import { afterDecision, requireThread, statusOf } from "./model/threads.js";
+
+/** The most urgent plans that a list shows. */
+const listed = 500;
+
+const decision = z.enum(decisions);
+
+/** The plans that wait for the caller's human, the most urgent first (c2c.md section 3, approvals). */
+export const getPending = query({
+  summary: "Lists the plans that wait for the calling agent's human",
+  auth: "agent",
+  args: {},
+  returns: z.array(
+    z.object({
+      threadId: z.string(),
+      connectionId: z.string().nullable(),
+      otherAgent: z.object({ agentId: z.string(), name: z.string() }),
+      proposal: message,
+      approvalDeadline: z.number().nullable(),
+      myDecision: z.null(),
+      otherDecision: decision.nullable(),
+    }),
+  ),
+  handler: async (ctx) => {
+    const rows = await listPendingApprovals(ctx, listed);
+    return rows.map((row) => ({
+      threadId: row.threadId,
+      connectionId: row.connectionId,
+      otherAgent: { agentId: row.otherAgentId, name: row.otherName },
+      proposal: toMessage(row),
+      approvalDeadline: row.approvalDeadline,
+      myDecision: null,
+      otherDecision: row.otherDecision,
+    }));
+  },
+});
+
+/** Records the human's decision, once a side. */
+export const submit = mutation({
+  summary: "Records the human's decision on an accepted plan",
+  auth: "agent",
+  args: { threadId: id, approved: z.boolean(), note: text(500).nullish() },
+  returns: z.object({
+    threadId: z.string(),
+    status: z.enum(threadStatuses),
+    approvals: z.object({ mine: decision.nullable(), other: decision.nullable() }),
+  }),
+  handler: async (ctx, args) => {
+    const { agentId } = ctx.caller;
+    const thread = await requireThread(ctx, args.threadId);
+    const current = statusOf(thread, ctx.now);
+    // Before and after the timer has written it, a plan that ran out of time says the same.
+    if (current === "expired" && thread.approvalDeadline !== null) {
+      throw new CallError("expired", "Approval deadline has passed", { status: current });
+    }
+    if (current !== "awaiting_approval") {
+      throw new CallError("conflict", `Cannot approve thread with status: ${current}`, { status: current });
+    }
+    // Who has cut the connection is not to be committed over it.
+    if (thread.connectionStatus !== "active") throw notActive(thread.connectionStatus ?? "disconnected");
+
+    const given = await ctx.db
+      .selectFrom("approvals")
+      .select(["agentId", "decision"])
+      .where("threadId", "=", thread.threadId)
+      .execute();
+    if (given.some((approval) => approval.agentId === agentId)) {
+      throw new CallError("conflict", "Already submitted approval for this thread", { status: current });
+    }
+
+    const mine: Decision = args.approved ? "approved" : "declined";
+    const other = given.find((approval) => approval.agentId !== agentId)?.decision ?? null;
+    const status = afterDecision(mine, other);
+    await ctx.db
+      .insertInto("approvals")
+      .values({
+        threadId: thread.threadId,
+        agentId,
+        decision: mine,
+        note: args.note ?? null,
+        // Here the agent speaks for its human. A human who signs in will say so itself.
+        attestedBy: "agent",
+        createdAt: ctx.now,
+      })
+      .execute();
+    await ctx.db.updateTable("threads").set({ status }).where("threadId", "=", thread.threadId).execute();
+    return { threadId: thread.threadId, status, approvals: { mine, other } };
+  },
+});

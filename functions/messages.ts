@@ -1,0 +1,234 @@
+/** Messages: threads between two connected agents, and the end-to-end encrypted messages in them. */
+import { z } from "zod";
+import type { AgentQuery } from "../runtime/context.js";
+import { mutation, query } from "../runtime/define.js";
+import { CallError } from "../runtime/errors.js";
+import { jsonList } from "../runtime/json-list.js";
+import { messageTypes, threadStatuses } from "../schema/threads.js";
+import { id, peer, timestamp } from "../schema/values.js";
+import { statusOf as connectionStatusOf, notActive, requireConnection } from "./model/connections.js";
+import { message, requirePayload } from "./model/messages.js";
+import {
+  afterMessage,
+  approvalMs,
+  openThread,
+  requireThread,
+  statusInSql,
+  statusOf,
+  type ThreadOfCaller,
+} from "./model/threads.js";
+
+const listedByDefault = 100;
+const limit = z.number().int().min(1).max(500).nullish();
+
+/** Opens a negotiation between the two agents of an active connection (c2c.md section 3, messages). */
+export const startThread = mutation({
+  summary: "Opens a negotiation on an active connection",
+  auth: "agent",
+  args: { connectionId: id },
+  returns: z.object({
+    threadId: z.string(),
+    connectionId: z.string(),
+    status: z.literal("negotiating"),
+    createdAt: z.number(),
+  }),
+  handler: async (ctx, args) => {
+    const connection = await requireConnection(ctx, args.connectionId);
+    const { connectionId, inviterAgentId, accepterAgentId } = connection;
+    if (connection.status !== "active" || accepterAgentId === null) {
+      throw notActive(connectionStatusOf(connection, ctx.now));
+    }
+    const { threadId, createdAt } = await openThread(ctx, {
+      connectionId,
+      agentAId: inviterAgentId,
+      agentBId: accepterAgentId,
+      status: "negotiating",
+      closesAt: null,
+    });
+    return { threadId, connectionId, status: "negotiating" as const, createdAt };
+  },
+});
+
+/** Sends a message, and moves the thread as its type says. */
+export const send = mutation({
+  summary: "Sends a message; its type moves the thread",
+  auth: "agent",
+  args: {
+    threadId: id,
+    type: z.enum(messageTypes),
+    encryptedPayload: z.string().nullish(),
+    payload: z.record(z.string(), z.json()).nullish(),
+    referencesMessageId: id.nullish(),
+  },
+  returns: z.object({
+    messageId: z.string(),
+    threadId: z.string(),
+    threadStatus: z.enum(threadStatuses),
+    createdAt: z.number(),
+  }),
+  handler: async (ctx, args) => {
+    const payloads = requirePayload(args.encryptedPayload, args.payload);
+    const thread = await requireThread(ctx, args.threadId);
+    if (thread.connectionId !== null && thread.connectionStatus !== "active") {
+      throw notActive(thread.connectionStatus ?? "disconnected");
+    }
+    const status = statusOf(thread, ctx.now);
+    const next = afterMessage[status][args.type];
+    if (next === undefined) {
+      throw new CallError("conflict", `Cannot send messages to thread with status: ${status}`, { status });
+    }
+    const { agentId } = ctx.caller;
+    if (args.type === "accept") requireAcceptable(thread, agentId, args.referencesMessageId ?? undefined);
+    else if (args.referencesMessageId != null) await requireReference(ctx, thread.threadId, args.referencesMessageId);
+
+    const messageId = ctx.newId("msg");
+    const createdAt = Math.max(ctx.now, (thread.lastMessageAt ?? 0) + 1);
+    const proposes = args.type === "proposal" || args.type === "counter";
+    const approvalDeadline = args.type === "accept" ? ctx.now + approvalMs : thread.approvalDeadline;
+    // Neither waits for the other: on PostgreSQL they share a round trip.
+    await Promise.all([
+      ctx.db
+        .insertInto("messages")
+        .values({
+          threadId: thread.threadId,
+          createdAt,
+          messageId,
+          fromAgentId: agentId,
+          type: args.type,
+          ...payloads,
+          referencesMessageId: args.referencesMessageId ?? null,
+        })
+        .execute(),
+      ctx.db
+        .updateTable("threads")
+        .set({
+          status: next,
+          proposalMessageId: proposes ? messageId : thread.proposalMessageId,
+          proposalAgentId: proposes ? agentId : thread.proposalAgentId,
+          approvalDeadline,
+          messageCount: thread.messageCount + 1,
+          lastMessageAt: createdAt,
+          lastActiveAt: createdAt,
+        })
+        .where("threadId", "=", thread.threadId)
+        .execute(),
+    ]);
+    if (args.type === "accept" && approvalDeadline !== null) ctx.wakeAt(approvalDeadline);
+    return { messageId, threadId: thread.threadId, threadStatus: next, createdAt };
+  },
+});
+
+/** An accept answers the other side's current proposal, and no other. */
+function requireAcceptable(thread: ThreadOfCaller, agentId: string, references: string | undefined): void {
+  const data = { status: thread.status, currentProposalId: thread.proposalMessageId };
+  if (thread.proposalMessageId === null) {
+    throw new CallError("conflict", "There is no proposal to accept yet. Send a proposal first.", data);
+  }
+  if (references !== undefined && references !== thread.proposalMessageId) {
+    throw new CallError(
+      "conflict",
+      "referencesMessageId is not the current proposal: it was replaced meanwhile. Read the thread and answer the current one.",
+      data,
+    );
+  }
+  if (thread.proposalAgentId === agentId) {
+    throw new CallError("conflict", "Cannot accept your own proposal: the other agent must.", data);
+  }
+}
+
+async function requireReference(ctx: AgentQuery, threadId: string, messageId: string): Promise<void> {
+  const found = await ctx.db
+    .selectFrom("messages")
+    .select("messageId")
+    .where("messageId", "=", messageId)
+    .where("threadId", "=", threadId)
+    .executeTakeFirst();
+  if (!found) throw new CallError("not_found", "referencesMessageId is not a message of this thread");
+}
+
+/**
+ * A thread's messages, oldest first. `after` gives the first ones behind that time; otherwise the newest, or the newest
+ * before `before`. Times are `createdAt` values, in Unix ms.
+ */
+export const getForThread = query({
+  summary: "Reads a thread's messages, oldest first; pages by createdAt",
+  auth: "agent",
+  args: { threadId: id, limit, before: timestamp.nullish(), after: timestamp.nullish() },
+  returns: z.array(message),
+  handler: async (ctx, args) => {
+    const { threadId } = await requireThread(ctx, args.threadId);
+    const { before, after } = args;
+    const rows = ctx.db
+      .selectFrom("messages")
+      .select([
+        "messageId",
+        "threadId",
+        "fromAgentId",
+        "type",
+        "encryptedPayload",
+        "payload",
+        "referencesMessageId",
+        "createdAt",
+      ])
+      .where("threadId", "=", threadId)
+      .$if(before != null, (page) => page.where("createdAt", "<", before ?? 0))
+      .$if(after != null, (page) => page.where("createdAt", ">", after ?? 0))
+      .orderBy("createdAt", after == null ? "desc" : "asc")
+      .limit(args.limit ?? listedByDefault);
+    return jsonList(ctx, rows, "createdAt", {
+      messageId: "plain",
+      threadId: "plain",
+      fromAgentId: "plain",
+      type: "plain",
+      encryptedPayload: "plain?",
+      payload: "json?",
+      referencesMessageId: "plain?",
+      createdAt: "number",
+    });
+  },
+});
+
+/** The caller's threads, the most recently active first. */
+export const getThreadsForAgent = query({
+  summary: "Lists the calling agent's threads, the most recently active first",
+  auth: "agent",
+  args: { status: z.enum(threadStatuses).nullish(), limit },
+  returns: z.array(
+    z.object({
+      threadId: z.string(),
+      connectionId: z.string().nullable(),
+      status: z.enum(threadStatuses),
+      otherAgent: peer,
+      lastMessageAt: z.number().nullable(),
+      messageCount: z.number(),
+      approvalDeadline: z.number().optional(),
+      createdAt: z.number(),
+    }),
+  ),
+  handler: async (ctx, args) => {
+    const most = args.limit ?? listedByDefault;
+    const status = statusInSql(ctx.now);
+    // One query a side, each along its own index.
+    const side = (mine: "agentAId" | "agentBId", theirs: "agentAId" | "agentBId") =>
+      ctx.db
+        .selectFrom("threads")
+        .innerJoin("agents", "agents.agentId", `threads.${theirs}`)
+        .selectAll("threads")
+        .select(["agents.agentId", "agents.name", "agents.publicKey", status.as("statusNow")])
+        .where(`threads.${mine}`, "=", ctx.caller.agentId)
+        .$if(args.status != null, (threads) => threads.where(status, "=", args.status ?? "negotiating"))
+        .orderBy("threads.lastActiveAt", "desc")
+        .limit(most)
+        .execute();
+    const [opened, joined] = await Promise.all([side("agentAId", "agentBId"), side("agentBId", "agentAId")]);
+    return [...opened, ...joined]
+      .sort((one, other) => other.lastActiveAt - one.lastActiveAt || (one.threadId < other.threadId ? 1 : -1))
+      .slice(0, most)
+      .map(({ agentId, name, publicKey, statusNow, approvalDeadline, ...thread }) => ({
+        ...thread,
+        status: statusNow,
+        otherAgent: { agentId, name, publicKey },
+        approvalDeadline: approvalDeadline ?? undefined,
+      }));
+  },
+});

@@ -1,0 +1,133 @@
+/** `createServer`: wires configuration, database, runtime, timer and adapters into one running server. It owns nothing else. */
+import type { AddressInfo } from "node:net";
+import { createAdaptorServer, type ServerType } from "@hono/node-server";
+import { type Logger, pino } from "pino";
+import { addHealthRoutes } from "./adapters/health.js";
+import { createHttpApp } from "./adapters/http.js";
+import { addPageRoutes } from "./adapters/pages.js";
+import { addRpcRoutes } from "./adapters/rpc.js";
+import { expire } from "./functions/deadlines.js";
+import { modules } from "./functions/index.js";
+import { type Clock, systemClock } from "./runtime/clock.js";
+import type { Config } from "./runtime/config.js";
+import { openStore } from "./runtime/database.js";
+import { DeadlineTimer, type Swept } from "./runtime/deadlines.js";
+import { Runtime } from "./runtime/dispatch.js";
+import { RateLimits } from "./runtime/limits.js";
+import { type Modules, Registry } from "./runtime/registry.js";
+import type { Store } from "./runtime/store.js";
+
+/** How long a caller may take to send its request, and how long calls may go on after the server was told to stop. */
+const requestTimeoutMs = 30_000;
+const shutdownMs = 10_000;
+
+/** What a test or an embedding program may replace. */
+export interface ServerParts {
+  clock?: Clock;
+  log?: Logger;
+  /** Modules to serve beside the product's own. */
+  modules?: Modules;
+}
+
+export interface TidepoolServer {
+  /** Where it listens, such as `http://127.0.0.1:3001`. */
+  url: string;
+  /** Base of the links that it hands out. */
+  publicUrl: string;
+  runtime: Runtime;
+  store: Store;
+  deadlines: DeadlineTimer;
+  /** Stops accepting, lets what runs finish, checkpoints. Safe to call again. */
+  close(): Promise<void>;
+}
+
+/** Opens and migrates the database, catches up on deadlines, and listens. Rejects where one of these fails. */
+export async function createServer(config: Config, parts: ServerParts = {}): Promise<TidepoolServer> {
+  const clock = parts.clock ?? systemClock;
+  const log = parts.log ?? createLog(config);
+  const registry = new Registry({ ...modules, ...parts.modules });
+  const store = await openStore(config.databaseUrl);
+  let port = config.port;
+  let accepting = true;
+
+  const timer = new DeadlineTimer(clock, log, async () => (await runtime.runSystem(expire)) as Swept);
+  const runtime = new Runtime({
+    registry,
+    store,
+    clock,
+    log,
+    limits: new RateLimits(config.rateLimits),
+    // With `PORT=0` the address is known only once it is taken.
+    get publicUrl() {
+      return config.publicUrl ?? `http://localhost:${port}`;
+    },
+    wakeAt: (at) => timer.wakeAt(at),
+  });
+
+  const app = createHttpApp(log);
+  addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
+  addRpcRoutes(app, runtime, { trustProxy: config.trustProxy });
+  addPageRoutes(app, runtime, { trustProxy: config.trustProxy });
+  const http = createAdaptorServer({
+    fetch: app.fetch,
+    serverOptions: { requestTimeout: requestTimeoutMs, keepAliveTimeout: 65_000 },
+  });
+
+  try {
+    await store.migrate();
+    await timer.start();
+    port = await listen(http, config);
+  } catch (error) {
+    await timer.stop();
+    await store.close().catch(() => {});
+    throw error;
+  }
+  const url = `http://${config.host.includes(":") ? `[${config.host}]` : config.host}:${port}`;
+  log.info({ url, database: store.dialect.name }, "listening");
+
+  let closing: Promise<void> | undefined;
+  const close = async () => {
+    accepting = false;
+    await Promise.all([stopListening(http), timer.stop()]);
+    await store.close();
+    log.info("stopped");
+    log.flush();
+  };
+  return {
+    url,
+    publicUrl: config.publicUrl ?? `http://localhost:${port}`,
+    runtime,
+    store,
+    deadlines: timer,
+    close: () => (closing ??= close()),
+  };
+}
+
+function createLog(config: Config): Logger {
+  return pino({ level: config.logLevel, base: null }, pino.destination({ fd: 1, sync: false }));
+}
+
+function listen(http: ServerType, { host, port }: Config): Promise<number> {
+  return new Promise((resolve, reject) => {
+    http.once("error", reject);
+    http.listen(port, host, () => {
+      http.off("error", reject);
+      resolve((http.address() as AddressInfo).port);
+    });
+  });
+}
+
+/** New connections are refused at once; idle ones end; calls that run may finish, for a while. */
+function stopListening(http: ServerType): Promise<void> {
+  return new Promise((resolve) => {
+    const closable = http as import("node:http").Server;
+    const idle = setInterval(() => closable.closeIdleConnections(), 50);
+    const impatient = setTimeout(() => closable.closeAllConnections(), shutdownMs);
+    closable.close(() => {
+      clearInterval(idle);
+      clearTimeout(impatient);
+      resolve();
+    });
+    closable.closeIdleConnections();
+  });
+}
