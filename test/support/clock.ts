@@ -1,0 +1,38 @@
+/** A clock that stands still until a test moves it. */
+import type { Clock } from "../../runtime/clock.js";
+
+interface Timer {
+  at: number;
+  task: () => void;
+}
+
+export class ManualClock implements Clock {
+  #timers: Timer[] = [];
+
+  constructor(private time = Date.UTC(2026, 1, 10, 16, 50, 50)) {}
+
+  now(): number {
+    return this.time;
+  }
+
+  after(delayMs: number, task: () => void): () => void {
+    const timer = { at: this.time + delayMs, task };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
+  }
+
+  /** Moves time without letting any timer run: what the server says before its timer came. */
+  jump(ms: number): void {
+    this.time += ms;
+  }
+
+  /** Runs what is due by now, the earliest first. */
+  runDue(): boolean {
+    const due = this.#timers.filter(({ at }) => at <= this.time).sort((one, other) => one.at - other.at);
+    this.#timers = this.#timers.filter((timer) => !due.includes(timer));
+    for (const { task } of due) task();
+    return due.length > 0;
+  }
+}

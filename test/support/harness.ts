@@ -1,0 +1,247 @@
+/**
+ * Tests speak as agents: a real server on a port and a database of its own, called over HTTP, with a clock that the
+ * test sets. Nothing is mocked and nothing sleeps.
+ */
+import type { Kysely } from "kysely";
+import { type Logger, pino } from "pino";
+import { afterAll, beforeAll, expect } from "vitest";
+import { z } from "zod";
+import { issueCredential } from "../../functions/model/agents.js";
+import type { Config } from "../../runtime/config.js";
+import { mutation } from "../../runtime/define.js";
+import type { Modules } from "../../runtime/registry.js";
+import type { Database } from "../../schema/index.js";
+import { createServer, type TidepoolServer } from "../../server.js";
+import { ManualClock } from "./clock.js";
+import { createDatabase, type DatabaseName } from "./databases.js";
+
+export { type DatabaseName, databases } from "./databases.js";
+
+export const minute = 60_000;
+export const hour = 60 * minute;
+export const day = 24 * hour;
+
+/** A refusal or rejection, as a caller sees it. */
+export class Refused extends Error {
+  constructor(
+    readonly httpStatus: number,
+    readonly code: string,
+    message: string,
+    readonly data: Record<string, unknown>,
+    readonly headers: Headers,
+  ) {
+    super(message);
+  }
+}
+
+export interface TestOptions {
+  config?: Partial<Config>;
+  modules?: Modules;
+  log?: Logger;
+  /** An existing database, to start a server on it again. */
+  databaseUrl?: string;
+  clock?: ManualClock;
+}
+
+export class TestServer {
+  constructor(
+    readonly server: TidepoolServer,
+    readonly clock: ManualClock,
+    readonly databaseUrl: string,
+    readonly database: DatabaseName,
+    readonly remove: () => Promise<void>,
+  ) {}
+
+  get url(): string {
+    return this.server.url;
+  }
+
+  /** Anybody without a credential. */
+  get nobody(): Caller {
+    return new Caller(this);
+  }
+
+  /** Registers an agent; with a public key unless told otherwise. */
+  async agent(name = "Agent", options: { publicKey?: boolean; claimed?: boolean } = {}): Promise<Agent> {
+    const registered = await this.nobody.call("agents:register", { name });
+    const agent = new Agent(this, registered.apiKey, registered.agentId, name, registered.claimToken);
+    if (options.publicKey ?? true) await agent.call("agents:setPublicKey", { publicKey: randomKey() });
+    if (options.claimed) await this.nobody.call("agents:claim", { claimToken: registered.claimToken });
+    return agent;
+  }
+
+  /** The same agent, proving itself with an `agt_clawrent_` token. */
+  async withAgentToken(agent: Agent): Promise<Agent> {
+    const issue = mutation({
+      summary: "Issues an agent token",
+      auth: "system",
+      args: {},
+      returns: z.string(),
+      handler: (ctx) => issueCredential(ctx, agent.agentId, "agentToken"),
+    });
+    const token = (await this.server.runtime.runSystem(issue)) as string;
+    return new Agent(this, token, agent.agentId, agent.name, agent.claimToken);
+  }
+
+  /** Two agents with an active connection. */
+  async connectedPair(): Promise<{ alice: Agent; bob: Agent; connectionId: string }> {
+    const [alice, bob] = await Promise.all([this.agent("Alice"), this.agent("Bob")]);
+    const { inviteToken } = await alice.call("connections:invite", {});
+    const { connectionId } = await bob.call("connections:accept", { inviteToken });
+    return { alice, bob, connectionId };
+  }
+
+  /** Two agents with a thread in the middle of a negotiation. */
+  async negotiatingPair(): Promise<{ alice: Agent; bob: Agent; connectionId: string; threadId: string }> {
+    const pair = await this.connectedPair();
+    const { threadId } = await pair.alice.call("messages:startThread", { connectionId: pair.connectionId });
+    return { ...pair, threadId };
+  }
+
+  /** A thread that both agents accepted and both humans have still to decide. */
+  async awaitingPair(): Promise<{
+    alice: Agent;
+    bob: Agent;
+    connectionId: string;
+    threadId: string;
+    proposalId: string;
+  }> {
+    const pair = await this.negotiatingPair();
+    const { messageId } = await pair.alice.send(pair.threadId, "proposal");
+    await pair.bob.send(pair.threadId, "accept");
+    return { ...pair, proposalId: messageId };
+  }
+
+  /** Moves time on and lets the timers that fall due do their work. */
+  async advance(ms: number): Promise<void> {
+    this.clock.jump(ms);
+    await this.settle();
+  }
+
+  /** Lets timers that are due by now do their work. */
+  async settle(): Promise<void> {
+    do await this.server.deadlines.idle();
+    while (this.clock.runDue());
+    await this.server.deadlines.idle();
+  }
+
+  /** Looks into the database past every function. */
+  read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    return this.server.store.read(work);
+  }
+
+  async close(): Promise<void> {
+    await this.server.close();
+    await this.remove();
+  }
+}
+
+export class Caller {
+  constructor(
+    readonly on: TestServer,
+    readonly credential?: string,
+  ) {}
+
+  /** Calls a function as its kind demands. Resolves with the value; rejects with `Refused`. */
+  // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about to look at.
+  async call(path: string, args: unknown = {}, headers: Record<string, string> = {}): Promise<any> {
+    const kind = this.on.server.runtime.registry.find(path)?.kind ?? "query";
+    const response = await fetch(`${this.on.url}/api/${kind}`, {
+      method: "POST",
+      headers: {
+        "Content-Type": "application/json",
+        ...(this.credential === undefined ? {} : { Authorization: `Bearer ${this.credential}` }),
+        ...headers,
+      },
+      body: JSON.stringify({ path, args, format: "json" }),
+    });
+    const envelope = (await response.json()) as Envelope;
+    if (envelope.status === "success") {
+      expect(response.status).toBe(200);
+      this.checkDeclared(path, envelope.value);
+      return envelope.value;
+    }
+    const { code = "internal", ...data } = envelope.errorData ?? {};
+    throw new Refused(response.status, String(code), envelope.errorMessage, data, response.headers);
+  }
+
+  /** Every value must be what its function declares, with nothing beside it; also where the database wrote the JSON. */
+  private checkDeclared(path: string, value: unknown): void {
+    const definition = this.on.server.runtime.registry.find(path);
+    expect(definition?.returns.parse(value)).toEqual(value);
+  }
+}
+
+interface Envelope {
+  status: "success" | "error";
+  value: unknown;
+  errorMessage: string;
+  errorData?: Record<string, unknown>;
+}
+
+export class Agent extends Caller {
+  constructor(
+    on: TestServer,
+    override readonly credential: string,
+    readonly agentId: string,
+    readonly name: string,
+    readonly claimToken: string,
+  ) {
+    super(on, credential);
+  }
+
+  /** Sends a message with a plain payload. */
+  send(threadId: string, type: string, more: Record<string, unknown> = {}) {
+    return this.call("messages:send", { threadId, type, payload: { notes: type }, ...more });
+  }
+
+  /** Asks for a location share and submits it, as the human at its link would. */
+  async shareLocation(lat: number, lng: number): Promise<string> {
+    const { shareToken } = await this.call("events:requestLocationShare", {});
+    await this.on.nobody.call("events:submitLocationShare", { shareToken, lat, lng });
+    return shareToken;
+  }
+}
+
+export function randomKey(): string {
+  return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64");
+}
+
+/** A server for all tests of the surrounding `describe`. Read it inside tests only: it starts before them. */
+export function useServer(database: DatabaseName, options: TestOptions = {}): TestServer {
+  let running: TestServer | undefined;
+  beforeAll(async () => {
+    running = await startServer(database, options);
+  });
+  afterAll(() => running?.close());
+  return new Proxy({} as TestServer, {
+    get(_target, property) {
+      if (!running) throw new Error("The server has not started yet");
+      const value = Reflect.get(running, property, running) as unknown;
+      return typeof value === "function" ? value.bind(running) : value;
+    },
+  });
+}
+
+export async function startServer(database: DatabaseName, options: TestOptions = {}): Promise<TestServer> {
+  const clock = options.clock ?? new ManualClock();
+  const created = options.databaseUrl
+    ? { url: options.databaseUrl, remove: async () => {} }
+    : await createDatabase(database);
+  const config: Config = {
+    port: 0,
+    host: "127.0.0.1",
+    publicUrl: undefined,
+    databaseUrl: created.url,
+    rateLimits: false,
+    trustProxy: false,
+    logLevel: "silent",
+    ...options.config,
+  };
+  const server = await createServer(config, {
+    clock,
+    log: options.log ?? pino({ level: "silent" }),
+    modules: options.modules,
+  });
+  return new TestServer(server, clock, created.url, database, created.remove);
+}
