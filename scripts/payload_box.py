@@ -1,0 +1,111 @@
+"""What encrypting and decrypting share: an agent's keys, and the box between two of them.
+
+The box is PyNaCl's (X25519, XSalsa20-Poly1305), the same as tweetnacl's in JavaScript; on the wire it is base64 of
+nonce and ciphertext together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Callable
+
+from private_files import UnusableFile, expand_path, read_text
+
+try:
+    import nacl.exceptions
+    import nacl.public
+except ImportError:
+    nacl = None  # type: ignore[assignment]
+
+DEFAULT_KEYS_DIRECTORY = "~/.c2c/keys"
+KEY_BYTES = 32
+
+
+class PayloadError(Exception):
+    """Something that the caller can put right; the message says what, in one line."""
+
+
+def decode_base64(text: str | bytes, what: str) -> bytes:
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise PayloadError(f"the {what} is not valid base64") from None
+
+
+def encode_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def key_path(keys_directory: str, agent_id: str) -> Path:
+    """Where an agent's key pair lies."""
+    # The id becomes a file name: it must not lead out of the directory.
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", agent_id):
+        raise PayloadError("an agent id consists of letters, digits, _ and -")
+    return expand_path(keys_directory) / f"{agent_id}.json"
+
+
+def add_key_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say where the own private key lies. It is a file always: arguments show up in process lists."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--agent-id", help="use this agent's key file in the keys directory")
+    source.add_argument("--private-key-file", help="a key file, or a file with nothing but the base64 private key")
+    parser.add_argument("--keys-dir", default=DEFAULT_KEYS_DIRECTORY, help="default: %(default)s")
+
+
+def open_box(options: argparse.Namespace, peer_public_key: str) -> nacl.public.Box:
+    """The box between the own private key and the peer's public key."""
+    private_key = nacl.public.PrivateKey(_key(_private_key_text(options), "private key"))
+    public_key = nacl.public.PublicKey(_key(peer_public_key, "peer's public key"))
+    try:
+        return nacl.public.Box(private_key, public_key)
+    except nacl.exceptions.CryptoError:
+        raise PayloadError("the peer's public key is not a usable X25519 key") from None
+
+
+def _private_key_text(options: argparse.Namespace) -> str:
+    if options.private_key_file:
+        path = expand_path(options.private_key_file)
+    else:
+        path = key_path(options.keys_dir, options.agent_id)
+    try:
+        text = read_text(path, secret=True)
+    except FileNotFoundError:
+        raise PayloadError(f"{path} does not exist; generate_keypair.py makes a key file") from None
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        private_key = json.loads(text).get("privateKey")
+    except ValueError:
+        # Not chained: the parser's message could quote the key.
+        raise PayloadError(f"{path} is not valid JSON") from None
+    if not isinstance(private_key, str):
+        raise PayloadError(f"{path} holds no privateKey")
+    return private_key
+
+
+def _key(text: str, what: str) -> bytes:
+    key = decode_base64(text, what)
+    if len(key) != KEY_BYTES:
+        raise PayloadError(f"the {what} must be {KEY_BYTES} bytes, not {len(key)}")
+    return key
+
+
+def run_command(command: Callable[[], None]) -> int:
+    """Runs a script's work; turns what the caller can put right into one line on stderr and exit code 1."""
+    try:
+        if nacl is None:
+            raise PayloadError("PyNaCl is missing: apt install python3-nacl (Debian) or pip install pynacl")
+        command()
+    except (PayloadError, UnusableFile) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or 'i/o'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0
