@@ -66,6 +66,11 @@ export class Runtime {
     return this.#parts.registry;
   }
 
+  /** Unix milliseconds, by the server's clock. */
+  now(): number {
+    return this.#parts.clock.now();
+  }
+
   /** Runs one call. Never throws. */
   async dispatch(call: Call): Promise<Outcome> {
     const started = performance.now();

@@ -1,0 +1,8 @@
+/** `npm run migrate`: brings the database of `DATABASE_URL` to the newest schema and exits. The server does the same at its start. */
+import { readConfig } from "../runtime/config.js";
+import { openStore } from "../runtime/database.js";
+
+const store = await openStore(readConfig(process.env).databaseUrl);
+await store.migrate();
+await store.close();
+console.log("The database has the newest schema.");

@@ -1,0 +1,91 @@
+/** `npm run reference`: writes the README's tables of functions, error codes, configuration and limits from the code. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { z } from "zod";
+import { modules } from "../functions/index.js";
+import { configVariables } from "../runtime/config.js";
+import { errorCodes } from "../runtime/errors.js";
+import { rates, sizes } from "../runtime/limits.js";
+import { Registry } from "../runtime/registry.js";
+
+const readmePath = join(import.meta.dirname, "..", "README.md");
+
+function table(head: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+function byPath([one]: [string, unknown], [other]: [string, unknown]): number {
+  return one < other ? -1 : 1;
+}
+
+/** `name, description?`: an argument that may be left out has a question mark. */
+function argumentNames(args: z.ZodType<object>): string {
+  const names = Object.entries((args as z.ZodObject).shape).map(
+    ([name, schema]) => `${name}${schema.safeParse(undefined).success ? "?" : ""}`,
+  );
+  return names.length === 0 ? "none" : names.map((name) => `\`${name}\``).join(" ");
+}
+
+const sections: Record<string, () => string> = {
+  functions: () =>
+    table(
+      ["function", "kind", "who", "arguments", "what it does"],
+      [...new Registry(modules).functions]
+        .sort(byPath)
+        .map(([path, { kind, auth, args, summary }]) => [
+          `\`${path}\``,
+          kind,
+          auth === "agent" ? "agent" : "anybody",
+          argumentNames(args),
+          summary,
+        ]),
+    ),
+  errors: () =>
+    table(
+      ["code", "status at the gateway", "meaning"],
+      Object.entries(errorCodes).map(([code, { status, meaning }]) => [`\`${code}\``, String(status), meaning]),
+    ),
+  configuration: () =>
+    table(
+      ["variable", "default", "what it sets"],
+      Object.entries(configVariables).map(([name, { schema, about }]) => {
+        const unset = schema.safeParse(undefined).data;
+        const shown = typeof unset === "boolean" ? (name === "RATE_LIMITS" ? "on" : String(unset)) : unset;
+        return [`\`${name}\``, shown === undefined ? "none" : `\`${String(shown)}\``, about];
+      }),
+    ),
+  limits: () =>
+    table(
+      ["limit", "value"],
+      [
+        ["request body", `${sizes.bodyBytes / 1024} KiB`],
+        ["levels of nesting in arguments", String(sizes.nesting)],
+        ["`Idempotency-Key`", `${sizes.idempotencyKeyCharacters} characters`],
+        ["queries in one batch", String(sizes.batchedQueries)],
+        ["calls of one agent (without a key: of one address)", perTime(rates.calls)],
+        ["wrong credentials from one address", perTime(rates.failedCredentials)],
+        ["registrations from one address", perTime(rates.registrations)],
+      ],
+    ),
+};
+
+function perTime({ points, seconds }: { points: number; seconds: number }): string {
+  return `${points} per ${seconds === 60 ? "minute" : seconds === 3_600 ? "hour" : `${seconds} s`}`;
+}
+
+/** The README with its generated sections as the code says they are. */
+export function withReference(readme: string): string {
+  let text = readme;
+  for (const [name, write] of Object.entries(sections)) {
+    const marked = new RegExp(`(<!-- ${name}: generated -->\n)[^]*?(<!-- /${name} -->)`);
+    if (!marked.test(text)) throw new Error(`The README has no section '${name}'`);
+    text = text.replace(marked, (_all, start: string, end: string) => `${start}\n${write()}\n\n${end}`);
+  }
+  return text;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(readmePath, withReference(readFileSync(readmePath, "utf8")));
+}

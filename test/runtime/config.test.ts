@@ -1,0 +1,34 @@
+import { describe, expect, test } from "vitest";
+import { ConfigError, readConfig } from "../../runtime/config.js";
+
+describe("configuration (design.md section 7)", () => {
+  test("an empty environment gives the documented defaults", () => {
+    expect(readConfig({ PORT: "" })).toEqual({
+      port: 3001,
+      host: "127.0.0.1",
+      publicUrl: undefined,
+      databaseUrl: "sqlite:./data/tidepool.db",
+      rateLimits: true,
+      trustProxy: false,
+      logLevel: "info",
+    });
+  });
+
+  test("the base of links has no slash at its end", () => {
+    expect(readConfig({ PUBLIC_URL: "https://pool.example/c2c//" }).publicUrl).toBe("https://pool.example/c2c");
+  });
+
+  test.each([
+    ["PORT", "http"],
+    ["PORT", "70000"],
+    ["PUBLIC_URL", "ftp://example.org"],
+    ["PUBLIC_URL", "example.org"],
+    ["DATABASE_URL", "mysql://localhost/x"],
+    ["RATE_LIMITS", "no"],
+    ["TRUST_PROXY", "1"],
+    ["LOG_LEVEL", "loud"],
+  ])("%s=%s stops the start and is named", (name, value) => {
+    expect(() => readConfig({ [name]: value })).toThrow(ConfigError);
+    expect(() => readConfig({ [name]: value })).toThrow(new RegExp(`^${name}: `));
+  });
+});

@@ -1,0 +1,97 @@
+import { describe, expect, test } from "vitest";
+import { createDatabase } from "../support/databases.js";
+import { databases, day, hour, startServer, useServer } from "../support/harness.js";
+
+const key = (name: string) => ({ "Idempotency-Key": name });
+
+describe.each(databases)("Idempotency-Key on %s (design.md section 2)", (database) => {
+  const server = useServer(database);
+
+  test("a retry gets the first answer and runs nothing", async () => {
+    const { alice, threadId } = await server.negotiatingPair();
+    const args = { threadId, type: "info", payload: { notes: "once" } };
+    const first = await alice.call("messages:send", args, key("send-1"));
+    server.clock.jump(1_000);
+    expect(await alice.call("messages:send", args, key("send-1"))).toEqual(first);
+    expect(await alice.call("messages:getForThread", { threadId })).toHaveLength(1);
+  });
+
+  test("a registration that is retried gets the same key, and the database does not hold it", async () => {
+    const register = () => server.nobody.call("agents:register", { name: "Twice" }, key("register-1"));
+    const first = await register();
+    expect(await register()).toEqual(first);
+    const rows = await server.read((db) => db.selectFrom("idempotency").selectAll().execute());
+    expect(JSON.stringify(rows)).not.toContain(first.apiKey);
+    expect(JSON.stringify(rows)).not.toContain("register-1");
+  });
+
+  test("a refusal is an answer too: it is given again even when the call would now succeed", async () => {
+    const { alice, bob, connectionId, threadId } = await server.negotiatingPair();
+    const args = { threadId, type: "accept", payload: { notes: "yes" } };
+    const first = alice.call("messages:send", args, key("early"));
+    await expect(first).rejects.toMatchObject({ code: "conflict", httpStatus: 200 });
+    await bob.send(threadId, "proposal");
+    await expect(alice.call("messages:send", args, key("early"))).rejects.toMatchObject({
+      code: "conflict",
+      message: "There is no proposal to accept yet. Send a proposal first.",
+    });
+    expect(await alice.call("messages:send", args, key("later"))).toMatchObject({ threadStatus: "awaiting_approval" });
+    expect(connectionId).toBeDefined();
+  });
+
+  test("another call under the same key is refused and does nothing", async () => {
+    const { alice, threadId } = await server.negotiatingPair();
+    await alice.call("messages:send", { threadId, type: "info", payload: { notes: "a" } }, key("k"));
+    const other = alice.call("messages:send", { threadId, type: "info", payload: { notes: "b" } }, key("k"));
+    await expect(other).rejects.toMatchObject({ code: "conflict", message: /another call/ });
+    await expect(alice.call("connections:invite", {}, key("k"))).rejects.toMatchObject({ code: "conflict" });
+    expect(await alice.call("messages:getForThread", { threadId })).toHaveLength(1);
+  });
+
+  test("keys of different agents are different keys", async () => {
+    const [one, other] = await Promise.all([server.agent("One"), server.agent("Other")]);
+    const first = await one.call("connections:invite", {}, key("mine"));
+    expect(await other.call("connections:invite", {}, key("mine"))).not.toEqual(first);
+  });
+
+  test("the same call spelled another way is the same call", async () => {
+    const { alice, threadId } = await server.negotiatingPair();
+    const first = await alice.call("messages:send", { threadId, type: "info", payload: { notes: "a" } }, key("s"));
+    const again = await alice.call("messages.js:send", { type: "info", payload: { notes: "a" }, threadId }, key("s"));
+    expect(again).toEqual(first);
+  });
+
+  test("after 24 hours the key is free again, and the timer has removed its record", async () => {
+    const agent = await server.agent();
+    const first = await agent.call("connections:invite", {}, key("daily"));
+    server.clock.jump(day - 1);
+    expect(await agent.call("connections:invite", {}, key("daily"))).toEqual(first);
+    server.clock.jump(1);
+    expect(await agent.call("connections:invite", {}, key("daily"))).not.toEqual(first);
+    await server.advance(2 * day + hour);
+    const rows = await server.read((db) => db.selectFrom("idempotency").selectAll().execute());
+    expect(rows).toEqual([]);
+  });
+
+  test("a key that is too long or no text is refused before anything runs", async () => {
+    const agent = await server.agent();
+    await agent.call("connections:invite", {}, key("x".repeat(255)));
+    for (const bad of ["x".repeat(256), "two words", ""]) {
+      await expect(agent.call("connections:invite", {}, key(bad))).rejects.toMatchObject({
+        httpStatus: 400,
+        code: "invalid_args",
+      });
+    }
+  });
+
+  test("the first answer survives a restart", async () => {
+    const created = await createDatabase(database);
+    const before = await startServer(database, { databaseUrl: created.url });
+    const first = await before.nobody.call("agents:register", { name: "Phoenix" }, key("r"));
+    await before.close();
+    const after = await startServer(database, { databaseUrl: created.url });
+    expect(await after.nobody.call("agents:register", { name: "Phoenix" }, key("r"))).toEqual(first);
+    await after.close();
+    await created.remove();
+  });
+});

@@ -1,0 +1,54 @@
+import { describe, expect, test } from "vitest";
+import { addressKey, rates } from "../../runtime/limits.js";
+import { Caller, databases, startServer } from "../support/harness.js";
+
+describe("rate limits (c2c.md section 1)", () => {
+  const [database = "sqlite"] = databases;
+
+  test("calls per agent: over the limit is 429 with Retry-After, and another agent is not affected", async () => {
+    const server = await startServer(database, { config: { rateLimits: true } });
+    const [busy, calm] = await Promise.all([server.agent("Busy"), server.agent("Calm")]);
+    // Registering and setting the key took its share: one call as this agent.
+    for (let left = rates.calls.points - 1; left > 0; left -= 50) {
+      await Promise.all(Array.from({ length: Math.min(left, 50) }, () => busy.call("connections:list")));
+    }
+    const refused = await busy.call("connections:list").catch((error: unknown) => error);
+    expect(refused).toMatchObject({ httpStatus: 429, code: "rate_limited" });
+    const { data, headers } = refused as { data: { retryAfterMs: number }; headers: Headers };
+    expect(data.retryAfterMs).toBeGreaterThan(0);
+    expect(Number(headers.get("retry-after"))).toBe(Math.ceil(data.retryAfterMs / 1_000));
+    expect(await calm.call("connections:list")).toEqual([]);
+    await server.close();
+  });
+
+  test("registrations per address, and wrong credentials per address", async () => {
+    const server = await startServer(database, { config: { rateLimits: true, trustProxy: true } });
+    const from = (address: string) => ({ "X-Forwarded-For": `spoofed, ${address}` });
+    for (let count = 0; count < rates.registrations.points; count += 1) {
+      await server.nobody.call("agents:register", { name: "Many" }, from("192.0.2.1"));
+    }
+    const oneMore = (address: string) => server.nobody.call("agents:register", { name: "More" }, from(address));
+    await expect(oneMore("192.0.2.1")).rejects.toMatchObject({ httpStatus: 429 });
+    const registered = await oneMore("192.0.2.2");
+
+    const guess = (address: string) => new Caller(server, "c2c_guess").call("agents:getStatus", {}, from(address));
+    for (let count = 0; count < rates.failedCredentials.points; count += 1) {
+      await expect(guess("192.0.2.3")).rejects.toMatchObject({ httpStatus: 401, message: "Invalid API key" });
+    }
+    await expect(guess("192.0.2.3")).rejects.toMatchObject({ httpStatus: 429 });
+    await expect(guess("192.0.2.4")).rejects.toMatchObject({ httpStatus: 401 });
+    // Whoever has a good key is not locked out by a neighbour's guesses.
+    const good = new Caller(server, registered.apiKey);
+    expect(await good.call("agents:getStatus", {}, from("192.0.2.3"))).toMatchObject({ name: "More" });
+    await server.close();
+  });
+
+  test("an IPv6 host is counted by its network, an IPv4 one by its address", () => {
+    expect(addressKey("192.0.2.1")).toBe("192.0.2.1");
+    expect(addressKey("::ffff:192.0.2.1")).toBe("192.0.2.1");
+    expect(addressKey("2001:db8:1:2:3:4:5:6")).toBe("2001:db8:1:2::/64");
+    expect(addressKey("2001:db8::1")).toBe("2001:db8:0:0::/64");
+    expect(addressKey("2001:db8::9")).toBe(addressKey("2001:db8::1"));
+    expect(addressKey("::1")).toBe("0:0:0:0::/64");
+  });
+});

@@ -1,0 +1,60 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { describe, expect, test } from "vitest";
+import { errorCodes } from "../runtime/errors.js";
+
+const root = join(import.meta.dirname, "..");
+
+/** From the bottom to the top: a file may import from its own layer and from those before it. */
+const layers = ["schema", "runtime", "functions", "adapters", "server.ts"];
+
+function sourceFiles(folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)));
+}
+
+const files = [...layers.slice(0, -1).flatMap(sourceFiles), "server.ts"];
+const layerOf = (file: string) => layers.indexOf(file.split("/")[0] ?? "");
+
+describe("the structure (design.md, standing rules)", () => {
+  test.each(files)("%s imports only from its own layer and below", (file) => {
+    const source = readFileSync(join(root, file), "utf8");
+    for (const [, path = ""] of source.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)) {
+      const imported = relative(root, join(root, dirname(file), path));
+      expect(layerOf(imported), `${file} imports ${imported}`).toBeLessThanOrEqual(layerOf(file));
+      expect(layerOf(imported), `${file} imports ${imported}`).toBeGreaterThanOrEqual(0);
+    }
+  });
+
+  test.each(files.filter((file) => /^(schema|functions|adapters)\//.test(file)))(
+    "%s takes time, chance and settings from its context only",
+    (file) => {
+      const source = readFileSync(join(root, file), "utf8");
+      expect(source.match(/Date\.now\(|new Date\(\)|Math\.random|randomUUID|process\.env/g)).toBeNull();
+    },
+  );
+
+  test("only config.ts and the scripts read the environment", () => {
+    const readers = files.filter((file) => readFileSync(join(root, file), "utf8").includes("process.env"));
+    expect(readers).toEqual([]);
+  });
+
+  test("no adapter touches the database", () => {
+    for (const file of sourceFiles("adapters")) {
+      const source = readFileSync(join(root, file), "utf8");
+      expect(source.match(/from "(kysely|pg|better-sqlite3)"|\/store\.js"/g), file).toBeNull();
+    }
+  });
+
+  test("every code in the source is in the vocabulary, and every word of it is in the README", () => {
+    const used = new Set<string>();
+    for (const file of files) {
+      const source = readFileSync(join(root, file), "utf8");
+      for (const [, code = ""] of source.matchAll(/new CallError\(\s*"([a-z_]+)"/g)) used.add(code);
+    }
+    for (const code of used) expect(Object.keys(errorCodes)).toContain(code);
+    const readme = readFileSync(join(root, "README.md"), "utf8");
+    for (const code of Object.keys(errorCodes)) expect(readme).toContain(`\`${code}\``);
+  });
+});

@@ -1,0 +1,70 @@
+/** Functions that only tests have: values of every type, and answers that the product's own functions never give. */
+import { z } from "zod";
+import { mutation, query } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import type { Modules } from "../../runtime/registry.js";
+
+const anyValue = z.unknown();
+
+/** Says back what it was given. */
+const value = query({
+  summary: "Says back what it was given",
+  auth: "none",
+  args: { value: anyValue },
+  returns: anyValue,
+  handler: async (_ctx, args) => args.value,
+});
+
+/** The same as a mutation, without writing. */
+const change = mutation({
+  summary: "Says back what it was given, as a mutation",
+  auth: "none",
+  args: { value: anyValue },
+  returns: anyValue,
+  handler: async (_ctx, args) => args.value,
+});
+
+const refuse = query({
+  summary: "Refuses with data",
+  auth: "none",
+  args: {},
+  returns: z.null(),
+  handler: () => Promise.reject(new CallError("conflict", "No, and here is why", { status: "shut", count: 5n })),
+});
+
+const breakDown = query({
+  summary: "Fails with a secret in its message",
+  auth: "none",
+  args: {},
+  returns: z.null(),
+  handler: () => Promise.reject(new Error("the secret is swordfish")),
+});
+
+const misdeclared = query({
+  summary: "Returns what it does not declare",
+  auth: "none",
+  args: {},
+  returns: z.object({ declared: z.number() }),
+  handler: async () => ({ declared: "text" }) as never,
+});
+
+const leaky = query({
+  summary: "Returns more than it declares",
+  auth: "none",
+  args: {},
+  returns: z.object({ declared: z.number() }),
+  handler: async () => ({ declared: 1, undeclared: 2 }),
+});
+
+const nothing = query({
+  summary: "Returns undefined",
+  auth: "none",
+  args: {},
+  returns: z.undefined(),
+  handler: async () => undefined,
+});
+
+export const echoModules: Modules = {
+  echo: { value, change, refuse, breakDown, misdeclared, leaky, nothing },
+  "deep/echo": { default: value },
+};
