@@ -1,9 +1,10 @@
 /** Messages: threads between two connected agents, and the end-to-end encrypted messages in them. */
 import { z } from "zod";
 import type { AgentQuery } from "../runtime/context.js";
-import { mutation, query } from "../runtime/define.js";
+import { JsonText, mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { jsonList } from "../runtime/json-list.js";
+import { prepared } from "../runtime/prepared.js";
 import { messageTypes, threadStatuses } from "../schema/threads.js";
 import { id, peer, timestamp } from "../schema/values.js";
 import { statusOf as connectionStatusOf, notActive, requireConnection } from "./model/connections.js";
@@ -49,6 +50,20 @@ export const startThread = mutation({
   },
 });
 
+const insertMessage = prepared(
+  ["threadId", "createdAt", "messageId", "fromAgentId", "type", "encryptedPayload", "payload", "referencesMessageId"],
+  (db, values) => db.insertInto("messages").values(values),
+);
+
+const moveThread = prepared(
+  ["threadId", "status", "proposalMessageId", "proposalAgentId", "approvalDeadline", "messageCount", "createdAt"],
+  (db, { threadId, createdAt, ...moved }) =>
+    db
+      .updateTable("threads")
+      .set({ ...moved, lastMessageAt: createdAt, lastActiveAt: createdAt })
+      .where("threadId", "=", threadId),
+);
+
 /** Sends a message, and moves the thread as its type says. */
 export const send = mutation({
   summary: "Sends a message; its type moves the thread",
@@ -87,31 +102,24 @@ export const send = mutation({
     const approvalDeadline = args.type === "accept" ? ctx.now + approvalMs : thread.approvalDeadline;
     // Neither waits for the other: on PostgreSQL they share a round trip.
     await Promise.all([
-      ctx.db
-        .insertInto("messages")
-        .values({
-          threadId: thread.threadId,
-          createdAt,
-          messageId,
-          fromAgentId: agentId,
-          type: args.type,
-          ...payloads,
-          referencesMessageId: args.referencesMessageId ?? null,
-        })
-        .execute(),
-      ctx.db
-        .updateTable("threads")
-        .set({
-          status: next,
-          proposalMessageId: proposes ? messageId : thread.proposalMessageId,
-          proposalAgentId: proposes ? agentId : thread.proposalAgentId,
-          approvalDeadline,
-          messageCount: thread.messageCount + 1,
-          lastMessageAt: createdAt,
-          lastActiveAt: createdAt,
-        })
-        .where("threadId", "=", thread.threadId)
-        .execute(),
+      insertMessage(ctx, {
+        threadId: thread.threadId,
+        createdAt,
+        messageId,
+        fromAgentId: agentId,
+        type: args.type,
+        ...payloads,
+        referencesMessageId: args.referencesMessageId ?? null,
+      }),
+      moveThread(ctx, {
+        threadId: thread.threadId,
+        status: next,
+        proposalMessageId: proposes ? messageId : thread.proposalMessageId,
+        proposalAgentId: proposes ? agentId : thread.proposalAgentId,
+        approvalDeadline,
+        messageCount: thread.messageCount + 1,
+        createdAt,
+      }),
     ]);
     if (args.type === "accept" && approvalDeadline !== null) ctx.wakeAt(approvalDeadline);
     return { messageId, threadId: thread.threadId, threadStatus: next, createdAt };
@@ -146,6 +154,45 @@ async function requireReference(ctx: AgentQuery, threadId: string, messageId: st
   if (!found) throw new CallError("not_found", "referencesMessageId is not a message of this thread");
 }
 
+const wire = {
+  messageId: "plain",
+  threadId: "plain",
+  fromAgentId: "plain",
+  type: "plain",
+  encryptedPayload: "plain?",
+  payload: "json?",
+  referencesMessageId: "plain?",
+  createdAt: "number",
+} as const;
+const wireColumns = Object.keys(wire) as (keyof typeof wire)[];
+
+/** The last `limit` messages before a time. Read forwards from the first of them, so that nothing has to be sorted. */
+const lastBefore = prepared(["threadId", "before", "skip"], (db, { threadId, before, skip }) => {
+  const earlier = db.selectFrom("messages").where("threadId", "=", threadId).where("createdAt", "<", before);
+  const first = earlier.select("createdAt").orderBy("createdAt", "desc").limit(1).offset(skip);
+  const page = earlier
+    .select(wireColumns)
+    .where((where) => where("createdAt", ">=", where.fn.coalesce(first, where.lit(0))))
+    .orderBy("createdAt");
+  return jsonList(page, wire);
+});
+
+/** The first `limit` messages between two times. */
+const firstAfter = prepared(
+  ["threadId", "after", "before", "limit"],
+  (db, { threadId, after, before, limit: most }) => {
+    const page = db
+      .selectFrom("messages")
+      .select(wireColumns)
+      .where("threadId", "=", threadId)
+      .where("createdAt", ">", after)
+      .where("createdAt", "<", before)
+      .orderBy("createdAt")
+      .limit(most);
+    return jsonList(page, wire);
+  },
+);
+
 /**
  * A thread's messages, oldest first. `after` gives the first ones behind that time; otherwise the newest, or the newest
  * before `before`. Times are `createdAt` values, in Unix ms.
@@ -157,34 +204,13 @@ export const getForThread = query({
   returns: z.array(message),
   handler: async (ctx, args) => {
     const { threadId } = await requireThread(ctx, args.threadId);
-    const { before, after } = args;
-    const rows = ctx.db
-      .selectFrom("messages")
-      .select([
-        "messageId",
-        "threadId",
-        "fromAgentId",
-        "type",
-        "encryptedPayload",
-        "payload",
-        "referencesMessageId",
-        "createdAt",
-      ])
-      .where("threadId", "=", threadId)
-      .$if(before != null, (page) => page.where("createdAt", "<", before ?? 0))
-      .$if(after != null, (page) => page.where("createdAt", ">", after ?? 0))
-      .orderBy("createdAt", after == null ? "desc" : "asc")
-      .limit(args.limit ?? listedByDefault);
-    return jsonList(ctx, rows, "createdAt", {
-      messageId: "plain",
-      threadId: "plain",
-      fromAgentId: "plain",
-      type: "plain",
-      encryptedPayload: "plain?",
-      payload: "json?",
-      referencesMessageId: "plain?",
-      createdAt: "number",
-    });
+    const most = args.limit ?? listedByDefault;
+    const before = args.before ?? Number.MAX_SAFE_INTEGER;
+    const page =
+      args.after == null
+        ? await lastBefore(ctx, { threadId, before, skip: most - 1 })
+        : await firstAfter(ctx, { threadId, after: args.after, before, limit: most });
+    return new JsonText(page.rows[0]?.json ?? "[]");
   },
 });
 

@@ -4,6 +4,7 @@ import type { Clock } from "./clock.js";
 import type { AgentCaller, AnonymousCaller } from "./context.js";
 import { CallError } from "./errors.js";
 import { hashSecret } from "./ids.js";
+import { prepared } from "./prepared.js";
 import type { Store } from "./store.js";
 
 /** How long a known credential is taken on trust, and how many are. Bounds what a revocation elsewhere takes to reach here. */
@@ -11,6 +12,10 @@ const trustMs = 5_000;
 const mostTrusted = 10_000;
 
 const anonymous: AnonymousCaller = { kind: "anonymous" };
+
+const agentBySecret = prepared(["secretHash"], (db, { secretHash }) =>
+  db.selectFrom("agentCredentials").select("agentId").where("secretHash", "=", secretHash),
+);
 
 export class Authenticator {
   readonly #trusted = new Map<string, { caller: AgentCaller; until: number }>();
@@ -38,9 +43,8 @@ export class Authenticator {
 
   async #lookUp(secretHash: string): Promise<AgentCaller> {
     this.#trusted.delete(secretHash);
-    const row = await this.store.read((db) =>
-      db.selectFrom("agentCredentials").select("agentId").where("secretHash", "=", secretHash).executeTakeFirst(),
-    );
+    const { rows } = await this.store.read((db) => agentBySecret({ db }, { secretHash }));
+    const [row] = rows;
     if (!row) throw new CallError("unauthenticated", "Invalid API key");
     const caller: AgentCaller = { kind: "agent", agentId: row.agentId };
     if (this.#trusted.size >= mostTrusted) {

@@ -66,6 +66,11 @@ export class Runtime {
     return this.#parts.registry;
   }
 
+  /** Base of every link that is handed out, without a trailing slash. */
+  get publicUrl(): string {
+    return this.#parts.publicUrl;
+  }
+
   /** Unix milliseconds, by the server's clock. */
   now(): number {
     return this.#parts.clock.now();
@@ -183,13 +188,14 @@ export class Runtime {
         afterCommit: (effect) => effects.push(effect),
         wakeAt: (at) => effects.push(() => this.#parts.wakeAt(at)),
       };
-      const run = async () => checkValue(definition, await definition.handler(ctx as never, args as never), "");
-      if (!key) return { status: "success" as const, value: await run() };
+      const run = async (given: MutationContext) =>
+        checkValue(definition, await definition.handler(given as never, args as never), "");
+      if (!key) return { status: "success" as const, value: await run(ctx) };
 
       const earlier = await key.find(db, now);
       if (earlier) return revive(earlier);
       try {
-        const value = await transaction.nested(run);
+        const value = await transaction.nested((part) => run({ ...ctx, db: part }));
         await key.keep(db, now, {
           status: "success",
           json: value instanceof JsonText ? value.text : JSON.stringify(value),

@@ -7,6 +7,7 @@ import {
   type DatabaseConnection,
   type Driver,
   Kysely,
+  type KyselyProps,
   PostgresAdapter,
   PostgresIntrospector,
   PostgresQueryCompiler,
@@ -16,6 +17,7 @@ import pg from "pg";
 import type { Database } from "../schema/index.js";
 import { postgresDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
+import { Lease } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
 import type { Store, WriteTransaction } from "./store.js";
 
@@ -29,13 +31,20 @@ const namedStatements = 500;
 /** Serialization failure, deadlock; and a unique key that another transaction took first, which the next try will see. */
 const conflicts = new Set(["40001", "40P01", "23505"]);
 
+/** What is made once for each connection. */
+interface Session {
+  db: Kysely<Database>;
+  driver: SessionDriver;
+  kysely: KyselyProps;
+}
+
 /** int8 as a number: what is stored in one stays below 2^53. */
 const int8 = 20;
 
 export class PostgresStore implements Store {
   readonly dialect = postgresDialect;
   readonly #pool: pg.Pool;
-  readonly #sessions = new WeakMap<pg.PoolClient, Kysely<Database>>();
+  readonly #sessions = new WeakMap<pg.PoolClient, Session>();
 
   constructor(url: string) {
     this.#pool = new pg.Pool({
@@ -54,16 +63,20 @@ export class PostgresStore implements Store {
           oid === int8 ? Number : pg.types.getTypeParser(oid, format as "text"),
       },
     });
-    // An idle connection that breaks is replaced at the next use.
+    // A connection that breaks is replaced at the next use. Its statements fail on their own; without a listener the
+    // event itself would end the process, and the pool listens to idle connections only.
     this.#pool.on("error", () => {});
+    this.#pool.on("connect", (client) => client.on("error", () => {}));
   }
 
   async read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
     const client = await this.#connect();
     const begun = client.query("begin isolation level repeatable read read only");
     begun.catch(() => {});
+    const lease = this.#lend(client);
     try {
-      const value = await work(this.#session(client));
+      const value = await work(lease.db);
+      lease.end();
       await begun;
       // The snapshot was the promise; nobody has to wait for its end.
       client.query("commit").then(
@@ -72,6 +85,7 @@ export class PostgresStore implements Store {
       );
       return value;
     } catch (error) {
+      lease.end();
       await this.#abandon(client);
       throw unavailableIfLost(error);
     }
@@ -99,11 +113,14 @@ export class PostgresStore implements Store {
     const client = await this.#connect();
     const begun = client.query("begin isolation level serializable");
     begun.catch(() => {});
+    const lease = this.#lend(client);
     let value: T;
     try {
-      value = await work({ db: this.#session(client), nested: (part) => nested(client, part) });
+      value = await work({ db: lease.db, nested: (part) => this.#nested(client, lease, part) });
+      lease.end();
       await begun;
     } catch (error) {
+      lease.end();
       await this.#abandon(client);
       throw error;
     }
@@ -133,7 +150,7 @@ export class PostgresStore implements Store {
   async migrate(): Promise<void> {
     const client = await this.#connect();
     try {
-      await migrateToLatest(this.#session(client), { clusteredTables: false });
+      await migrateToLatest(this.#session(client).db, this.dialect);
     } finally {
       client.release();
     }
@@ -163,34 +180,42 @@ export class PostgresStore implements Store {
     }
   }
 
-  #session(client: pg.PoolClient): Kysely<Database> {
+  async #nested<T>(client: pg.PoolClient, outer: Lease, work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    await client.query("savepoint nested");
+    const lease = new Lease(this.#session(client).kysely, outer);
+    try {
+      const value = await work(lease.db);
+      lease.end();
+      await client.query("release savepoint nested");
+      return value;
+    } catch (error) {
+      lease.end();
+      // After a conflict the whole transaction is void; the caller's retry begins anew.
+      if (!isConflict(error)) await client.query("rollback to savepoint nested");
+      throw error;
+    }
+  }
+
+  #lend(client: pg.PoolClient): Lease {
+    const { kysely, driver } = this.#session(client);
+    return new Lease(kysely, driver);
+  }
+
+  #session(client: pg.PoolClient): Session {
     let session = this.#sessions.get(client);
     if (!session) {
       const driver = new SessionDriver(client);
-      session = new Kysely<Database>({
-        dialect: {
-          createDriver: () => driver,
-          createAdapter: () => new PostgresAdapter(),
-          createIntrospector: (db) => new PostgresIntrospector(db),
-          createQueryCompiler: () => new PostgresQueryCompiler(),
-        },
-      });
+      const dialect = {
+        createDriver: () => driver,
+        createAdapter: () => new PostgresAdapter(),
+        createIntrospector: (db: Kysely<unknown>) => new PostgresIntrospector(db),
+        createQueryCompiler: () => new PostgresQueryCompiler(),
+      };
+      const db = new Kysely<Database>({ dialect });
+      session = { db, driver, kysely: { config: { dialect }, dialect, driver, executor: db.getExecutor() } };
       this.#sessions.set(client, session);
     }
     return session;
-  }
-}
-
-async function nested<T>(client: pg.PoolClient, work: () => Promise<T>): Promise<T> {
-  await client.query("savepoint nested");
-  try {
-    const value = await work();
-    await client.query("release savepoint nested");
-    return value;
-  } catch (error) {
-    // After a conflict the whole transaction is void; the caller's retry begins anew.
-    if (!isConflict(error)) await client.query("rollback to savepoint nested");
-    throw error;
   }
 }
 

@@ -14,6 +14,7 @@ import {
   type DatabaseConnection,
   type Driver,
   Kysely,
+  type KyselyProps,
   type QueryResult,
   SqliteAdapter,
   SqliteIntrospector,
@@ -22,6 +23,7 @@ import {
 import type { Database } from "../schema/index.js";
 import { sqliteDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
+import { Lease } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
 import type { Store, WriteTransaction } from "./store.js";
 
@@ -33,7 +35,7 @@ const watchdogMs = 5_000;
 const cachedStatements = 1_000;
 
 interface Job {
-  work(): Promise<unknown>;
+  work(lease: Lease): Promise<unknown>;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -45,7 +47,7 @@ export class SqliteStore implements Store {
   readonly #file: SqliteDatabase.Database;
   readonly #driver: SerialDriver;
   readonly #db: Kysely<Database>;
-  readonly #transaction: WriteTransaction;
+  readonly #kysely: KyselyProps;
   readonly #begin: SqliteDatabase.Statement;
   readonly #beginWrite: SqliteDatabase.Statement;
   readonly #commit: SqliteDatabase.Statement;
@@ -70,14 +72,14 @@ export class SqliteStore implements Store {
     // What is deleted is overwritten: a spent location must not survive in a free page.
     this.#file.pragma("secure_delete = ON");
     this.#driver = new SerialDriver(this.#file);
-    this.#db = new Kysely<Database>({
-      dialect: {
-        createDriver: () => this.#driver,
-        createAdapter: () => new SqliteAdapter(),
-        createIntrospector: (db) => new SqliteIntrospector(db),
-        createQueryCompiler: () => new SqliteQueryCompiler(),
-      },
-    });
+    const dialect = {
+      createDriver: () => this.#driver,
+      createAdapter: () => new SqliteAdapter(),
+      createIntrospector: (db: Kysely<unknown>) => new SqliteIntrospector(db),
+      createQueryCompiler: () => new SqliteQueryCompiler(),
+    };
+    this.#db = new Kysely<Database>({ dialect });
+    this.#kysely = { config: { dialect }, dialect, driver: this.#driver, executor: this.#db.getExecutor() };
     this.#begin = this.#file.prepare("begin");
     this.#beginWrite = this.#file.prepare("begin immediate");
     this.#commit = this.#file.prepare("commit");
@@ -85,19 +87,22 @@ export class SqliteStore implements Store {
     this.#savepoint = this.#file.prepare("savepoint call");
     this.#release = this.#file.prepare("release call");
     this.#undo = this.#file.prepare("rollback to call");
-    this.#transaction = { db: this.#db, nested: (work) => this.#nested(work) };
   }
 
   read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#reads.push({ work: () => work(this.#db), resolve: resolve as Job["resolve"], reject });
+      this.#reads.push({ work: ({ db }) => work(db), resolve: resolve as Job["resolve"], reject });
       this.#schedule();
     });
   }
 
   write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#writes.push({ work: () => work(this.#transaction), resolve: resolve as Job["resolve"], reject });
+      this.#writes.push({
+        work: (lease) => work({ db: lease.db, nested: (part) => this.#nested(lease, part) }),
+        resolve: resolve as Job["resolve"],
+        reject,
+      });
       this.#schedule();
     });
   }
@@ -108,7 +113,7 @@ export class SqliteStore implements Store {
 
   async migrate(): Promise<void> {
     this.#driver.mode = "write";
-    await migrateToLatest(this.#db, { clusteredTables: true });
+    await migrateToLatest(this.#db, this.dialect);
     this.#driver.mode = "closed";
   }
 
@@ -153,7 +158,9 @@ export class SqliteStore implements Store {
       this.#driver.mode = mode;
       for (const [index, job] of jobs.entries()) {
         if (savepoints) this.#savepoint.run();
-        const outcome = await Promise.race([settle(job), late]);
+        const lease = new Lease(this.#kysely, this.#driver);
+        const outcome = await Promise.race([settle(job, lease), late]);
+        lease.end();
         if (outcome === "late") {
           this.#endStuckGroup(mode, jobs, index);
           return;
@@ -192,22 +199,27 @@ export class SqliteStore implements Store {
     (mode === "write" ? this.#writes : this.#reads).unshift(...jobs);
   }
 
-  async #nested<T>(work: () => Promise<T>): Promise<T> {
+  async #nested<T>(outer: Lease, work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    const lease = new Lease(this.#kysely, outer);
     this.#file.exec("savepoint nested");
     try {
-      const value = await work();
+      const value = await work(lease.db);
+      if (outer.ended) throw new Error("The call's transaction has ended");
       this.#file.exec("release nested");
       return value;
     } catch (error) {
-      if (this.#file.inTransaction) this.#file.exec("rollback to nested; release nested");
+      // A call that the watchdog ended has no savepoint any more: this one would be somebody else's.
+      if (!outer.ended && this.#file.inTransaction) this.#file.exec("rollback to nested; release nested");
       throw error;
+    } finally {
+      lease.end();
     }
   }
 }
 
-async function settle(job: Job): Promise<Settled> {
+async function settle(job: Job, lease: Lease): Promise<Settled> {
   try {
-    return { ok: true, value: await job.work() };
+    return { ok: true, value: await job.work(lease) };
   } catch (error) {
     return { ok: false, error };
   }

@@ -6,8 +6,8 @@ import type { Dialect } from "./dialects.js";
 /** One running write transaction. */
 export interface WriteTransaction {
   db: Kysely<Database>;
-  /** Runs `work`; if it throws, what it wrote is undone and the transaction goes on. */
-  nested<T>(work: () => Promise<T>): Promise<T>;
+  /** Runs `work` on a handle of its own; if it throws, what it wrote is undone and the transaction goes on. */
+  nested<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
 }
 
 export interface Store {

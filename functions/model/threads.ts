@@ -7,6 +7,7 @@
 import { type RawBuilder, sql } from "kysely";
 import type { AgentQuery, MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
+import { prepared } from "../../runtime/prepared.js";
 import type { ConnectionStatus } from "../../schema/connections.js";
 import type { Decision, MessageType, ThreadStatus, ThreadsTable } from "../../schema/threads.js";
 
@@ -59,15 +60,19 @@ export interface ThreadOfCaller extends ThreadsTable {
   connectionStatus: ConnectionStatus | null;
 }
 
-/** The thread, for one of its two agents. A stranger's reads as missing. */
-export async function requireThread(ctx: AgentQuery, threadId: string): Promise<ThreadOfCaller> {
-  const thread = await ctx.db
+const threadById = prepared(["threadId"], (db, { threadId }) =>
+  db
     .selectFrom("threads")
     .leftJoin("connections", "connections.connectionId", "threads.connectionId")
     .selectAll("threads")
     .select("connections.status as connectionStatus")
-    .where("threads.threadId", "=", threadId)
-    .executeTakeFirst();
+    .where("threads.threadId", "=", threadId),
+);
+
+/** The thread, for one of its two agents. A stranger's reads as missing. */
+export async function requireThread(ctx: AgentQuery, threadId: string): Promise<ThreadOfCaller> {
+  const { rows } = await threadById(ctx, { threadId });
+  const [thread] = rows;
   const { agentId } = ctx.caller;
   if (!thread || (thread.agentAId !== agentId && thread.agentBId !== agentId)) {
     throw new CallError("not_found", "Thread not found");

@@ -1,0 +1,37 @@
+/**
+ * The database as one call sees it. A call can fail while a branch of it still has statements to run, or be ended while
+ * it waits; what such a straggler asks for later must not land in the transaction of whoever has the connection then.
+ */
+import { type CompiledQuery, type DatabaseConnection, Kysely, type KyselyProps, type QueryResult } from "kysely";
+import type { Database } from "../schema/index.js";
+
+/** A connection, lent to one call. A lease can be lent on: it ends with the one that it came from. */
+export class Lease implements DatabaseConnection {
+  readonly db: Kysely<Database>;
+  readonly #connection: DatabaseConnection;
+  #ended = false;
+
+  constructor(kysely: KyselyProps, connection: DatabaseConnection) {
+    this.#connection = connection;
+    const provider = { provideConnection: <T>(consumer: (lease: Lease) => Promise<T>) => consumer(this) };
+    this.db = new Kysely<Database>({ ...kysely, executor: kysely.executor.withConnectionProvider(provider) });
+  }
+
+  /** From here on every statement fails, without reaching the database. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  get ended(): boolean {
+    return this.#ended || (this.#connection instanceof Lease && this.#connection.ended);
+  }
+
+  executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
+    if (this.#ended) return Promise.reject(new Error("The call's transaction has ended"));
+    return this.#connection.executeQuery<Row>(query);
+  }
+
+  async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
+    yield await this.executeQuery<Row>(query);
+  }
+}
