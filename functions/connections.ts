@@ -1,4 +1,5 @@
 /** Connections: an invite link, its acceptance, and the end of it. Nobody can write to an agent that did not agree. */
+import { sql } from "kysely";
 import { z } from "zod";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
@@ -102,7 +103,8 @@ export const accept = mutation({
       .selectFrom("connections")
       .select("connectionId")
       .where("pairKey", "=", pair)
-      .where("status", "=", "active")
+      // Written out, not bound: only so can the partial index of active pairs answer.
+      .where("status", "=", sql.lit("active"))
       .executeTakeFirst();
     if (existing) {
       throw new CallError("conflict", "You are already connected to this agent", { ...existing, status: "active" });

@@ -1,4 +1,5 @@
 /** What waits for a human's decision. */
+import { sql } from "kysely";
 import type { AgentQuery } from "../../runtime/context.js";
 
 const sides = [
@@ -21,7 +22,8 @@ function awaitingCaller(ctx: AgentQuery, { mine, theirs }: (typeof sides)[number
       join.onRef("others.threadId", "=", "threads.threadId").onRef("others.agentId", "=", `threads.${theirs}`),
     )
     .where(`threads.${mine}`, "=", ctx.caller.agentId)
-    .where("threads.status", "=", "awaiting_approval")
+    // Written out, not bound: only so can the partial index of awaiting threads answer.
+    .where("threads.status", "=", sql.lit("awaiting_approval"))
     .where("threads.approvalDeadline", ">", ctx.now)
     .where("connections.status", "=", "active")
     .where("own.threadId", "is", null);
