@@ -38,6 +38,8 @@ export function createHttpApp(log: Logger): HttpApp {
   });
   app.notFound((c) => send(c, rejection(404, "NotFound", "not_found", "There is nothing at this address")));
   app.onError((error, c) => {
+    // Nobody reads this, and nothing is wrong with us.
+    if (error instanceof BodyAborted) return send(c, rejection(400, "BadJsonBody", "invalid_args", error.message));
     const requestId = nextRequestId();
     log.error({ requestId, err: error }, "fault");
     return send(c, {
@@ -95,10 +97,9 @@ export function callerAddress(c: HttpContext, trustProxy: boolean): string {
 /** The body as text; the reply where it is too large or no UTF-8. */
 export function readBody(c: HttpContext): Promise<string | Reply> {
   const { incoming } = c.env;
-  const tooLarge = rejection(413, "TooLarge", "too_large", `The body is too large (max ${sizes.bodyBytes} bytes)`);
   if (Number(incoming.headers["content-length"] ?? 0) > sizes.bodyBytes) {
     drain(c);
-    return Promise.resolve(tooLarge);
+    return Promise.resolve(tooLarge());
   }
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -108,7 +109,7 @@ export function readBody(c: HttpContext): Promise<string | Reply> {
       if (bytes > sizes.bodyBytes) {
         incoming.removeAllListeners("data");
         drain(c);
-        resolve(tooLarge);
+        resolve(tooLarge());
       } else chunks.push(chunk);
     });
     incoming.on("end", () => {
@@ -119,11 +120,16 @@ export function readBody(c: HttpContext): Promise<string | Reply> {
           : rejection(400, "BadJsonBody", "invalid_args", "The body is not valid UTF-8"),
       );
     });
-    incoming.on("error", reject);
+    const aborted = () => reject(new BodyAborted("The caller went away"));
+    incoming.on("error", aborted);
     incoming.on("close", () => {
-      if (!incoming.complete) reject(new BodyAborted("The caller went away"));
+      if (!incoming.complete) aborted();
     });
   });
+}
+
+function tooLarge(): Reply {
+  return rejection(413, "TooLarge", "too_large", `The body is too large (max ${sizes.bodyBytes} bytes)`);
 }
 
 /** The caller hung up before its body was whole: there is nobody to answer. */
