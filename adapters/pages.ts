@@ -1,3 +1,24 @@
+/**
+ * What people and agents open by a link: the claim, connect and share pages, the home page, and the documents for
+ * agents (c2c.md section 4). A page decodes a request into calls of public functions and shows what they answer; it
+ * knows no rule and no database. GET never acts.
+ */
 import type { Runtime } from "../runtime/dispatch.js";
+import { addDocumentRoutes } from "./documents.js";
 import type { HttpApp } from "./http.js";
-export function addPageRoutes(_app: HttpApp, _runtime: Runtime, _options: { trustProxy: boolean }): void {}
+import { addAssetRoutes } from "./pages/assets.js";
+import type { Pages } from "./pages/calls.js";
+import { addClaimPage } from "./pages/claim.js";
+import { addConnectPage } from "./pages/connect.js";
+import { addHomePage } from "./pages/home.js";
+import { addSharePage } from "./pages/share.js";
+
+export function addPageRoutes(app: HttpApp, runtime: Runtime, options: { trustProxy: boolean }): void {
+  const pages: Pages = { runtime, ...options };
+  addHomePage(app);
+  addClaimPage(app, pages);
+  addConnectPage(app, pages);
+  addSharePage(app, pages);
+  addAssetRoutes(app);
+  addDocumentRoutes(app, runtime);
+}

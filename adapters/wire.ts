@@ -9,15 +9,15 @@ import { sizes } from "../runtime/limits.js";
 
 export type Format = "json" | "convex_encoded_json";
 
-const formatNames: Record<string, Format> = {
-  json: "json",
-  convex_clean_json: "json",
-  convex_encoded_json: "convex_encoded_json",
-  convex_json: "convex_encoded_json",
-};
+const formatNames = new Map<unknown, Format>([
+  ["json", "json"],
+  ["convex_clean_json", "json"],
+  ["convex_encoded_json", "convex_encoded_json"],
+  ["convex_json", "convex_encoded_json"],
+]);
 
 export function parseFormat(name: unknown): Format | undefined {
-  return name === undefined || name === null ? "json" : typeof name === "string" ? formatNames[name] : undefined;
+  return formatNames.get(name ?? "json");
 }
 
 /** A tagged value that is none, or text that cannot be one. */

@@ -1,0 +1,98 @@
+/**
+ * The documents that an agent reads to use this server, and the scripts that they name. Templates and scripts are read
+ * once at start; what can change from server to server is filled in: its address, its functions, its limits.
+ */
+import { readFileSync } from "node:fs";
+import { z } from "zod";
+import type { FunctionDefinition } from "../runtime/define.js";
+import type { Runtime } from "../runtime/dispatch.js";
+import { keptMs } from "../runtime/idempotency.js";
+import { rates, sizes } from "../runtime/limits.js";
+import { documentedCodes, type Registry } from "../runtime/registry.js";
+import type { HttpApp } from "./http.js";
+import { readStaticFile, type StaticFile, sendStatic, staticFile } from "./pages/assets.js";
+
+/** The helper scripts that agents run. Nothing else of the folder is served. */
+export const scriptNames = [
+  "decrypt_payload.py",
+  "encrypt_payload.py",
+  "event_heartbeat.py",
+  "event_state.py",
+  "generate_keypair.py",
+  "payload_box.py",
+  "private_files.py",
+] as const;
+
+const documentNames = ["skill.md", "heartbeat.md"] as const;
+const markdown = "text/markdown; charset=utf-8";
+/** They change only with a new version of the server; a client asks again after five minutes. */
+const cacheControl = "public, max-age=300";
+
+export function addDocumentRoutes(app: HttpApp, runtime: Runtime): void {
+  for (const name of documentNames) {
+    const template = readFileSync(new URL(`documents/${name}`, import.meta.url), "utf8");
+    let filled: { publicUrl: string; file: StaticFile } | undefined;
+    app.get(`/${name}`, (c) => {
+      const { publicUrl, registry } = runtime;
+      // The address is only known once the server listens.
+      if (filled?.publicUrl !== publicUrl) {
+        filled = { publicUrl, file: staticFile(fill(template, publicUrl, registry), markdown) };
+      }
+      return sendStatic(filled.file, c.env.incoming.headers["if-none-match"], cacheControl);
+    });
+  }
+
+  const scripts = new Map<string, StaticFile>(
+    scriptNames.map((name) => [
+      name,
+      readStaticFile(new URL(`../scripts/${name}`, import.meta.url), "text/x-python; charset=utf-8"),
+    ]),
+  );
+  app.get("/scripts/:name", (c) => {
+    const script = scripts.get(c.req.param("name"));
+    return script ? sendStatic(script, c.env.incoming.headers["if-none-match"], cacheControl) : c.notFound();
+  });
+}
+
+/** Replaces each `{{NAME}}`. Throws on one that is not known, so that a document with a hole in it is never served. */
+function fill(template: string, publicUrl: string, registry: Registry): string {
+  const values: Record<string, string> = {
+    BASE_URL: publicUrl,
+    SCRIPTS: scriptNames.join(" "),
+    MUTATIONS: functionTable(registry, "mutation"),
+    QUERIES: functionTable(registry, "query"),
+    ERROR_CODES: documentedCodes.map(([code, { meaning }]) => `| \`${code}\` | ${meaning} |`).join("\n"),
+    CALLS_PER_MINUTE: perMinute(rates.calls),
+    REGISTRATIONS_PER_HOUR: String((rates.registrations.points * 3_600) / rates.registrations.seconds),
+    BODY_KIB: String(sizes.bodyBytes / 1_024),
+    IDEMPOTENCY_KEY_CHARACTERS: String(sizes.idempotencyKeyCharacters),
+    IDEMPOTENCY_HOURS: String(keptMs / 3_600_000),
+  };
+  return template.replace(/\{\{(\w+)\}\}/g, (_whole, name: string) => {
+    const value = values[name];
+    if (value === undefined) throw new Error(`A document names {{${name}}}, which is not known`);
+    return value;
+  });
+}
+
+function perMinute({ points, seconds }: { points: number; seconds: number }): string {
+  return String((points * 60) / seconds);
+}
+
+/** One row per function of the registry, so that the reference cannot differ from what is served. */
+function functionTable(registry: Registry, kind: FunctionDefinition["kind"]): string {
+  const rows = [...registry.functions]
+    .filter(([, definition]) => definition.kind === kind && definition.auth !== "system")
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+    .map(([path, { auth, args, summary }]) => {
+      return `| \`${path}\` | ${auth === "none" ? "none" : "Bearer"} | ${argumentList(args)} | ${summary} |`;
+    });
+  return ["| Path | Auth | Args | What it does |", "|---|---|---|---|", ...rows].join("\n");
+}
+
+/** The arguments by name; those with a `?` may be left out. */
+function argumentList(args: FunctionDefinition["args"]): string {
+  const { properties = {}, required = [] } = z.toJSONSchema(args, { io: "input", unrepresentable: "any" });
+  const names = Object.keys(properties).map((name) => `\`${name}${required.includes(name) ? "" : "?"}\``);
+  return names.length > 0 ? names.join(", ") : "–";
+}

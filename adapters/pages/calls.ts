@@ -1,0 +1,87 @@
+/** How a page calls functions and reads its forms, and the plain page for what is neither a value nor a state to show. */
+import { html } from "hono/html";
+import type { Kind } from "../../runtime/define.js";
+import type { Outcome, Runtime } from "../../runtime/dispatch.js";
+import { errorCodes } from "../../runtime/errors.js";
+import { callerAddress, type HttpContext, nextRequestId, readBody } from "../http.js";
+import { type Page, sendPage } from "./layout.js";
+import type { Texts } from "./texts.js";
+
+/** What every page is given. */
+export interface Pages {
+  runtime: Runtime;
+  trustProxy: boolean;
+}
+
+/** An outcome, with the id by which the log knows its call. */
+export type Answer = Outcome & { requestId: string };
+
+/** Calls a function as nobody: who opens a link proves itself by the token in it. */
+export async function call(
+  c: HttpContext,
+  { runtime, trustProxy }: Pages,
+  kind: Kind,
+  path: string,
+  args: Record<string, unknown>,
+): Promise<Answer> {
+  const requestId = nextRequestId();
+  const outcome = await runtime.dispatch({
+    path,
+    kind,
+    args,
+    authorization: undefined,
+    idempotencyKey: undefined,
+    address: callerAddress(c, trustProxy),
+    requestId,
+  });
+  return { ...outcome, requestId };
+}
+
+/** The fields of a posted form, or the status that says why there are none. */
+export async function readForm(c: HttpContext): Promise<URLSearchParams | number> {
+  const contentType = c.env.incoming.headers["content-type"] ?? "application/x-www-form-urlencoded";
+  if (!/^application\/x-www-form-urlencoded\s*(;|$)/i.test(contentType)) {
+    c.env.incoming.resume();
+    return 415;
+  }
+  const body = await readBody(c);
+  return typeof body === "string" ? new URLSearchParams(body) : body.status;
+}
+
+/** The page for an answer that the caller has no state for. `missing` is what it says where the token opens nothing. */
+export function sendProblem(
+  c: HttpContext,
+  texts: Texts,
+  answer: Exclude<Answer, { status: "success" }>,
+  missing: Texts["problems"]["missing"],
+): Promise<Response> {
+  const { problems } = texts;
+  if (answer.status === "fault") {
+    const id = html`<p class="quiet">${problems.requestId} <code>${answer.requestId}</code></p>`;
+    return sendPage(c, texts, problemPage(500, problems.fault, id));
+  }
+  const { code, data } = answer.error;
+  // A token that no function takes opens as little as a wrong one.
+  if (code === "not_found" || code === "invalid_args") return sendPage(c, texts, problemPage(404, missing));
+  const problem = code === "rate_limited" ? problems.tooMany : code === "unavailable" ? problems.busy : problems.fault;
+  const { retryAfterMs } = data;
+  return sendPage(c, texts, {
+    ...problemPage(errorCodes[code].status, problem),
+    ...(typeof retryAfterMs === "number" ? { retryAfterMs } : {}),
+  });
+}
+
+/** The page for a form that could not be read. */
+export function sendUnreadableForm(c: HttpContext, texts: Texts, status: number): Promise<Response> {
+  return sendPage(c, texts, problemPage(status, texts.problems.unreadable));
+}
+
+function problemPage(status: number, problem: { title: string; text: string }, more = html``): Page {
+  return {
+    status,
+    title: problem.title,
+    content: html`<h1>${problem.title}</h1>
+<p>${problem.text}</p>
+${more}`,
+  };
+}
