@@ -1,0 +1,25 @@
+/** The caller's way to have deadlines seen to at once. The server's own timer does the same (functions/deadlines.ts). */
+import { z } from "zod";
+import { mutation } from "../../runtime/define.js";
+import { batchSize, expireDue } from "../model/expiry.js";
+
+/** Expires what is due and says how much that was. What any agent sees is right by the clock without it. */
+export const expireStale = mutation({
+  summary: "Expires what is past its time: events, check-ins, intros, threads, invites, location shares",
+  auth: "agent",
+  args: {},
+  returns: z.object({
+    events: z.number(),
+    checkins: z.number(),
+    intros: z.number(),
+    threads: z.number(),
+    invites: z.number(),
+    locationShares: z.number(),
+  }),
+  handler: async (ctx) => {
+    const { expired, more } = await expireDue(ctx, batchSize);
+    // The timer does the rest.
+    if (more) ctx.wakeAt(ctx.now);
+    return expired;
+  },
+});

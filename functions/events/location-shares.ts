@@ -1,0 +1,192 @@
+/** One-time links by which a human tells its agent where it is, and the search for events near that place. */
+import type { NotNull } from "kysely";
+import { z } from "zod";
+import { mutation, query } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { hashSecret } from "../../runtime/ids.js";
+import { latitude, longitude, text, token } from "../../schema/values.js";
+import { countPresent } from "../model/checkin.js";
+import { eventValue, presentEvent } from "../model/event.js";
+import { distanceKm, surroundings } from "../model/geo.js";
+import {
+  locationUseMs,
+  requireOwnShare,
+  requireShare,
+  requireSharedPlace,
+  shareStatus,
+  shareStatuses,
+} from "../model/location-share.js";
+
+/** Makes a link for the agent's human. */
+export const requestLocationShare = mutation({
+  summary: "Makes a one-time link by which a human shares a location",
+  auth: "agent",
+  args: { label: text(120).nullish(), expiresInMinutes: z.number().int().min(1).max(60).nullish() },
+  returns: z.object({ shareToken: z.string(), shareUrl: z.string(), expiresAt: z.number() }),
+  handler: async (ctx, args) => {
+    const shareToken = ctx.newSecret("loc_");
+    const expiresAt = ctx.now + (args.expiresInMinutes ?? 15) * 60_000;
+    await ctx.db
+      .insertInto("locationShares")
+      .values({
+        shareId: ctx.newId("shr"),
+        shareTokenHash: hashSecret(shareToken),
+        agentId: ctx.caller.agentId,
+        label: args.label ?? null,
+        status: "pending",
+        lat: null,
+        lng: null,
+        accuracyMeters: null,
+        createdAt: ctx.now,
+        sharedAt: null,
+        expiresAt,
+      })
+      .execute();
+    ctx.wakeAt(expiresAt);
+    return { shareToken, shareUrl: `${ctx.publicUrl}/share/${shareToken}`, expiresAt };
+  },
+});
+
+/** What the page behind the link shows to the human who opens it. */
+export const getShareRequest = query({
+  summary: "Says which agent asks for a location, and whether the link is still good",
+  auth: "none",
+  args: { shareToken: token },
+  returns: z.object({
+    agentName: z.string(),
+    label: z.string().nullable(),
+    status: z.enum(shareStatuses),
+    expiresAt: z.number(),
+  }),
+  handler: async (ctx, args) => {
+    const share = await requireShare(ctx, args.shareToken);
+    const agent = await ctx.db
+      .selectFrom("agents")
+      .select("name")
+      .where("agentId", "=", share.agentId)
+      .executeTakeFirstOrThrow();
+    return {
+      agentName: agent.name,
+      label: share.label,
+      status: shareStatus(share, ctx.now),
+      expiresAt: share.expiresAt,
+    };
+  },
+});
+
+/** Takes the location from whoever holds the link. That a human opened it also claims the agent. */
+export const submitLocationShare = mutation({
+  summary: "Submits the location that a link asks for, and claims the agent",
+  auth: "none",
+  args: {
+    shareToken: token,
+    lat: latitude,
+    lng: longitude,
+    accuracyMeters: z.number().nonnegative().nullish(),
+  },
+  returns: z.object({ status: z.literal("completed"), claimed: z.literal(true) }),
+  handler: async (ctx, args) => {
+    const share = await requireShare(ctx, args.shareToken);
+    if (share.sharedAt !== null) {
+      throw new CallError("conflict", "Location already shared with this link", {
+        status: shareStatus(share, ctx.now),
+      });
+    }
+    if (share.expiresAt <= ctx.now) {
+      throw new CallError("expired", "Location share token has expired", { status: "expired" });
+    }
+
+    const expiresAt = ctx.now + locationUseMs;
+    await ctx.db
+      .updateTable("locationShares")
+      .set({
+        status: "completed",
+        lat: args.lat,
+        lng: args.lng,
+        accuracyMeters: args.accuracyMeters ?? null,
+        sharedAt: ctx.now,
+        expiresAt,
+      })
+      .where("shareId", "=", share.shareId)
+      .execute();
+    await ctx.db
+      .updateTable("agents")
+      .set({ claimedAt: ctx.now })
+      .where("agentId", "=", share.agentId)
+      .where("claimedAt", "is", null)
+      .execute();
+    ctx.wakeAt(expiresAt);
+    return { status: "completed" as const, claimed: true as const };
+  },
+});
+
+/** Tells the agent that asked whether its human has answered. */
+export const getLocationShare = query({
+  summary: "Reads the state of the caller's own location share",
+  auth: "agent",
+  args: { shareToken: token },
+  returns: z.object({
+    status: z.enum(shareStatuses),
+    label: z.string().nullable(),
+    lat: z.number().optional(),
+    lng: z.number().optional(),
+    sharedAt: z.number().optional(),
+    expiresAt: z.number(),
+  }),
+  handler: async (ctx, args) => {
+    const share = await requireOwnShare(ctx, args.shareToken);
+    const status = shareStatus(share, ctx.now);
+    // The timer may not have removed the coordinates yet; by the clock they are gone.
+    const place = status === "completed" ? share : undefined;
+    return {
+      status,
+      label: share.label,
+      lat: place?.lat ?? undefined,
+      lng: place?.lng ?? undefined,
+      sharedAt: share.sharedAt ?? undefined,
+      expiresAt: share.expiresAt,
+    };
+  },
+});
+
+/** Finds events around a shared location. Searching does not spend the share: a check-in follows. */
+export const listNearby = query({
+  summary: "Lists live events around a shared location, nearest first",
+  auth: "agent",
+  args: {
+    shareToken: token,
+    radiusKm: z.number().min(0.05).max(50).nullish(),
+    includeScheduled: z.boolean().nullish(),
+    limit: z.number().int().min(1).max(100).nullish(),
+  },
+  returns: z.array(eventValue.extend({ distanceKm: z.number() })),
+  handler: async (ctx, args) => {
+    const here = await requireSharedPlace(ctx, args.shareToken);
+    const radiusKm = args.radiusKm ?? 1;
+    const { cells, south, north } = surroundings(here, radiusKm);
+    let around = ctx.db
+      .selectFrom("events")
+      .selectAll()
+      .where("geoCell", "in", cells)
+      .where("endAt", ">", ctx.now)
+      .where("locationLat", ">=", south)
+      .where("locationLat", "<=", north)
+      .orderBy("startAt")
+      .orderBy("eventId")
+      .$narrowType<{ locationLat: NotNull; locationLng: NotNull }>();
+    if (!args.includeScheduled) around = around.where("startAt", "<=", ctx.now);
+
+    const nearest = (await around.execute())
+      .map((event) => ({ ...event, km: distanceKm(here, { lat: event.locationLat, lng: event.locationLng }) }))
+      .filter(({ km }) => km <= radiusKm)
+      // Those at the same distance stay in the order of the query.
+      .sort((a, b) => a.km - b.km)
+      .slice(0, args.limit ?? 20);
+    const present = await countPresent(ctx, nearest);
+    return nearest.map((event) => ({
+      ...presentEvent(event, ctx.now, present),
+      // Whole metres: finer than any phone knows where it is.
+      distanceKm: Math.round(event.km * 1_000) / 1_000,
+    }));
+  },
+});

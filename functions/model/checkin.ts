@@ -1,0 +1,89 @@
+/**
+ * Check-ins: who is at an event right now, and what each one says about its agent. A row's `status` may lag behind the
+ * clock until the timer ran; whoever asks here gets the answer by the clock.
+ */
+import { sql } from "kysely";
+import { z } from "zod";
+import type { QueryContext } from "../../runtime/context.js";
+import { type CheckinsTable, outreachModes } from "../../schema/events.js";
+import { parseTags } from "../../schema/values.js";
+
+export type CheckinRow = CheckinsTable;
+
+/** `active` as a literal: a bound parameter could not use the partial indexes. */
+export const active = sql.lit<"active">("active");
+
+/** What an agent says about itself at an event. */
+export const briefShape = {
+  intentTags: z.array(z.string()),
+  eventGoal: z.string().nullable(),
+  introNote: z.string().nullable(),
+  introConstraints: z.string().nullable(),
+  introEnabled: z.boolean(),
+  outreachMode: z.enum(outreachModes),
+};
+
+/** The columns that hold a brief. */
+export type StoredBrief = Pick<CheckinRow, keyof typeof briefShape>;
+
+export function presentBrief(stored: StoredBrief) {
+  return {
+    intentTags: parseTags(stored.intentTags),
+    eventGoal: stored.eventGoal,
+    introNote: stored.introNote,
+    introConstraints: stored.introConstraints,
+    introEnabled: stored.introEnabled === 1,
+    outreachMode: stored.outreachMode,
+  };
+}
+
+/** An ISO instant in whole seconds, such as 2026-02-10T16:50:50Z: how `checkedInAt` goes out. */
+export function isoSeconds(at: number): string {
+  return new Date(at).toISOString().replace(/\.\d{3}Z$/, "Z");
+}
+
+/** The row of the one stay that has not been closed. Its time may have passed. */
+export async function findOpenCheckin(
+  ctx: QueryContext,
+  eventId: string,
+  agentId: string,
+): Promise<CheckinRow | undefined> {
+  return ctx.db
+    .selectFrom("checkins")
+    .selectAll()
+    .where("eventId", "=", eventId)
+    .where("agentId", "=", agentId)
+    .where("status", "=", active)
+    .executeTakeFirst();
+}
+
+/** The agent's check-in, if it is at the event now. */
+export async function findCheckin(
+  ctx: QueryContext,
+  eventId: string,
+  agentId: string,
+): Promise<CheckinRow | undefined> {
+  const open = await findOpenCheckin(ctx, eventId, agentId);
+  return open && open.expiresAt > ctx.now ? open : undefined;
+}
+
+/** How many agents are at each of the events now. An event without any is missing from the map. */
+export async function countPresent(
+  ctx: QueryContext,
+  events: readonly { eventId: string }[],
+): Promise<ReadonlyMap<string, number>> {
+  if (events.length === 0) return new Map();
+  const counts = await ctx.db
+    .selectFrom("checkins")
+    .select(({ fn }) => ["eventId", fn.countAll<number>().as("present")])
+    .where(
+      "eventId",
+      "in",
+      events.map(({ eventId }) => eventId),
+    )
+    .where("status", "=", active)
+    .where("expiresAt", ">", ctx.now)
+    .groupBy("eventId")
+    .execute();
+  return new Map(counts.map(({ eventId, present }) => [eventId, present]));
+}

@@ -1,0 +1,145 @@
+/**
+ * Deadlines: every kind of row that runs out, and what becomes of it. The state that callers see is right by the clock
+ * without this; it makes the stored state follow, so that indexes on what is open stay small and coordinates go away.
+ */
+import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
+import type { MutationContext, QueryContext } from "../../runtime/context.js";
+import type { Database } from "../../schema/index.js";
+import { spent } from "./location-share.js";
+
+/** How many rows of one kind one transaction changes at most, so that a backlog does not hold everybody up. */
+export const batchSize = 500;
+
+/** What `expireDue` counts. */
+export type Expired = Record<"events" | "checkins" | "intros" | "threads" | "invites" | "locationShares", number>;
+
+interface Deadline {
+  counts: keyof Expired;
+  table: keyof Database;
+  key: string;
+  /** The column that holds the deadline, in Unix ms. */
+  at: string;
+  /** Which rows have it, in the words of the partial index that finds them (schema/migrations). */
+  where: RawBuilder<SqlBool>;
+  becomes(now: number): Record<string, unknown>;
+}
+
+const deadlines: readonly Deadline[] = [
+  {
+    counts: "events",
+    table: "events",
+    key: "eventId",
+    at: "endAt",
+    where: sql`"endedAt" is null`,
+    becomes: (now) => ({ endedAt: now }),
+  },
+  {
+    counts: "checkins",
+    table: "checkins",
+    key: "checkinId",
+    at: "expiresAt",
+    where: sql`status = 'active'`,
+    becomes: () => ({ status: "expired" }),
+  },
+  {
+    counts: "intros",
+    table: "intros",
+    key: "introId",
+    at: "expiresAt",
+    where: sql`status in ('proposed', 'accepted')`,
+    becomes: () => ({ status: "expired" }),
+  },
+  {
+    // The humans' time to approve.
+    counts: "threads",
+    table: "threads",
+    key: "threadId",
+    at: "approvalDeadline",
+    where: sql`status = 'awaiting_approval'`,
+    becomes: () => ({ status: "expired" }),
+  },
+  {
+    // The end of an intro's thread, with its event.
+    counts: "threads",
+    table: "threads",
+    key: "threadId",
+    at: "closesAt",
+    where: sql`status = 'confirmed' and "closesAt" is not null`,
+    becomes: () => ({ status: "expired" }),
+  },
+  {
+    counts: "invites",
+    table: "connections",
+    key: "connectionId",
+    at: "expiresAt",
+    where: sql`status = 'pending'`,
+    becomes: () => ({ status: "disconnected" }),
+  },
+  {
+    counts: "locationShares",
+    table: "locationShares",
+    key: "shareId",
+    at: "expiresAt",
+    where: sql`status in ('pending', 'completed')`,
+    becomes: () => spent,
+  },
+];
+
+/** Expires what is due, up to `limit` rows of each kind, and says how many that were. */
+export async function expireDue(ctx: MutationContext, limit: number): Promise<{ expired: Expired; more: boolean }> {
+  const expired: Expired = { events: 0, checkins: 0, intros: 0, threads: 0, invites: 0, locationShares: 0 };
+  let more = false;
+  for (const { counts, table, key, at, where, becomes } of deadlines) {
+    const due = anyTable(ctx)
+      .selectFrom(table)
+      .select(key)
+      .where(where)
+      .where(at, "<=", ctx.now)
+      .orderBy(at)
+      .limit(limit);
+    const { numUpdatedRows } = await anyTable(ctx)
+      .updateTable(table)
+      .set(becomes(ctx.now))
+      .where(key, "in", due)
+      .executeTakeFirstOrThrow();
+    const changed = Number(numUpdatedRows);
+    expired[counts] += changed;
+    more ||= changed === limit;
+  }
+  return { expired, more };
+}
+
+/** The earliest deadline that is still open, or null. */
+export async function nextDeadline(ctx: QueryContext): Promise<number | null> {
+  const earliest = await Promise.all(
+    deadlines.map(({ table, at, where }) =>
+      anyTable(ctx)
+        .selectFrom(table)
+        .select(({ fn }) => fn.min<number | null>(at).as("next"))
+        .where(where)
+        .executeTakeFirstOrThrow(),
+    ),
+  );
+  const open = earliest.flatMap(({ next }) => next ?? []);
+  return open.length > 0 ? Math.min(...open) : null;
+}
+
+/** Deletes the remembered answers of calls that are too old to be retried. Says whether there are more. */
+export async function forgetOldCalls(ctx: MutationContext, limit: number): Promise<boolean> {
+  const old = ctx.db
+    .selectFrom("idempotency")
+    .select("keyHash")
+    .where("expiresAt", "<=", ctx.now)
+    .orderBy("expiresAt")
+    .limit(limit);
+  const { numDeletedRows } = await ctx.db
+    .deleteFrom("idempotency")
+    .where("keyHash", "in", old)
+    .executeTakeFirstOrThrow();
+  return Number(numDeletedRows) === limit;
+}
+
+/** The table above names tables and columns as data, which the types of single tables cannot follow. */
+function anyTable(ctx: QueryContext): Kysely<Record<string, Record<string, unknown>>> {
+  return ctx.db as unknown as Kysely<Record<string, Record<string, unknown>>>;
+}

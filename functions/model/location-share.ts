@@ -1,0 +1,70 @@
+/**
+ * Location shares: a link that a human opens once to say where the agent's principal is. The link is good until
+ * `expiresAt`; the submitted location then for an hour. A first check-in spends it, and a spent share keeps no
+ * coordinates; neither does one whose time has passed.
+ */
+import type { AgentCaller, MutationContext, QueryContext } from "../../runtime/context.js";
+import { CallError } from "../../runtime/errors.js";
+import { hashSecret } from "../../runtime/ids.js";
+import type { LocationSharesTable } from "../../schema/events.js";
+import type { Place } from "./geo.js";
+
+export type LocationShareRow = LocationSharesTable;
+
+/** How long a submitted location may be used. */
+export const locationUseMs = 60 * 60 * 1_000;
+
+/** What a caller sees: a share spent by a check-in was completed, and one whose time has passed is expired. */
+export const shareStatuses = ["pending", "completed", "expired"] as const;
+
+export function shareStatus(share: LocationShareRow, now: number): (typeof shareStatuses)[number] {
+  if (share.expiresAt <= now) return "expired";
+  return share.sharedAt === null ? "pending" : "completed";
+}
+
+/** The share of a link, whoever opens it. */
+export async function requireShare(ctx: QueryContext, shareToken: string): Promise<LocationShareRow> {
+  const share = await ctx.db
+    .selectFrom("locationShares")
+    .selectAll()
+    .where("shareTokenHash", "=", hashSecret(shareToken))
+    .executeTakeFirst();
+  if (!share) throw new CallError("not_found", "Invalid location share token");
+  return share;
+}
+
+/** The caller's own share; another agent's token reads like one that never was. */
+export async function requireOwnShare(ctx: QueryContext<AgentCaller>, shareToken: string): Promise<LocationShareRow> {
+  const share = await requireShare(ctx, shareToken);
+  if (share.agentId !== ctx.caller.agentId) throw new CallError("not_found", "Invalid location share token");
+  return share;
+}
+
+/** Where the caller's human is, from a share that is submitted, in time and not used up. */
+export async function requireSharedPlace(
+  ctx: QueryContext<AgentCaller>,
+  shareToken: string,
+): Promise<Place & { shareId: string }> {
+  const { shareId, sharedAt, expiresAt, lat, lng } = await requireOwnShare(ctx, shareToken);
+  if (expiresAt <= ctx.now) throw new CallError("expired", "Location share token has expired", { status: "expired" });
+  if (sharedAt === null) {
+    throw new CallError("conflict", "Location has not been shared yet. Ask your human to open the share link.", {
+      status: "pending",
+    });
+  }
+  if (lat === null || lng === null) {
+    throw new CallError(
+      "conflict",
+      "Location share token has already been used. Request a new one with events:requestLocationShare.",
+      { status: "spent" },
+    );
+  }
+  return { shareId, lat, lng };
+}
+
+/** What a share keeps once it is of no more use: no coordinates. */
+export const spent = { status: "spent", lat: null, lng: null, accuracyMeters: null } as const;
+
+export async function spendShare(ctx: MutationContext, shareId: string): Promise<void> {
+  await ctx.db.updateTable("locationShares").set(spent).where("shareId", "=", shareId).execute();
+}

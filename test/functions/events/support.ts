@@ -1,0 +1,109 @@
+/** What the tests of events have in common: an event, somebody at it, and a refusal that changed nothing. */
+import { sql } from "kysely";
+import { expect } from "vitest";
+import { type Agent, hour, type TestServer } from "../../support/harness.js";
+
+export const venue = { lat: 37.7597, lng: -122.4148 };
+
+/** The ISO instant of the harness's clock when a test starts. */
+export const startedAt = "2026-02-10T16:50:50Z";
+
+/** A degree of latitude in kilometres, on the sphere that distances are measured on. */
+export const kmPerDegree = (6371.0088 * Math.PI) / 180;
+
+/** Creates an event that has been live for an hour and goes on for four. */
+export async function liveEvent(server: TestServer, creator: Agent, more: Record<string, unknown> = {}) {
+  const now = server.clock.now();
+  return creator.call("events:create", { name: "Mixer", startAt: now - hour, endAt: now + 4 * hour, ...more });
+}
+
+/** Checks `agent` in, with a location share of its own. */
+export async function arrive(agent: Agent, eventId: string, more: Record<string, unknown> = {}) {
+  const locationShareToken = await agent.shareLocation(venue.lat, venue.lng);
+  return agent.call("events:checkIn", { eventId, locationShareToken, ...more });
+}
+
+/** New agents that are checked in to the event. */
+export async function guests(server: TestServer, eventId: string, names: string[], more: Record<string, unknown> = {}) {
+  const agents: Agent[] = [];
+  for (const name of names) {
+    const agent = await server.agent(name);
+    await arrive(agent, eventId, more);
+    agents.push(agent);
+  }
+  return agents;
+}
+
+/** An event with a proposed intro between two guests. */
+export async function proposedIntro(server: TestServer, more: Record<string, unknown> = {}) {
+  const host = await server.agent("Host", { claimed: true });
+  const event = await liveEvent(server, host, more);
+  const [alice, bob] = (await guests(server, event.eventId, ["Alice", "Bob"], { durationMinutes: 120 })) as [Agent, Agent];
+  const intro = await alice.call("events:proposeIntro", {
+    eventId: event.eventId,
+    toAgentId: bob.agentId,
+    opener: "Hello",
+    context: "Jazz",
+  });
+  return { host, event, alice, bob, introId: intro.introId as string, intro };
+}
+
+export async function acceptedIntro(server: TestServer) {
+  const setting = await proposedIntro(server);
+  await setting.bob.call("events:respondIntro", { introId: setting.introId, accept: true });
+  return setting;
+}
+
+export async function confirmedIntro(server: TestServer) {
+  const setting = await acceptedIntro(server);
+  await setting.bob.call("events:submitIntroApproval", { introId: setting.introId, approved: true });
+  const confirmed = await setting.alice.call("events:submitIntroApproval", { introId: setting.introId, approved: true });
+  return { ...setting, confirmed };
+}
+
+/** The intro as `agent` sees it now, resolved or not. */
+export async function introOf(agent: Agent, introId: string) {
+  const intros = await agent.call("events:listMyIntros", { includeResolved: true });
+  return intros.find((intro: { introId: string }) => intro.introId === introId);
+}
+
+const tables = [
+  "agents",
+  "events",
+  "checkins",
+  "intros",
+  "locationShares",
+  "threads",
+  "messages",
+  "approvals",
+  "connections",
+] as const;
+
+/** Every row of every table, to compare. */
+export async function everything(server: TestServer): Promise<string[]> {
+  const rows = await server.read(async (db) => {
+    const found: string[] = [];
+    for (const table of tables) {
+      const stored = await db.selectFrom(table).select(sql.lit(table).as("table")).selectAll(table).execute();
+      found.push(...stored.map((row) => JSON.stringify(row)));
+    }
+    return found;
+  });
+  return rows.sort();
+}
+
+/** The call is answered with this refusal, and nothing is stored differently after it. */
+export async function expectRefusal(
+  server: TestServer,
+  call: () => Promise<unknown>,
+  expected: { code: string; message: string | RegExp; data?: Record<string, unknown> },
+): Promise<void> {
+  const before = await everything(server);
+  const { message, ...rest } = expected;
+  await expect(call()).rejects.toMatchObject({
+    httpStatus: 200,
+    message: typeof message === "string" ? message : expect.stringMatching(message),
+    ...rest,
+  });
+  expect(await everything(server)).toEqual(before);
+}
