@@ -1,5 +1,6 @@
 /** What the servers of a run hold before it: agents in connected pairs, and threads full of messages. */
 import { randomBytes } from "node:crypto";
+import { hourOf } from "../functions/model/threads.js";
 import { hashSecret, newId, newSecret, newUuid } from "../runtime/ids.js";
 import type { Store } from "../runtime/store.js";
 
@@ -92,7 +93,7 @@ export async function fill(store: Store, { threads, messagesPerThread }: Filling
             closesAt: null,
             messageCount: messagesPerThread,
             lastMessageAt: openedAt + messagesPerThread,
-            lastActiveAt: openedAt + messagesPerThread,
+            activeHour: hourOf(openedAt + messagesPerThread),
             createdAt: openedAt,
           })),
         )

@@ -52,8 +52,7 @@ const insertMessage = {
   name: "send",
   text: `with moved as (
       update "threads" set "messageCount" = "messageCount" + 1,
-        "lastMessageAt" = greatest($2::bigint, coalesce("lastMessageAt", 0) + 1),
-        "lastActiveAt" = greatest($2::bigint, coalesce("lastMessageAt", 0) + 1)
+        "lastMessageAt" = greatest($2::bigint, coalesce("lastMessageAt", 0) + 1)
       where "threadId" = $1 and "status" = $3
       returning "threadId", "lastMessageAt"
     )

@@ -43,8 +43,8 @@ const insertMessage = file.prepare<[string, number, string, string, string, stri
   `insert into "messages" ("threadId", "createdAt", "messageId", "fromAgentId", "type", "encryptedPayload")
    values (?, ?, ?, ?, ?, ?)`,
 );
-const updateThread = file.prepare<[string, number, number, number, string]>(
-  `update "threads" set "status" = ?, "messageCount" = ?, "lastMessageAt" = ?, "lastActiveAt" = ? where "threadId" = ?`,
+const updateThread = file.prepare<[number, number, string]>(
+  `update "threads" set "messageCount" = ?, "lastMessageAt" = ? where "threadId" = ?`,
 );
 const lastMessages = file.prepare<[string, number], MessageRow>(
   `select "messageId", "threadId", "fromAgentId", "type", "encryptedPayload", "payload", "referencesMessageId", "createdAt"
@@ -79,7 +79,7 @@ serveFloor({
       const messageId = newMessageId(now);
       const createdAt = Math.max(now, (thread.lastMessageAt ?? 0) + 1);
       insertMessage.run(threadId, createdAt, messageId, agentId, type, encryptedPayload);
-      updateThread.run(thread.status, thread.messageCount + 1, createdAt, createdAt, threadId);
+      updateThread.run(thread.messageCount + 1, createdAt, threadId);
       commit.run();
       return { messageId, threadId, threadStatus: thread.status, createdAt };
     } catch (error) {

@@ -1,4 +1,5 @@
 /** Messages: threads between two connected agents, and the end-to-end encrypted messages in them. */
+import { sql } from "kysely";
 import { z } from "zod";
 import type { AgentQuery } from "../runtime/context.js";
 import { JsonText, mutation, query } from "../runtime/define.js";
@@ -12,6 +13,7 @@ import { message, requirePayload } from "./model/messages.js";
 import {
   afterMessage,
   approvalMs,
+  hourOf,
   openThread,
   requireThread,
   statusInSql,
@@ -55,13 +57,14 @@ const insertMessage = prepared(
   (db, values) => db.insertInto("messages").values(values),
 );
 
-const moveThread = prepared(
-  ["threadId", "status", "proposalMessageId", "proposalAgentId", "approvalDeadline", "messageCount", "createdAt"],
-  (db, { threadId, createdAt, ...moved }) =>
-    db
-      .updateTable("threads")
-      .set({ ...moved, lastMessageAt: createdAt, lastActiveAt: createdAt })
-      .where("threadId", "=", threadId),
+/** What most messages change of their thread: nothing that any index is about. */
+const countMessage = prepared(
+  ["threadId", "proposalMessageId", "proposalAgentId", "messageCount", "lastMessageAt"],
+  (db, { threadId, ...counted }) => db.updateTable("threads").set(counted).where("threadId", "=", threadId),
+);
+
+const moveThread = prepared(["threadId", "status", "approvalDeadline", "activeHour"], (db, { threadId, ...moved }) =>
+  db.updateTable("threads").set(moved).where("threadId", "=", threadId),
 );
 
 /** Sends a message, and moves the thread as its type says. */
@@ -100,8 +103,7 @@ export const send = mutation({
     const createdAt = Math.max(ctx.now, (thread.lastMessageAt ?? 0) + 1);
     const proposes = args.type === "proposal" || args.type === "counter";
     const approvalDeadline = args.type === "accept" ? ctx.now + approvalMs : thread.approvalDeadline;
-    // Neither waits for the other: on PostgreSQL they share a round trip.
-    await Promise.all([
+    ctx.defer(
       insertMessage(ctx, {
         threadId: thread.threadId,
         createdAt,
@@ -111,16 +113,20 @@ export const send = mutation({
         ...payloads,
         referencesMessageId: args.referencesMessageId ?? null,
       }),
-      moveThread(ctx, {
+    );
+    ctx.defer(
+      countMessage(ctx, {
         threadId: thread.threadId,
-        status: next,
         proposalMessageId: proposes ? messageId : thread.proposalMessageId,
         proposalAgentId: proposes ? agentId : thread.proposalAgentId,
-        approvalDeadline,
         messageCount: thread.messageCount + 1,
-        createdAt,
+        lastMessageAt: createdAt,
       }),
-    ]);
+    );
+    const activeHour = hourOf(createdAt);
+    if (next !== thread.status || activeHour !== thread.activeHour) {
+      ctx.defer(moveThread(ctx, { threadId: thread.threadId, status: next, approvalDeadline, activeHour }));
+    }
     if (args.type === "accept" && approvalDeadline !== null) ctx.wakeAt(approvalDeadline);
     return { messageId, threadId: thread.threadId, threadStatus: next, createdAt };
   },
@@ -203,13 +209,16 @@ export const getForThread = query({
   args: { threadId: id, limit, before: timestamp.nullish(), after: timestamp.nullish() },
   returns: z.array(message),
   handler: async (ctx, args) => {
-    const { threadId } = await requireThread(ctx, args.threadId);
+    const { threadId } = args;
     const most = args.limit ?? listedByDefault;
     const before = args.before ?? Number.MAX_SAFE_INTEGER;
-    const page =
+    // Both questions travel together; a stranger's page is read for nothing and goes nowhere.
+    const [page] = await Promise.all([
       args.after == null
-        ? await lastBefore(ctx, { threadId, before, skip: most - 1 })
-        : await firstAfter(ctx, { threadId, after: args.after, before, limit: most });
+        ? lastBefore(ctx, { threadId, before, skip: most - 1 })
+        : firstAfter(ctx, { threadId, after: args.after, before, limit: most }),
+      requireThread(ctx, threadId),
+    ]);
     return new JsonText(page.rows[0]?.json ?? "[]");
   },
 });
@@ -234,6 +243,7 @@ export const getThreadsForAgent = query({
   handler: async (ctx, args) => {
     const most = args.limit ?? listedByDefault;
     const status = statusInSql(ctx.now);
+    const lastActiveAt = sql<number>`coalesce(${sql.ref("threads.lastMessageAt")}, ${sql.ref("threads.createdAt")})`;
     // One query a side, each along its own index.
     const side = (mine: "agentAId" | "agentBId", theirs: "agentAId" | "agentBId") =>
       ctx.db
@@ -241,9 +251,11 @@ export const getThreadsForAgent = query({
         .innerJoin("agents", "agents.agentId", `threads.${theirs}`)
         .selectAll("threads")
         .select(["agents.agentId", "agents.name", "agents.publicKey", status.as("statusNow")])
+        .select(lastActiveAt.as("lastActiveAt"))
         .where(`threads.${mine}`, "=", ctx.caller.agentId)
         .$if(args.status != null, (threads) => threads.where(status, "=", args.status ?? "negotiating"))
-        .orderBy("threads.lastActiveAt", "desc")
+        .orderBy("threads.activeHour", "desc")
+        .orderBy(lastActiveAt, "desc")
         .limit(most)
         .execute();
     const [opened, joined] = await Promise.all([side("agentAId", "agentBId"), side("agentBId", "agentAId")]);

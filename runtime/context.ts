@@ -41,6 +41,11 @@ export interface MutationContext<C extends Caller = Caller> extends QueryContext
   newUuid(): string;
   /** A new secret; store its `hashSecret`, show it once. */
   newSecret(prefix: string): string;
+  /**
+   * Has the commit wait for a write that the handler needs no answer of. On PostgreSQL all such writes share the
+   * commit's round trip. If one fails, so does the call.
+   */
+  defer(write: Promise<unknown>): void;
   /** Runs `effect` once, after the commit is durable; never if the transaction fails. */
   afterCommit(effect: () => void): void;
   /** Has the timer look at deadlines again at this instant (Unix ms), after the commit. */

@@ -4,7 +4,9 @@ export interface Dialect {
   name: "sqlite" | "postgres";
   /** Whether a table can be stored in the order of its primary key (SQLite's WITHOUT ROWID). */
   clusteredTables: boolean;
+  /** Whether a table's pages can be left partly free for updates (PostgreSQL's fillfactor). */
+  fillFactor: boolean;
 }
 
-export const sqliteDialect: Dialect = { name: "sqlite", clusteredTables: true };
-export const postgresDialect: Dialect = { name: "postgres", clusteredTables: false };
+export const sqliteDialect: Dialect = { name: "sqlite", clusteredTables: true, fillFactor: false };
+export const postgresDialect: Dialect = { name: "postgres", clusteredTables: false, fillFactor: true };

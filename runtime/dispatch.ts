@@ -185,6 +185,11 @@ export class Runtime {
         newId: (prefix) => newId(prefix, now),
         newUuid: () => newUuid(now),
         newSecret,
+        defer: (write) => {
+          // It may fail while nobody waits for it yet; the commit hears of it all the same.
+          write.catch(() => {});
+          transaction.deferred.push(write);
+        },
         afterCommit: (effect) => effects.push(effect),
         wakeAt: (at) => effects.push(() => this.#parts.wakeAt(at)),
       };

@@ -31,6 +31,18 @@ const namedStatements = 500;
 /** Serialization failure, deadlock; and a unique key that another transaction took first, which the next try will see. */
 const conflicts = new Set(["40001", "40P01", "23505"]);
 
+const sessionSettings = {
+  // Every query has its index. On a small table the planner would read it whole, and a serializable read of a whole
+  // table conflicts with every insert into it.
+  enable_seqscan: "off",
+  // Statements are prepared once and run often: planning each for its values would cost more than running it.
+  plan_cache_mode: "force_generic_plan",
+  synchronous_commit: "on",
+  statement_timeout: 30_000,
+  idle_in_transaction_session_timeout: 60_000,
+  client_min_messages: "warning",
+};
+
 /** What is made once for each connection. */
 interface Session {
   db: Kysely<Database>;
@@ -54,10 +66,9 @@ export class PostgresStore implements Store {
       pipeline: true,
       keepAlive: true,
       application_name: "tidepool",
-      // Every query has its index. On a small table the planner would read it whole, and a serializable read of a whole
-      // table conflicts with every insert into it.
-      options:
-        "-c enable_seqscan=off -c synchronous_commit=on -c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000 -c client_min_messages=warning",
+      options: Object.entries(sessionSettings)
+        .map(([name, value]) => `-c ${name}=${value}`)
+        .join(" "),
       types: {
         getTypeParser: (oid: number, format?: "text" | "binary") =>
           oid === int8 ? Number : pg.types.getTypeParser(oid, format as "text"),
@@ -114,33 +125,36 @@ export class PostgresStore implements Store {
     const begun = client.query("begin isolation level serializable");
     begun.catch(() => {});
     const lease = this.#lend(client);
+    const deferred: Promise<unknown>[] = [];
     let value: T;
     try {
-      value = await work({ db: lease.db, nested: (part) => this.#nested(client, lease, part) });
+      value = await work({ db: lease.db, deferred, nested: (part) => this.#nested(client, lease, part) });
       lease.end();
-      await begun;
     } catch (error) {
       lease.end();
       await this.#abandon(client);
       throw error;
     }
+    // COMMIT travels right behind the deferred writes: if one of them failed, it is answered with a rollback.
+    const committed = client.query("commit");
+    const released = committed.then(
+      () => client.release(),
+      (error: Error) => client.release(isConflict(error) ? undefined : error),
+    );
     try {
-      const { command } = await client.query("commit");
-      // A transaction that had failed quietly answers COMMIT with a ROLLBACK.
+      await Promise.all([begun, ...deferred]);
+      const { command } = await committed;
       if (command !== "COMMIT") throw new Error("The transaction was rolled back");
+      return value;
     } catch (error) {
-      client.release(isConflict(error) ? undefined : (error as Error));
-      if (isLost(error)) {
-        throw new CallError(
-          "unavailable",
-          "The database went away during the commit, so the outcome is not known. Retry with the same Idempotency-Key, or read first.",
-          { retryAfterMs: 1_000 },
-        );
-      }
-      throw error;
+      await released;
+      if (!isLost(error)) throw error;
+      throw new CallError(
+        "unavailable",
+        "The database went away during the commit, so the outcome is not known. Retry with the same Idempotency-Key, or read first.",
+        { retryAfterMs: 1_000 },
+      );
     }
-    client.release();
-    return value;
   }
 
   async check(): Promise<void> {

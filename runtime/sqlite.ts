@@ -1,6 +1,6 @@
 /**
- * SQLite: one connection and one serial executor. Writes that wait at the same moment share one transaction, each in
- * its own savepoint, and one flush to disk; no caller hears of its write before that flush. Queries run between the
+ * SQLite: one connection and one serial executor. Writes that wait at the same moment share one transaction and one
+ * flush to disk, and one that fails is undone alone; no caller hears of its write before that flush. Queries run between the
  * groups, on the same connection: a second connection would lose its page cache at every commit of the first.
  *
  * A handler awaits nothing but the database, which answers at once here, so a whole group runs inside one turn of the
@@ -99,7 +99,12 @@ export class SqliteStore implements Store {
   write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#writes.push({
-        work: (lease) => work({ db: lease.db, nested: (part) => this.#nested(lease, part) }),
+        work: async (lease) => {
+          const deferred: Promise<unknown>[] = [];
+          const value = await work({ db: lease.db, deferred, nested: (part) => this.#nested(lease, part) });
+          if (deferred.length > 0) await Promise.all(deferred);
+          return value;
+        },
         resolve: resolve as Job["resolve"],
         reject,
       });
@@ -146,9 +151,22 @@ export class SqliteStore implements Store {
   }
 
   async #runGroup(mode: "read" | "write", jobs: Job[]): Promise<void> {
+    const settled = (await this.#transact(mode, jobs, false)) ?? (await this.#transact(mode, jobs, true)) ?? [];
+    // Only now is anything durable, so only now does anybody hear of it.
+    for (const [index, outcome] of settled.entries()) {
+      const job = jobs[index];
+      if (outcome.ok) job?.resolve(outcome.value);
+      else job?.reject(outcome.error);
+    }
+  }
+
+  /**
+   * Runs the jobs in one transaction. Nearly every call that fails has written nothing by then, and a savepoint costs a
+   * copy of each page that is written behind it; so a group first runs without them, and if a call does fail after it
+   * wrote, the group is undone and the answer is undefined: it must run again with a savepoint for each call.
+   */
+  async #transact(mode: "read" | "write", jobs: Job[], savepoints: boolean): Promise<Settled[] | undefined> {
     const settled: Settled[] = [];
-    // One call needs no savepoint: if it fails, the transaction is what is undone.
-    const savepoints = mode === "write" && jobs.length > 1;
     let watchdog: NodeJS.Timeout | undefined;
     const late = new Promise<"late">((resolve) => {
       watchdog = setTimeout(resolve, watchdogMs, "late");
@@ -157,37 +175,35 @@ export class SqliteStore implements Store {
       (mode === "write" ? this.#beginWrite : this.#begin).run();
       this.#driver.mode = mode;
       for (const [index, job] of jobs.entries()) {
+        const writtenBefore = this.#driver.written;
         if (savepoints) this.#savepoint.run();
         const lease = new Lease(this.#kysely, this.#driver);
         const outcome = await Promise.race([settle(job, lease), late]);
         lease.end();
         if (outcome === "late") {
           this.#endStuckGroup(mode, jobs, index);
-          return;
+          return [];
         }
         // A full disk or an I/O error ends the transaction on SQLite's side: then nobody's write is there.
         if (!this.#file.inTransaction) throw outcome.ok ? new Error("The transaction was lost") : outcome.error;
-        if (savepoints) {
-          if (!outcome.ok) this.#undo.run();
-          this.#release.run();
+        if (!outcome.ok && this.#driver.written !== writtenBefore) {
+          if (!savepoints) {
+            this.#rollback.run();
+            return jobs.length === 1 ? [outcome] : undefined;
+          }
+          this.#undo.run();
         }
+        if (savepoints) this.#release.run();
         settled.push(outcome);
       }
-      const failedAlone = mode === "write" && jobs.length === 1 && settled[0]?.ok === false;
-      (failedAlone ? this.#rollback : this.#commit).run();
+      this.#commit.run();
+      return settled;
     } catch (error) {
       if (this.#file.inTransaction) this.#rollback.run();
-      for (const job of jobs) job.reject(unavailable(error));
-      return;
+      return jobs.map(() => ({ ok: false, error: unavailable(error) }));
     } finally {
       this.#driver.mode = "closed";
       clearTimeout(watchdog);
-    }
-    // Only now is anything durable, so only now does anybody hear of it.
-    for (const [index, job] of jobs.entries()) {
-      const outcome = settled[index] as Settled;
-      if (outcome.ok) job.resolve(outcome.value);
-      else job.reject(outcome.error);
     }
   }
 
@@ -241,6 +257,8 @@ function unavailable(error: unknown): unknown {
 class SerialDriver implements Driver, DatabaseConnection {
   /** What the executor's current transaction allows. Outside of one nothing may run. */
   mode: "closed" | "read" | "write" = "closed";
+  /** Statements that wrote, or tried to. */
+  written = 0;
   readonly #file: SqliteDatabase.Database;
   readonly #statements = new Map<string, SqliteDatabase.Statement>();
 
@@ -255,6 +273,7 @@ class SerialDriver implements Driver, DatabaseConnection {
         if (this.mode === "closed") throw new Error("The call's transaction has ended");
         if (!statement.readonly) throw new Error("A query cannot write");
       }
+      if (!statement.readonly) this.written += 1;
       if (statement.reader) return Promise.resolve({ rows: statement.all(parameters) as Row[] });
       const { changes, lastInsertRowid } = statement.run(parameters);
       return Promise.resolve({

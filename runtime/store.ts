@@ -6,6 +6,8 @@ import type { Dialect } from "./dialects.js";
 /** One running write transaction. */
 export interface WriteTransaction {
   db: Kysely<Database>;
+  /** Writes that `work` started and does not wait for. The commit waits for them, and fails with them. */
+  deferred: Promise<unknown>[];
   /** Runs `work` on a handle of its own; if it throws, what it wrote is undone and the transaction goes on. */
   nested<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
 }

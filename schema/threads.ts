@@ -26,8 +26,12 @@ export interface ThreadsTable {
   closesAt: number | null;
   messageCount: number;
   lastMessageAt: number | null;
-  /** The last message, or the thread's start: what lists are sorted by. */
-  lastActiveAt: number;
+  /**
+   * The hour (since 1970) of the last message, or of the thread's start: what lists are sorted by first. Only the hour
+   * is indexed, because a message must not change an index: on PostgreSQL its update would no longer be a cheap one, and
+   * would conflict with messages to other threads.
+   */
+  activeHour: number;
   createdAt: number;
 }
 

@@ -12,21 +12,23 @@ const sides = [
  * both still keep, and not yet decided by this side. One query a side, each along its own index.
  */
 function awaitingCaller(ctx: AgentQuery, { mine, theirs }: (typeof sides)[number]) {
-  return ctx.db
-    .selectFrom("threads")
-    .innerJoin("connections", "connections.connectionId", "threads.connectionId")
-    .leftJoin("approvals as own", (join) =>
-      join.onRef("own.threadId", "=", "threads.threadId").onRef("own.agentId", "=", `threads.${mine}`),
-    )
-    .leftJoin("approvals as others", (join) =>
-      join.onRef("others.threadId", "=", "threads.threadId").onRef("others.agentId", "=", `threads.${theirs}`),
-    )
-    .where(`threads.${mine}`, "=", ctx.caller.agentId)
-    // Written out, not bound: only so can the partial index of awaiting threads answer.
-    .where("threads.status", "=", sql.lit("awaiting_approval"))
-    .where("threads.approvalDeadline", ">", ctx.now)
-    .where("connections.status", "=", "active")
-    .where("own.threadId", "is", null);
+  return (
+    ctx.db
+      .selectFrom("threads")
+      .innerJoin("connections", "connections.connectionId", "threads.connectionId")
+      .leftJoin("approvals as own", (join) =>
+        join.onRef("own.threadId", "=", "threads.threadId").onRef("own.agentId", "=", `threads.${mine}`),
+      )
+      .leftJoin("approvals as others", (join) =>
+        join.onRef("others.threadId", "=", "threads.threadId").onRef("others.agentId", "=", `threads.${theirs}`),
+      )
+      .where(`threads.${mine}`, "=", ctx.caller.agentId)
+      // Written out, not bound: only so can the partial index of awaiting threads answer.
+      .where("threads.status", "=", sql.lit("awaiting_approval"))
+      .where("threads.approvalDeadline", ">", ctx.now)
+      .where("connections.status", "=", "active")
+      .where("own.threadId", "is", null)
+  );
 }
 
 export async function countPendingApprovals(ctx: AgentQuery): Promise<number> {

@@ -80,6 +80,11 @@ export async function requireThread(ctx: AgentQuery, threadId: string): Promise<
   return thread;
 }
 
+/** The hour that a thread is listed under while its last message, or its start, is at `at` (Unix ms). */
+export function hourOf(at: number): number {
+  return Math.floor(at / 3_600_000);
+}
+
 /** Writes a new thread and returns its row. */
 export async function openThread(
   ctx: MutationContext,
@@ -93,7 +98,7 @@ export async function openThread(
     approvalDeadline: null,
     messageCount: 0,
     lastMessageAt: null,
-    lastActiveAt: ctx.now,
+    activeHour: hourOf(ctx.now),
     createdAt: ctx.now,
   };
   await ctx.db.insertInto("threads").values(thread).execute();

@@ -68,15 +68,17 @@ export async function up(db: Kysely<never>, target: MigrationTarget): Promise<vo
     .addColumn("closesAt", "bigint")
     .addColumn("messageCount", "integer", (column) => column.notNull())
     .addColumn("lastMessageAt", "bigint")
-    .addColumn("lastActiveAt", "bigint", (column) => column.notNull())
+    .addColumn("activeHour", "integer", (column) => column.notNull())
     .addColumn("createdAt", "bigint", (column) => column.notNull())
     .addCheckConstraint(
       "threadsAwaitingHasDeadline",
       sql`status <> 'awaiting_approval' or "approvalDeadline" is not null`,
     )
+    // Every message updates its thread: room on the page keeps that update there.
+    .$call((table) => (target.fillFactor ? table.modifyEnd(sql`with (fillfactor = 50)`) : table))
     .execute();
   for (const side of ["agentAId", "agentBId"]) {
-    await schema.createIndex(`threadsBy_${side}`).on("threads").columns([side, "lastActiveAt"]).execute();
+    await schema.createIndex(`threadsBy_${side}`).on("threads").columns([side, "activeHour"]).execute();
     await sql`create index ${sql.id(`threadsAwaiting_${side}`)} on threads (${sql.id(side)}) where status = 'awaiting_approval'`.execute(
       db,
     );

@@ -6,6 +6,8 @@ import * as coordination from "./0001-coordination.js";
 export interface MigrationTarget {
   /** Whether a table can be stored in the order of its primary key (SQLite's WITHOUT ROWID). */
   clusteredTables: boolean;
+  /** Whether a table's pages can be left partly free for updates (PostgreSQL's fillfactor). */
+  fillFactor: boolean;
 }
 
 export interface Migration {
