@@ -256,6 +256,7 @@ export const getThreadsForAgent = query({
         .$if(args.status != null, (threads) => threads.where(status, "=", args.status ?? "negotiating"))
         .orderBy("threads.activeHour", "desc")
         .orderBy(lastActiveAt, "desc")
+        .orderBy("threads.threadId", "desc")
         .limit(most)
         .execute();
     const [opened, joined] = await Promise.all([side("agentAId", "agentBId"), side("agentBId", "agentAId")]);

@@ -31,6 +31,9 @@ const namedStatements = 500;
 /** Serialization failure, deadlock; and a unique key that another transaction took first, which the next try will see. */
 const conflicts = new Set(["40001", "40P01", "23505"]);
 
+/** "current transaction is aborted, commands ignored until end of transaction block" */
+const voidTransaction = "25P02";
+
 const sessionSettings = {
   // Every query has its index. On a small table the planner would read it whole, and a serializable read of a whole
   // table conflicts with every insert into it.
@@ -133,7 +136,8 @@ export class PostgresStore implements Store {
     } catch (error) {
       lease.end();
       await this.#abandon(client);
-      throw error;
+      // What comes behind a deferred write that failed only hears that the transaction is void; the write knows why.
+      throw sqlState(error) === voidTransaction ? await firstFailure(deferred, error) : error;
     }
     // COMMIT travels right behind the deferred writes: if one of them failed, it is answered with a rollback.
     const committed = client.query("commit");
@@ -230,6 +234,15 @@ export class PostgresStore implements Store {
       this.#sessions.set(client, session);
     }
     return session;
+  }
+}
+
+async function firstFailure(writes: Promise<unknown>[], otherwise: unknown): Promise<unknown> {
+  try {
+    await Promise.all(writes);
+    return otherwise;
+  } catch (error) {
+    return error;
   }
 }
 
