@@ -6,12 +6,13 @@
 import { execFile, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import nacl from "tweetnacl";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scriptNames } from "../../adapters/documents.js";
 import { ManualClock } from "../support/clock.js";
 import { type Agent, hour, minute, startServer, type TestServer } from "../support/harness.js";
+import { python, pythonWithNacl } from "../support/python.js";
 
 interface Example {
   /** Where it stands, for the name of a failure. */
@@ -24,8 +25,8 @@ interface Example {
 }
 
 const curlMissing = spawnSync("curl", ["--version"]).error !== undefined;
-const pythonMissing = spawnSync("python3", ["--version"]).error !== undefined;
-const naclMissing = pythonMissing || spawnSync("python3", ["-c", "import nacl.public"]).status !== 0;
+const pythonMissing = python === undefined;
+const naclMissing = pythonWithNacl === undefined;
 if (curlMissing) console.warn("Examples of skill.md skipped: there is no curl");
 else if (naclMissing) console.warn("Examples of skill.md that encrypt in Python skipped: there is no PyNaCl");
 
@@ -235,7 +236,13 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
 
   function bash(script: string): Promise<{ code: number; output: string; errors: string }> {
     // A home of its own, and no proxy between here and the loopback.
-    const env = { PATH: process.env["PATH"], HOME: home };
+    const interpreter = pythonWithNacl ?? python;
+    const env = {
+      // The Python that can do most is the one that `python3` means here.
+      PATH: [...(interpreter ? [dirname(interpreter)] : []), process.env["PATH"]].join(":"),
+      HOME: home,
+      PYTHONDONTWRITEBYTECODE: "1",
+    };
     return new Promise((resolve) => {
       const options = ["--norc", "-euo", "pipefail", "-c", script];
       execFile("bash", options, { cwd: home, env }, (error, output, errors) => {

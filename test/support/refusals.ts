@@ -1,0 +1,83 @@
+/** Being told no: the answer to the letter, and the proof that nothing was written. */
+import { expect } from "vitest";
+import type { Caller, TestServer } from "./harness.js";
+
+/** Outside the Basic Multilingual Plane: two UTF-16 units, four bytes of UTF-8, one character. */
+export const wave = "🌊";
+
+/** Three bytes of UTF-8, one character. */
+export const tide = "潮";
+
+const tables = [
+  "agents",
+  "agentCredentials",
+  "connections",
+  "threads",
+  "messages",
+  "approvals",
+  "events",
+  "checkins",
+  "intros",
+  "locationShares",
+  "idempotency",
+] as const;
+
+/** Every row of every table, to compare. */
+export async function everything(server: TestServer): Promise<string[]> {
+  return server.read(async (db) => {
+    const rows: string[] = [];
+    for (const table of tables) {
+      const stored = await db.selectFrom(table).selectAll(table).execute();
+      rows.push(...stored.map((row) => `${table} ${JSON.stringify(row)}`));
+    }
+    return rows.sort();
+  });
+}
+
+export interface Expected {
+  code: string;
+  message: string;
+  /** What stands beside the code in `errorData`; not looked at where it is left out. */
+  data?: Record<string, unknown>;
+}
+
+/** The function says no with exactly this, and nothing is stored differently after it. */
+export async function expectRefusal(server: TestServer, call: () => Promise<unknown>, expected: Expected) {
+  const before = await everything(server);
+  await expect(call()).rejects.toMatchObject({ httpStatus: 200, ...expected });
+  expect(await everything(server)).toEqual(before);
+}
+
+/** The arguments do not fit: `field` is named in the issues. Nothing is stored differently after it. */
+export async function expectInvalid(server: TestServer, call: () => Promise<unknown>, field: string) {
+  const before = await everything(server);
+  const refused = await call().then(
+    (value) => expect.fail(`accepted, with ${JSON.stringify(value)}`),
+    (error: unknown) => error as { httpStatus: number; code: string; data: { issues: { path: string }[] } },
+  );
+  expect(refused).toMatchObject({ httpStatus: 200, code: "invalid_args" });
+  expect(refused.data.issues.map(({ path }) => path)).toContain(field);
+  expect(await everything(server)).toEqual(before);
+}
+
+/** An answer as it came over the wire: what must be equal byte for byte is compared in this form. */
+export interface RawAnswer {
+  status: number;
+  body: string;
+}
+
+/** Calls without reading the answer. `authorization` replaces the caller's own header. */
+export async function rawCall(
+  caller: Caller,
+  path: string,
+  args: unknown = {},
+  authorization: string | undefined = caller.credential === undefined ? undefined : `Bearer ${caller.credential}`,
+): Promise<RawAnswer> {
+  const kind = caller.on.server.runtime.registry.find(path)?.kind ?? "query";
+  const response = await fetch(`${caller.on.url}/api/${kind}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...(authorization === undefined ? {} : { authorization }) },
+    body: JSON.stringify({ path, args, format: "json" }),
+  });
+  return { status: response.status, body: await response.text() };
+}

@@ -1,0 +1,20 @@
+import { defineConfig } from "vitest/config";
+
+/** The tests that take minutes: kills in the middle of the load, hours of use in a few of them, and what has a longer form. */
+export default defineConfig({
+  test: {
+    include: [
+      "test/long/**/*.test.ts",
+      "test/functions/thread-states.test.ts",
+      "test/conformance/races.test.ts",
+      "test/conformance/fuzz.test.ts",
+    ],
+    env: { TEST_LONG: "1" },
+    globalSetup: "test/support/global-setup.ts",
+    testTimeout: 15 * 60_000,
+    hookTimeout: 120_000,
+    pool: "forks",
+    // One after the other: they measure time and memory.
+    fileParallelism: false,
+  },
+});
