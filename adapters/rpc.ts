@@ -59,7 +59,9 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
   });
 
   // A consistent query asks for a time and then for the state at it: here that is the latest state.
-  app.post("/api/query_ts", (c) => send(c, { status: 200, body: JSON.stringify({ ts: encodeTimestamp(runtime.now()) }) }));
+  app.post("/api/query_ts", (c) =>
+    send(c, { status: 200, body: JSON.stringify({ ts: encodeTimestamp(runtime.now()) }) }),
+  );
   post("/api/query_at_ts", "query");
   app.post("/api/query_batch", async (c) => send(c, await runBatch(c, run)));
 

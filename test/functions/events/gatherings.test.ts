@@ -53,7 +53,11 @@ describe.each(databases)("events:create on %s", (database) => {
     const unclaimed = await server.agent("Nobody's");
     const refusal = { code: "forbidden", message: "Agent must be claimed before creating events" };
     await expectRefusal(server, () => unclaimed.call("events:create", { name: "Mixer", ...times() }), refusal);
-    await expectRefusal(server, () => unclaimed.call("events:create", { name: "Mixer", startAt: 2, endAt: 1 }), refusal);
+    await expectRefusal(
+      server,
+      () => unclaimed.call("events:create", { name: "Mixer", startAt: 2, endAt: 1 }),
+      refusal,
+    );
   });
 
   test.each([
@@ -62,11 +66,15 @@ describe.each(databases)("events:create on %s", (database) => {
     ["lasts longer than 7 days", 7 * day + 1, "Event duration cannot exceed 7 days"],
   ])("refuses an event that %s", async (_name, lastsMs, message) => {
     const startAt = server.clock.now() + hour;
-    await expectRefusal(server, () => host.call("events:create", { name: "Mixer", startAt, endAt: startAt + lastsMs }), {
-      code: "invalid_args",
-      message,
-      data: { issues: [{ path: "endAt", message }] },
-    });
+    await expectRefusal(
+      server,
+      () => host.call("events:create", { name: "Mixer", startAt, endAt: startAt + lastsMs }),
+      {
+        code: "invalid_args",
+        message,
+        data: { issues: [{ path: "endAt", message }] },
+      },
+    );
   });
 
   test("takes exactly 7 days, and 1 ms", async () => {
@@ -138,7 +146,11 @@ describe.each(databases)("events:create on %s", (database) => {
     ["trimmed, lower-cased, without repeats and empty ones", [" AI ", "ai", "", "  ", "Jazz"], ["ai", "jazz"]],
     ["one, composed or decomposed", ["cafe\u0301", "caf\u00e9", "CAF\u00c9"], ["caf\u00e9"]],
     ["cut to 50 characters", [jazz.repeat(51), "é".repeat(51)], [jazz.repeat(50), "é".repeat(50)]],
-    ["the first 10", Array.from({ length: 12 }, (_, index) => `t${index}`), Array.from({ length: 10 }, (_, index) => `t${index}`)],
+    [
+      "the first 10",
+      Array.from({ length: 12 }, (_, index) => `t${index}`),
+      Array.from({ length: 10 }, (_, index) => `t${index}`),
+    ],
     ["any script", ["人工智能", "爵士"], ["人工智能", "爵士"]],
   ])("keeps tags: %s", async (_name, sent, kept) => {
     const event = await host.call("events:create", { name: "Mixer", ...times(), tags: sent });
@@ -166,7 +178,10 @@ describe.each(databases)("events:updateTags on %s", (database) => {
   });
 
   test("is the creator's alone", async () => {
-    const [host, guest] = [await server.agent("Host", { claimed: true }), await server.agent("Guest", { claimed: true })];
+    const [host, guest] = [
+      await server.agent("Host", { claimed: true }),
+      await server.agent("Guest", { claimed: true }),
+    ];
     const { eventId } = await liveEvent(server, host, { tags: ["ai"] });
     await arrive(guest, eventId);
     await expectRefusal(server, () => guest.call("events:updateTags", { eventId, tags: [] }), {
@@ -199,12 +214,15 @@ describe.each(databases)("events:listLive on %s", (database) => {
   const server = useServer(database);
   let agent: Agent;
   const listed = async (args: Record<string, unknown> = {}) =>
-    (await agent.call("events:listLive", args)).map(({ name, status }: { name: string; status: string }) => `${name} ${status}`);
+    (await agent.call("events:listLive", args)).map(
+      ({ name, status }: { name: string; status: string }) => `${name} ${status}`,
+    );
 
   test("follows the clock to the millisecond, in the order of the starts", async () => {
     agent = await server.agent("Agent", { claimed: true });
     const now = server.clock.now();
-    const create = (name: string, startAt: number, endAt: number) => agent.call("events:create", { name, startAt, endAt });
+    const create = (name: string, startAt: number, endAt: number) =>
+      agent.call("events:create", { name, startAt, endAt });
     expect(await listed({ includeScheduled: true })).toEqual([]);
     await create("later", now + 2 * hour, now + 3 * hour);
     await create("next", now + hour, now + 2 * hour);
@@ -212,7 +230,12 @@ describe.each(databases)("events:listLive on %s", (database) => {
     await create("now", now, now + hour);
 
     expect(await listed()).toEqual(["week live", "now live"]);
-    expect(await listed({ includeScheduled: true })).toEqual(["week live", "now live", "next scheduled", "later scheduled"]);
+    expect(await listed({ includeScheduled: true })).toEqual([
+      "week live",
+      "now live",
+      "next scheduled",
+      "later scheduled",
+    ]);
     expect(await listed({ includeScheduled: true, limit: 3 })).toHaveLength(3);
     expect(await listed({ includeScheduled: null, limit: null })).toEqual(["week live", "now live"]);
 
@@ -245,7 +268,10 @@ describe.each(databases)("events:listLive on %s", (database) => {
     expect(await listed({ includeScheduled: true, limit: 100 })).toHaveLength(21);
     expect(await listed({ limit: 1 })).toEqual(["0 live"]);
     for (const limit of [0, 101, 1.5, "20"]) {
-      await expectRefusal(server, () => listed({ limit }), { code: "invalid_args", message: /^Invalid arguments: limit/ });
+      await expectRefusal(server, () => listed({ limit }), {
+        code: "invalid_args",
+        message: /^Invalid arguments: limit/,
+      });
     }
   });
 
@@ -257,7 +283,9 @@ describe.each(databases)("events:listLive on %s", (database) => {
     await arrive(second, two.eventId, { durationMinutes: 10 });
     const counts = async () => {
       const events = await agent.call("events:listLive", { limit: 100, includeScheduled: true });
-      return [one, two].map(({ eventId }) => events.find((event: { eventId: string }) => event.eventId === eventId).checkinCount);
+      return [one, two].map(
+        ({ eventId }) => events.find((event: { eventId: string }) => event.eventId === eventId).checkinCount,
+      );
     };
     expect(await counts()).toEqual([2, 1]);
     server.clock.jump(5 * minute);
@@ -278,7 +306,11 @@ describe.each(databases)("events:getById on %s", (database) => {
     ];
     const event = await liveEvent(server, host, { tags: ["ai"] });
     const { eventId } = event;
-    const checkin = await arrive(guest, eventId, { introNote: "Hi", introEnabled: false, outreachMode: "propose_for_me" });
+    const checkin = await arrive(guest, eventId, {
+      introNote: "Hi",
+      introEnabled: false,
+      outreachMode: "propose_for_me",
+    });
 
     expect(await stranger.call("events:getById", { eventId })).toEqual({
       ...event,
@@ -318,7 +350,11 @@ describe.each(databases)("events:getById on %s", (database) => {
     server.clock.jump(5 * minute - 1);
     expect(await guest.call("events:getById", { eventId })).toMatchObject({ myRole: "attendee", checkinCount: 1 });
     server.clock.jump(1);
-    expect(await guest.call("events:getById", { eventId })).toMatchObject({ myRole: "none", myCheckin: null, checkinCount: 0 });
+    expect(await guest.call("events:getById", { eventId })).toMatchObject({
+      myRole: "none",
+      myCheckin: null,
+      checkinCount: 0,
+    });
     server.clock.jump(4 * hour);
     expect(await guest.call("events:getById", { eventId })).toMatchObject({ status: "ended" });
   });

@@ -38,7 +38,10 @@ export async function guests(server: TestServer, eventId: string, names: string[
 export async function proposedIntro(server: TestServer, more: Record<string, unknown> = {}) {
   const host = await server.agent("Host", { claimed: true });
   const event = await liveEvent(server, host, more);
-  const [alice, bob] = (await guests(server, event.eventId, ["Alice", "Bob"], { durationMinutes: 120 })) as [Agent, Agent];
+  const [alice, bob] = (await guests(server, event.eventId, ["Alice", "Bob"], { durationMinutes: 120 })) as [
+    Agent,
+    Agent,
+  ];
   const intro = await alice.call("events:proposeIntro", {
     eventId: event.eventId,
     toAgentId: bob.agentId,
@@ -57,7 +60,10 @@ export async function acceptedIntro(server: TestServer) {
 export async function confirmedIntro(server: TestServer) {
   const setting = await acceptedIntro(server);
   await setting.bob.call("events:submitIntroApproval", { introId: setting.introId, approved: true });
-  const confirmed = await setting.alice.call("events:submitIntroApproval", { introId: setting.introId, approved: true });
+  const confirmed = await setting.alice.call("events:submitIntroApproval", {
+    introId: setting.introId,
+    approved: true,
+  });
   return { ...setting, confirmed };
 }
 
