@@ -1,10 +1,10 @@
 /**
  * The floor on PostgreSQL: `pg` as most programs use it, with a pool of our server's size, named prepared statements and
- * no pipelining. A call makes four round trips, each a statement that commits by itself:
+ * no pipelining. It keeps the promises that ours keeps, a mutation being one serializable transaction and a query one
+ * snapshot, in four round trips by hand:
  *
- * 1. the key's agent, 2. the thread, 3. its connection, and then
- * 4. for `messages:send` one statement that updates the thread and inserts the message, durable when it answers;
- *    for `messages:getForThread` the last messages.
+ * 1. begin, 2. one look-up of the key's agent, the thread and its connection, 3. for `messages:send` one statement that
+ * updates the thread and inserts the message, for `messages:getForThread` the last messages, and 4. commit.
  */
 import { hash } from "node:crypto";
 import pg from "pg";
@@ -36,17 +36,14 @@ const pool = new pg.Pool({
   },
 });
 
-const findKey = {
-  name: "key",
-  text: `select "agentId" from "agentCredentials" where "secretHash" = $1`,
-};
 const findThread = {
   name: "thread",
-  text: `select "threadId", "connectionId", "agentAId", "agentBId", "status" from "threads" where "threadId" = $1`,
-};
-const findConnection = {
-  name: "connection",
-  text: `select "status" from "connections" where "connectionId" = $1`,
+  text: `select k."agentId", t."threadId", t."connectionId", t."agentAId", t."agentBId", t."status",
+      c."status" as "connectionStatus"
+    from "agentCredentials" k
+      left join "threads" t on t."threadId" = $2 and k."agentId" in (t."agentAId", t."agentBId")
+      left join "connections" c on c."connectionId" = t."connectionId"
+    where k."secretHash" = $1`,
 };
 const insertMessage = {
   name: "send",
@@ -70,23 +67,26 @@ async function rows<Row>(client: pg.PoolClient, statement: { name: string; text:
   return (await client.query({ ...statement, values })).rows as Row[];
 }
 
-async function requireAgent(client: pg.PoolClient, bearer: string): Promise<string> {
-  const [row] = await rows<{ agentId: string }>(client, findKey, [hash("sha256", bearer, "hex")]);
-  if (!row) throw invalidKey();
-  return row.agentId;
+/** The thread, for the agent of the key. */
+async function requireThread(client: pg.PoolClient, bearer: string, threadId: string) {
+  type Found = ThreadRow & { agentId: string; connectionStatus: string | null };
+  const [found] = await rows<Found>(client, findThread, [hash("sha256", bearer, "hex"), threadId]);
+  if (!found) throw invalidKey();
+  if (found.threadId === null) throw threadNotFound();
+  return found;
 }
 
-async function requireThread(client: pg.PoolClient, threadId: string, agentId: string) {
-  const [thread] = await rows<ThreadRow>(client, findThread, [threadId]);
-  if (!thread || (thread.agentAId !== agentId && thread.agentBId !== agentId)) throw threadNotFound();
-  const [connection] = await rows<{ status: string }>(client, findConnection, [thread.connectionId]);
-  return { ...thread, connectionStatus: connection?.status };
-}
-
-async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+/** Runs `work` in a transaction that begins and ends with a round trip of its own. */
+async function inTransaction<T>(begin: string, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   try {
-    return await work(client);
+    await client.query(begin);
+    const value = await work(client);
+    await client.query("commit");
+    return value;
+  } catch (error) {
+    await client.query("rollback");
+    throw error;
   } finally {
     client.release();
   }
@@ -94,15 +94,14 @@ async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promi
 
 serveFloor({
   send: (bearer, { threadId, type, encryptedPayload }) =>
-    withClient(async (client) => {
-      const agentId = await requireAgent(client, bearer);
+    inTransaction("begin isolation level serializable", async (client) => {
+      const thread = await requireThread(client, bearer, threadId);
       requireBox(encryptedPayload);
-      const thread = await requireThread(client, threadId, agentId);
       if (thread.connectionId !== null && thread.connectionStatus !== "active") throw notActive();
       if (!openStatuses.has(thread.status)) throw threadClosed(thread.status);
       const now = Date.now();
       const messageId = newMessageId(now);
-      const values = [threadId, now, thread.status, messageId, agentId, type, encryptedPayload];
+      const values = [threadId, now, thread.status, messageId, thread.agentId, type, encryptedPayload];
       const [inserted] = await rows<{ createdAt: number }>(client, insertMessage, values);
       // The thread was moved on between its look-up and this.
       if (!inserted) throw threadClosed(thread.status);
@@ -110,9 +109,8 @@ serveFloor({
     }),
 
   getForThread: (bearer, threadId, limit) =>
-    withClient(async (client) => {
-      const agentId = await requireAgent(client, bearer);
-      await requireThread(client, threadId, agentId);
+    inTransaction("begin isolation level repeatable read read only", async (client) => {
+      await requireThread(client, bearer, threadId);
       const last = await rows<MessageRow>(client, lastMessages, [threadId, limit]);
       return last.reverse().map(toMessage);
     }),

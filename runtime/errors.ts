@@ -26,12 +26,17 @@ export type ErrorData = Record<string, unknown>;
 
 /** The answer is no: `code` says why to programs, `message` to people. */
 export class CallError extends Error {
-  constructor(
-    readonly code: ErrorCode,
-    message: string,
-    readonly data: ErrorData = {},
-  ) {
+  readonly code: ErrorCode;
+  readonly data: ErrorData;
+
+  constructor(code: ErrorCode, message: string, data: ErrorData = {}) {
+    // A refusal is an answer, not a failure: nobody reads its stack, and collecting one costs more than the rest of it.
+    const depth = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
     super(message);
+    Error.stackTraceLimit = depth;
     this.name = "CallError";
+    this.code = code;
+    this.data = data;
   }
 }

@@ -1,6 +1,4 @@
-/** What the tests of events have in common: an event, somebody at it, and a refusal that changed nothing. */
-import { sql } from "kysely";
-import { expect } from "vitest";
+/** What the tests of events have in common: an event, somebody at it, an intro between two. */
 import { type Agent, hour, type TestServer } from "../../support/harness.js";
 
 export const venue = { lat: 37.7597, lng: -122.4148 };
@@ -71,45 +69,4 @@ export async function confirmedIntro(server: TestServer) {
 export async function introOf(agent: Agent, introId: string) {
   const intros = await agent.call("events:listMyIntros", { includeResolved: true });
   return intros.find((intro: { introId: string }) => intro.introId === introId);
-}
-
-const tables = [
-  "agents",
-  "events",
-  "checkins",
-  "intros",
-  "locationShares",
-  "threads",
-  "messages",
-  "approvals",
-  "connections",
-] as const;
-
-/** Every row of every table, to compare. */
-export async function everything(server: TestServer): Promise<string[]> {
-  const rows = await server.read(async (db) => {
-    const found: string[] = [];
-    for (const table of tables) {
-      const stored = await db.selectFrom(table).select(sql.lit(table).as("table")).selectAll(table).execute();
-      found.push(...stored.map((row) => JSON.stringify(row)));
-    }
-    return found;
-  });
-  return rows.sort();
-}
-
-/** The call is answered with this refusal, and nothing is stored differently after it. */
-export async function expectRefusal(
-  server: TestServer,
-  call: () => Promise<unknown>,
-  expected: { code: string; message: string | RegExp; data?: Record<string, unknown> },
-): Promise<void> {
-  const before = await everything(server);
-  const { message, ...rest } = expected;
-  await expect(call()).rejects.toMatchObject({
-    httpStatus: 200,
-    message: typeof message === "string" ? message : expect.stringMatching(message),
-    ...rest,
-  });
-  expect(await everything(server)).toEqual(before);
 }
