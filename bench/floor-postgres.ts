@@ -23,6 +23,7 @@ import {
 } from "./floor.js";
 
 const int8 = 20;
+const serializationFailure = "40001";
 
 const pool = new pg.Pool({
   connectionString: process.argv[2] ?? "",
@@ -76,17 +77,21 @@ async function requireThread(client: pg.PoolClient, bearer: string, threadId: st
   return found;
 }
 
-/** Runs `work` in a transaction that begins and ends with a round trip of its own. */
+/** Runs `work` in a transaction that begins and ends with a round trip of its own; again where it lost a race. */
 async function inTransaction<T>(begin: string, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   try {
-    await client.query(begin);
-    const value = await work(client);
-    await client.query("commit");
-    return value;
-  } catch (error) {
-    await client.query("rollback");
-    throw error;
+    for (;;) {
+      try {
+        await client.query(begin);
+        const value = await work(client);
+        await client.query("commit");
+        return value;
+      } catch (error) {
+        await client.query("rollback");
+        if (!(error instanceof pg.DatabaseError && error.code === serializationFailure)) throw error;
+      }
+    }
   } finally {
     client.release();
   }

@@ -2,6 +2,7 @@
  * PostgreSQL: a pool of connections, one transaction a call. Statements are pipelined, so BEGIN travels with the first
  * statement and statements that a handler starts together share a round trip. A write that lost a race runs again.
  */
+import { Socket } from "node:net";
 import {
   type CompiledQuery,
   type DatabaseConnection,
@@ -67,6 +68,7 @@ export class PostgresStore implements Store {
       max: poolSize,
       connectionTimeoutMillis: 5_000,
       pipeline: true,
+      stream: () => new GatheringSocket(),
       keepAlive: true,
       application_name: "tidepool",
       options: Object.entries(sessionSettings)
@@ -276,6 +278,27 @@ function unavailableIfLost(error: unknown): unknown {
 function waitWithJitter(attempt: number): Promise<void> {
   const most = Math.min(2 ** attempt, longestWaitMs);
   return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
+}
+
+/**
+ * A socket that sends what is written in one turn together. `pg` writes each statement, and each part of one, on its
+ * own; BEGIN with the first statements, and COMMIT behind the last ones, are then one system call and one wake-up of
+ * the database instead of many.
+ */
+class GatheringSocket extends Socket {
+  #gathering = false;
+
+  override write: Socket["write"] = (...args: [never]) => {
+    if (!this.#gathering) {
+      this.#gathering = true;
+      this.cork();
+      process.nextTick(() => {
+        this.#gathering = false;
+        this.uncork();
+      });
+    }
+    return super.write(...args);
+  };
 }
 
 /** Kysely's driver for one checked-out connection. Statements are prepared under a name, by their text. */
