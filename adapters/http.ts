@@ -28,11 +28,12 @@ export function nextRequestId(): string {
 export function createHttpApp(log: Logger): HttpApp {
   const app = new Hono<HttpEnvironment>({
     // Convex's client appends its paths to the base address, so a base that ends in a slash yields `//api/…`.
-    getPath: (request) => {
-      const url = request.url;
-      const start = url.indexOf("/", url.indexOf("://") + 3);
-      const query = url.indexOf("?", start);
-      const path = start < 0 ? "/" : url.slice(start, query < 0 ? undefined : query);
+    getPath: (request, options) => {
+      const { incoming } = (options as { env: HttpBindings }).env;
+      // Only a proxy's request names the whole address; for any other, building the address is not worth its time.
+      const url = incoming.url?.startsWith("/") ? incoming.url : new URL(request.url).pathname;
+      const query = url.indexOf("?");
+      const path = query < 0 ? url : url.slice(0, query);
       return path.startsWith("//") ? path.replace(/^\/+/, "/") : path;
     },
   });
