@@ -6,9 +6,10 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import type { FunctionDefinition } from "../runtime/define.js";
 import type { Runtime } from "../runtime/dispatch.js";
+import { errorCodes } from "../runtime/errors.js";
 import { keptMs } from "../runtime/idempotency.js";
 import { rates, sizes } from "../runtime/limits.js";
-import { documentedCodes, type Registry } from "../runtime/registry.js";
+import type { Registry } from "../runtime/registry.js";
 import type { HttpApp } from "./http.js";
 import { readStaticFile, type StaticFile, sendStatic, staticFile } from "./pages/assets.js";
 
@@ -61,7 +62,9 @@ function fill(template: string, publicUrl: string, registry: Registry): string {
     SCRIPTS: scriptNames.join(" "),
     MUTATIONS: functionTable(registry, "mutation"),
     QUERIES: functionTable(registry, "query"),
-    ERROR_CODES: documentedCodes.map(([code, { meaning }]) => `| \`${code}\` | ${meaning} |`).join("\n"),
+    ERROR_CODES: Object.entries(errorCodes)
+      .map(([code, { meaning }]) => `| \`${code}\` | ${meaning} |`)
+      .join("\n"),
     CALLS_PER_MINUTE: perMinute(rates.calls),
     REGISTRATIONS_PER_HOUR: String((rates.registrations.points * 3_600) / rates.registrations.seconds),
     BODY_KIB: String(sizes.bodyBytes / 1_024),

@@ -2,7 +2,6 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import type { Database } from "../schema/index.js";
-import type { Dialect } from "./dialects.js";
 import type { IdPrefix } from "./ids.js";
 
 /** Who may call: anybody (a token in the arguments may still be needed), an agent, or only the server's own timers. */
@@ -30,7 +29,6 @@ export interface QueryContext<C extends Caller = Caller> {
   /** Unix milliseconds, the same instant for the whole call. */
   now: number;
   log: Logger;
-  dialect: Dialect;
   /** Base of every link that is handed out, without a trailing slash. */
   publicUrl: string;
 }

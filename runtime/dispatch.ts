@@ -148,7 +148,7 @@ export class Runtime {
   async #runQuery(definition: FunctionDefinition, caller: Caller, args: object, call: Call): Promise<unknown> {
     const { store, clock, log, publicUrl } = this.#parts;
     return store.read(async (db) => {
-      const ctx: QueryContext = { db, caller, now: clock.now(), log, dialect: store.dialect, publicUrl };
+      const ctx: QueryContext = { db, caller, now: clock.now(), log, publicUrl };
       return checkValue(definition, await definition.handler(ctx as never, args as never), call.path);
     });
   }
@@ -180,7 +180,6 @@ export class Runtime {
         caller,
         now,
         log,
-        dialect: store.dialect,
         publicUrl,
         newId: (prefix) => newId(prefix, now),
         newUuid: () => newUuid(now),

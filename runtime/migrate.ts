@@ -1,7 +1,8 @@
 /** Brings a database to the newest schema. */
 import { type Kysely, type MigrationProvider, Migrator } from "kysely";
 import type { Database } from "../schema/index.js";
-import { type MigrationTarget, migrations } from "../schema/migrations/index.js";
+import { migrations } from "../schema/migrations/index.js";
+import type { MigrationTarget } from "../schema/migrations/target.js";
 
 /** The newest schema. Runs under the migrator's own lock; refuses a database that a newer release has migrated. */
 export async function migrateToLatest(db: Kysely<Database>, target: MigrationTarget): Promise<void> {

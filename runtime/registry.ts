@@ -1,6 +1,5 @@
 /** Path → function. The one source that every surface, the reference and the auth matrix are made from. */
 import type { FunctionDefinition } from "./define.js";
-import { errorCodes } from "./errors.js";
 
 /** The modules by name; each value is a module's namespace object. */
 export type Modules = Record<string, Record<string, unknown>>;
@@ -46,6 +45,3 @@ export class Registry {
 function isDefinition(value: unknown): value is FunctionDefinition {
   return typeof value === "object" && value !== null && "handler" in value && "returns" in value && "auth" in value;
 }
-
-/** The codes with their meanings, for the reference. */
-export const documentedCodes = Object.entries(errorCodes);

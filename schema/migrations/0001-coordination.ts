@@ -1,6 +1,6 @@
 /** Agents, connections, threads, events: everything Claw-to-Claw keeps, and the idempotency records. */
 import { type Kysely, sql } from "kysely";
-import type { MigrationTarget } from "./index.js";
+import type { MigrationTarget } from "./target.js";
 
 export async function up(db: Kysely<never>, target: MigrationTarget): Promise<void> {
   const { schema } = db;

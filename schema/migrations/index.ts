@@ -1,14 +1,7 @@
 /** The migrations in order. Numbered, forward only, and frozen once released. */
 import type { Kysely } from "kysely";
 import * as coordination from "./0001-coordination.js";
-
-/** What a migration may ask of the database it runs on. */
-export interface MigrationTarget {
-  /** Whether a table can be stored in the order of its primary key (SQLite's WITHOUT ROWID). */
-  clusteredTables: boolean;
-  /** Whether a table's pages can be left partly free for updates (PostgreSQL's fillfactor). */
-  fillFactor: boolean;
-}
+import type { MigrationTarget } from "./target.js";
 
 export interface Migration {
   name: string;

@@ -1,0 +1,7 @@
+/** What a migration may ask of the database it runs on. */
+export interface MigrationTarget {
+  /** Whether a table can be stored in the order of its primary key (SQLite's WITHOUT ROWID). */
+  clusteredTables: boolean;
+  /** Whether a table's pages can be left partly free for updates (PostgreSQL's fillfactor). */
+  fillFactor: boolean;
+}
