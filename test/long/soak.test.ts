@@ -1,7 +1,7 @@
 /**
  * Minutes of everything at once, on the real process: every function, from many clients, refusals and garbage among the
  * calls. Memory stays flat, nothing fails, the event loop keeps answering, the log of SQLite stays small.
- * `SOAK_SECONDS` sets how long (180 on SQLite, a third of that on PostgreSQL).
+ * `SOAK_SECONDS` sets how long (120 on SQLite, a third of that on PostgreSQL).
  */
 import { existsSync, statSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
@@ -11,7 +11,7 @@ import { createDatabase, databases, type EmptyDatabase } from "../support/databa
 import { randomKey } from "../support/harness.js";
 import { ServerProcess } from "../support/process.js";
 
-const seconds = Number(process.env.SOAK_SECONDS ?? 180);
+const seconds = Number(process.env.SOAK_SECONDS ?? 120);
 const duration = { sqlite: seconds, postgres: seconds / 3 };
 const clients = 24;
 const mostGrowth = 1.3;
