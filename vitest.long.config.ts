@@ -6,6 +6,7 @@ export default defineConfig({
     include: [
       "test/long/**/*.test.ts",
       "test/functions/thread-states.test.ts",
+      "test/functions/events/intro-lives.test.ts",
       "test/conformance/races.test.ts",
       "test/conformance/fuzz.test.ts",
     ],

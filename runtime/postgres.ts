@@ -16,7 +16,6 @@ import type { Database } from "../schema/index.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { postgresDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
-import { GatheringSocket } from "./gathering-socket.js";
 import { Lease } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
 import type { Store, WriteTransaction } from "./store.js";
@@ -67,7 +66,6 @@ export class PostgresStore implements Store {
       max: poolSize,
       connectionTimeoutMillis: 5_000,
       pipeline: true,
-      stream: () => new GatheringSocket(),
       keepAlive: true,
       application_name: "tidepool",
       options: Object.entries(sessionSettings)
