@@ -13,7 +13,7 @@ import { createDatabase, databases } from "../support/databases.js";
 import { randomKey } from "../support/harness.js";
 import { ServerProcess } from "../support/process.js";
 
-const deaths = { sqlite: 50, postgres: 25 };
+const deaths = { sqlite: 50, postgres: 50 };
 const clients = 24;
 /** The promise is two seconds; a machine that is slow to start anything gets as much more as its first start took. */
 const promisedMs = 2_000;
