@@ -3,27 +3,18 @@
  * for paths and faults that no surface claims.
  */
 import { isUtf8 } from "node:buffer";
-import { randomBytes } from "node:crypto";
 import type { HttpBindings } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import type { Logger } from "pino";
+import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import { type Reply, rejection } from "./wire.js";
 
 export interface HttpEnvironment {
   Bindings: HttpBindings;
-  Variables: { requestId: string };
 }
 export type HttpApp = Hono<HttpEnvironment>;
 export type HttpContext = Context<HttpEnvironment>;
-
-/** Request ids: 16 hex digits, random per process and counted within it, so that a log line is found by its id. */
-const processId = randomBytes(4).toString("hex");
-let requestCount = randomBytes(3).readUIntBE(0, 3);
-export function nextRequestId(): string {
-  requestCount = (requestCount + 1) >>> 0;
-  return processId + requestCount.toString(16).padStart(8, "0");
-}
 
 export function createHttpApp(log: Logger): HttpApp {
   const app = new Hono<HttpEnvironment>({

@@ -5,8 +5,9 @@
 import type { Kind } from "../runtime/define.js";
 import type { Call, Outcome, Runtime } from "../runtime/dispatch.js";
 import { CallError } from "../runtime/errors.js";
+import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
-import { callerAddress, type HttpApp, type HttpContext, nextRequestId, preflight, readBody, send } from "./http.js";
+import { callerAddress, type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { decodeArgs, type Format, parseFormat, type Reply, rejection, renderOutcome, WireError } from "./wire.js";
 
 export interface RpcOptions {
@@ -88,13 +89,18 @@ function refusedArgs(error: CallError): Outcome {
   return { status: "refused", error };
 }
 
-async function readRequest(c: HttpContext, path?: string): Promise<Request | Reply> {
+/** The body of a call that says it is JSON, as text. */
+async function readJsonBody(c: HttpContext): Promise<string | Reply> {
   const contentType = c.env.incoming.headers["content-type"] ?? "";
   if (!/^application\/(json|[\w.+-]*\+json)\s*(;|$)/i.test(contentType)) {
     c.env.incoming.resume();
     return rejection(415, "BadJsonBody", "invalid_args", "Send the body as Content-Type: application/json");
   }
-  const body = await readBody(c);
+  return readBody(c);
+}
+
+async function readRequest(c: HttpContext, path?: string): Promise<Request | Reply> {
+  const body = await readJsonBody(c);
   if (typeof body !== "string") return body;
   const parsed = parseJson(body);
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
@@ -161,7 +167,7 @@ async function runBatch(
   c: HttpContext,
   run: (c: HttpContext, kind: Kind, request: Request | Reply) => Promise<Reply>,
 ): Promise<Reply> {
-  const body = await readBody(c);
+  const body = await readJsonBody(c);
   if (typeof body !== "string") return body;
   const parsed = parseJson(body) as { queries?: unknown } | undefined;
   const queries = parsed?.queries;

@@ -103,7 +103,7 @@ export class Runtime {
 
   /** Runs one of the server's own functions (`auth: "system"`). Throws if it fails. */
   async runSystem(definition: FunctionDefinition): Promise<unknown> {
-    const outcome = await this.#mutate(definition, { kind: "system" }, {}, this.#parts.log, undefined);
+    const outcome = await this.#mutate("a system function", definition, { kind: "system" }, {}, undefined);
     if (outcome.status !== "success") throw outcome.error;
     return outcome.value;
   }
@@ -158,18 +158,17 @@ export class Runtime {
       call.idempotencyKey === undefined
         ? undefined
         : idempotencyKey(call, caller, `${this.#parts.registry.canonicalPath(call.path)}\n${encodeRequest(args)}`);
-    const outcome = await this.#mutate(definition, caller, args, this.#parts.log, key);
-    return outcome;
+    return this.#mutate(call.path, definition, caller, args, key);
   }
 
   async #mutate(
+    path: string,
     definition: FunctionDefinition,
     caller: Caller,
     args: object,
-    log: Logger,
     key: IdempotencyKey | undefined,
   ): Promise<Extract<Outcome, { status: "success" | "refused" }>> {
-    const { store, clock, publicUrl } = this.#parts;
+    const { store, clock, log, publicUrl } = this.#parts;
     const effects: (() => void)[] = [];
     const kept = await store.write(async (transaction) => {
       effects.length = 0;
@@ -193,17 +192,15 @@ export class Runtime {
         wakeAt: (at) => effects.push(() => this.#parts.wakeAt(at)),
       };
       const run = async (given: MutationContext) =>
-        checkValue(definition, await definition.handler(given as never, args as never), "");
+        checkValue(definition, await definition.handler(given as never, args as never), path);
       if (!key) return { status: "success" as const, value: await run(ctx) };
 
       const earlier = await key.find(db, now);
       if (earlier) return revive(earlier);
       try {
         const value = await transaction.nested((part) => run({ ...ctx, db: part }));
-        await key.keep(db, now, {
-          status: "success",
-          json: value instanceof JsonText ? value.text : JSON.stringify(value),
-        });
+        const kept = value instanceof JsonText ? { json: value.text } : { value };
+        await key.keep(db, now, { status: "success", ...kept });
         return { status: "success" as const, value };
       } catch (error) {
         if (!(error instanceof CallError)) throw error;
@@ -286,12 +283,18 @@ function idempotencyKey(call: Call, caller: Caller, request: string): Idempotenc
   }
 }
 
+/** The arguments as text that differs where they do; what JSON has no word for is told apart as well. */
 function encodeRequest(args: object): string {
-  return JSON.stringify(args, (_key, value: unknown) => (typeof value === "bigint" ? `${value}n` : value));
+  return JSON.stringify(args, (_key, value: unknown) => {
+    if (typeof value === "bigint") return { integer: String(value) };
+    if (value instanceof ArrayBuffer) return { bytes: Buffer.from(value).toString("base64") };
+    return typeof value === "number" && !Number.isFinite(value) ? { float: String(value) } : value;
+  });
 }
 
 function revive(kept: KeptOutcome): Extract<Outcome, { status: "success" | "refused" }> {
-  return kept.status === "success"
-    ? { status: "success", value: new JsonText(kept.json) }
-    : { status: "refused", error: new CallError(kept.code, kept.message, kept.data) };
+  if (kept.status === "refused") {
+    return { status: "refused", error: new CallError(kept.code, kept.message, kept.data) };
+  }
+  return { status: "success", value: "json" in kept ? new JsonText(kept.json) : kept.value };
 }

@@ -4,6 +4,7 @@
  * under the key itself, of which only a hash is stored: who has the database but not the key reads nothing.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { deserialize, serialize } from "node:v8";
 import type { Kysely } from "kysely";
 import type { Database } from "../schema/index.js";
 import type { Caller } from "./context.js";
@@ -15,6 +16,8 @@ export const keptMs = 24 * 60 * 60 * 1_000;
 
 /** What a write answered: a value, or a refusal. A fault is not kept, so a retry runs again. */
 export type KeptOutcome =
+  | { status: "success"; value: unknown }
+  /** A value that the database wrote as JSON. */
   | { status: "success"; json: string }
   | { status: "refused"; code: CallError["code"]; message: string; data: CallError["data"] };
 
@@ -66,7 +69,7 @@ export class IdempotencyKey {
   #encrypt(outcome: KeptOutcome): string {
     const nonce = randomBytes(12);
     const cipher = createCipheriv("aes-256-gcm", this.#cipherKey, nonce);
-    const body = Buffer.concat([cipher.update(JSON.stringify(outcome), "utf8"), cipher.final()]);
+    const body = Buffer.concat([cipher.update(serialize(outcome)), cipher.final()]);
     return Buffer.concat([nonce, cipher.getAuthTag(), body]).toString("base64");
   }
 
@@ -74,7 +77,6 @@ export class IdempotencyKey {
     const bytes = Buffer.from(stored, "base64");
     const decipher = createDecipheriv("aes-256-gcm", this.#cipherKey, bytes.subarray(0, 12));
     decipher.setAuthTag(bytes.subarray(12, 28));
-    const json = Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]).toString("utf8");
-    return JSON.parse(json) as KeptOutcome;
+    return deserialize(Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])) as KeptOutcome;
   }
 }

@@ -41,3 +41,11 @@ export function newSecret(prefix: string): string {
 export function hashSecret(secret: string): string {
   return hash("sha256", secret, "hex");
 }
+
+/** Request ids: 16 hex digits, random per process and counted within it, so that a log line is found by its id. */
+const processId = randomBytes(4).toString("hex");
+let requestCount = randomBytes(3).readUIntBE(0, 3);
+export function nextRequestId(): string {
+  requestCount = (requestCount + 1) >>> 0;
+  return processId + requestCount.toString(16).padStart(8, "0");
+}

@@ -6,7 +6,7 @@ export interface IdempotencyTable {
   keyHash: string;
   /** SHA-256 of path and arguments, to tell a retry from another call under the same key. */
   requestHash: string;
-  /** The outcome as JSON, encrypted under the key (a reply may hold a secret that is shown once). */
+  /** The outcome, encrypted under the key (a reply may hold a secret that is shown once), as base64. */
   outcome: string;
   expiresAt: number;
 }

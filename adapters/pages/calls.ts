@@ -3,7 +3,8 @@ import { html } from "hono/html";
 import type { Kind } from "../../runtime/define.js";
 import type { Outcome, Runtime } from "../../runtime/dispatch.js";
 import { errorCodes } from "../../runtime/errors.js";
-import { callerAddress, type HttpContext, nextRequestId, readBody } from "../http.js";
+import { nextRequestId } from "../../runtime/ids.js";
+import { callerAddress, type HttpContext, readBody } from "../http.js";
 import { type Page, sendPage } from "./layout.js";
 import type { Texts } from "./texts.js";
 

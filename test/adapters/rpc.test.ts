@@ -150,6 +150,7 @@ describe.each(databases)("the RPC surface on %s", (database) => {
       for (const contentType of ["text/plain", "application/xml", "application/jsonish"]) {
         const reply = await post("/api/query", { path: "echo:nothing" }, { "Content-Type": contentType });
         expect(reply.status).toBe(415);
+        expect((await post("/api/query_batch", { queries: [] }, { "Content-Type": contentType })).status).toBe(415);
       }
       for (const contentType of ["application/json; charset=utf-8", "application/vnd.api+json"]) {
         const reply = await post("/api/query", { path: "echo:nothing" }, { "Content-Type": contentType });

@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { createDatabase } from "../support/databases.js";
+import { echoModules } from "../support/echo.js";
 import { databases, day, hour, startServer, useServer } from "../support/harness.js";
 
 const key = (name: string) => ({ "Idempotency-Key": name });
 
 describe.each(databases)("Idempotency-Key on %s (design.md section 2)", (database) => {
-  const server = useServer(database);
+  const server = useServer(database, { modules: echoModules });
 
   test("a retry gets the first answer and runs nothing", async () => {
     const { alice, threadId } = await server.negotiatingPair();
@@ -59,6 +60,22 @@ describe.each(databases)("Idempotency-Key on %s (design.md section 2)", (databas
     const first = await alice.call("messages:send", { threadId, type: "info", payload: { notes: "a" } }, key("s"));
     const again = await alice.call("messages.js:send", { type: "info", payload: { notes: "a" }, threadId }, key("s"));
     expect(again).toEqual(first);
+  });
+
+  test("int64, bytes and NaN come again as they were, and tell one call from another", async () => {
+    const call = async (value: object) => {
+      const response = await fetch(`${server.url}/api/mutation`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json", ...key("typed") },
+        body: JSON.stringify({ path: "echo:change", args: { value }, format: "convex_encoded_json" }),
+      });
+      return (await response.json()) as { value?: unknown; errorData?: { code: string } };
+    };
+    const first = [{ $integer: "BQAAAAAAAAA=" }, { $bytes: "AAH+/w==" }, { $float: "AAAAAAAA+H8=" }];
+    expect((await call(first)).value).toEqual(first);
+    expect((await call(first)).value).toEqual(first);
+    const otherBytes = [first[0], { $bytes: "AAH+/g==" }, first[2]];
+    expect((await call(otherBytes)).errorData?.code).toBe("conflict");
   });
 
   test("after 24 hours the key is free again, and the timer has removed its record", async () => {
