@@ -1,21 +1,27 @@
 /** `createServer`: wires configuration, database, runtime, timer and adapters into one running server. It owns nothing else. */
 import type { AddressInfo } from "node:net";
+import { dirname, join } from "node:path";
 import { createAdaptorServer, type ServerType } from "@hono/node-server";
 import { type Logger, pino } from "pino";
 import { addHealthRoutes } from "./adapters/health.js";
 import { createHttpApp } from "./adapters/http.js";
+import { createSendMail, Mailer, type SendMail } from "./adapters/mailer.js";
 import { addPageRoutes } from "./adapters/pages.js";
 import { addRpcRoutes } from "./adapters/rpc.js";
 import { expire } from "./functions/deadlines.js";
 import { modules } from "./functions/index.js";
+import { Authenticator } from "./runtime/auth.js";
 import { type Clock, systemClock } from "./runtime/clock.js";
 import type { Config } from "./runtime/config.js";
 import { openStore } from "./runtime/database.js";
-import { DeadlineTimer, type Swept } from "./runtime/deadlines.js";
+import { DeadlineTimer } from "./runtime/deadlines.js";
 import { Runtime } from "./runtime/dispatch.js";
 import { RateLimits } from "./runtime/limits.js";
+import { NoticeBoard } from "./runtime/notices.js";
+import { Passwords } from "./runtime/passwords.js";
 import { type Modules, Registry } from "./runtime/registry.js";
 import type { Store } from "./runtime/store.js";
+import { loadSecret, Tokens } from "./runtime/tokens.js";
 
 /** How long a caller may take to send its request, and how long calls may go on after the server was told to stop. */
 const requestTimeoutMs = 30_000;
@@ -27,6 +33,9 @@ export interface ServerParts {
   log?: Logger;
   /** Modules to serve beside the product's own. */
   modules?: Modules;
+  passwords?: Passwords;
+  /** Takes mails in the place of SMTP or the log. */
+  sendMail?: SendMail;
 }
 
 export interface TidepoolServer {
@@ -37,6 +46,7 @@ export interface TidepoolServer {
   runtime: Runtime;
   store: Store;
   deadlines: DeadlineTimer;
+  mailer: Mailer;
   /** Stops accepting, lets what runs finish, checkpoints. Safe to call again. */
   close(): Promise<void>;
 }
@@ -50,19 +60,29 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   let port = config.port;
   let accepting = true;
 
-  const timer = new DeadlineTimer(clock, log, async () => (await runtime.runSystem(expire)) as Swept);
+  const notices = new NoticeBoard(log);
+  const tokens = new Tokens(config.jwtSecret ?? loadSecret(secretFile(config.databaseUrl)), clock);
+  const adminEmails = new Set(config.adminEmails);
+  const timer = new DeadlineTimer(clock, log, () => runtime.runSystem(expire));
   const runtime = new Runtime({
     registry,
     store,
     clock,
     log,
     limits: new RateLimits(config.rateLimits),
+    authenticator: new Authenticator(store, clock, tokens, adminEmails, notices),
+    passwords: parts.passwords ?? new Passwords(),
+    tokens,
+    notices,
+    settings: { adminEmails, autoApproveProviders: config.autoApproveProviders, topUps: config.topUps },
     // With `PORT=0` the address is known only once it is taken.
     get publicUrl() {
       return config.publicUrl ?? `http://localhost:${port}`;
     },
     wakeAt: (at) => timer.wakeAt(at),
   });
+
+  const mailer = new Mailer(runtime, notices, clock, log, parts.sendMail ?? createSendMail(config, log));
 
   const app = createHttpApp(log);
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
@@ -76,6 +96,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   try {
     await store.migrate();
     await timer.start();
+    mailer.start();
     port = await listen(http, config);
   } catch (error) {
     await timer.stop();
@@ -88,7 +109,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   let closing: Promise<void> | undefined;
   const close = async () => {
     accepting = false;
-    await Promise.all([stopListening(http), timer.stop()]);
+    await Promise.all([stopListening(http), timer.stop(), mailer.stop()]);
     await store.close();
     log.info("stopped");
     log.flush();
@@ -99,8 +120,15 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     runtime,
     store,
     deadlines: timer,
+    mailer,
     close: () => (closing ??= close()),
   };
+}
+
+/** Beside the data: in the directory of an SQLite file, else where that would be. */
+function secretFile(databaseUrl: string): string {
+  const file = databaseUrl.startsWith("sqlite:") ? databaseUrl.slice("sqlite:".length) : "./data/tidepool.db";
+  return join(dirname(file), "jwt-secret");
 }
 
 function createLog(config: Config): Logger {

@@ -1,6 +1,6 @@
 /** The modules that can be called. What is not listed here does not exist for callers. */
 import type { Modules } from "../runtime/registry.js";
-import * as agents from "./agents.js";
+import * as agents from "./agents/index.js";
 import * as approvals from "./approvals.js";
 import * as connections from "./connections.js";
 import * as events from "./events/index.js";

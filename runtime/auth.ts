@@ -1,57 +1,159 @@
-/** From an `Authorization` header to a caller. Both kinds of credential, `c2c_` keys and `agt_clawrent_` tokens, name the same agents. */
-
+/**
+ * From a credential to a caller. `c2c_` keys and `agt_clawrent_` tokens name agents, JWTs and `key_clawrent_` API keys
+ * name users. What a caller may do is the registry's word; who it is, is this file's.
+ */
 import type { Clock } from "./clock.js";
-import type { AgentCaller, AnonymousCaller } from "./context.js";
+import type { AgentCaller, AnonymousCaller, Auth, Caller, UserCaller } from "./context.js";
 import { CallError } from "./errors.js";
 import { hashSecret } from "./ids.js";
+import type { NoticeBoard } from "./notices.js";
 import { prepared } from "./prepared.js";
 import type { Store } from "./store.js";
+import type { Tokens } from "./tokens.js";
 
 /** How long a known credential is taken on trust, and how many are. Bounds what a revocation elsewhere takes to reach here. */
 const trustMs = 5_000;
 const mostTrusted = 10_000;
 
+/** How API keys of users begin. */
+export const userKeyPrefix = "key_clawrent_";
+
 const anonymous: AnonymousCaller = { kind: "anonymous" };
 
+type KnownCaller = AgentCaller | UserCaller;
+
 const agentBySecret = prepared(["secretHash"], (db, { secretHash }) =>
-  db.selectFrom("agentCredentials").select("agentId").where("secretHash", "=", secretHash),
+  db
+    .selectFrom("agentCredentials")
+    .innerJoin("agents", "agents.agentId", "agentCredentials.agentId")
+    .leftJoin("users", "users.userId", "agents.ownerId")
+    .select(["agentCredentials.agentId", "users.userId", "users.email", "users.status"])
+    .where("agentCredentials.secretHash", "=", secretHash),
+);
+const userByKey = prepared(["apiKeyHash"], (db, { apiKeyHash }) =>
+  db.selectFrom("users").select(["userId", "email", "status"]).where("apiKeyHash", "=", apiKeyHash),
+);
+const userById = prepared(["userId"], (db, { userId }) =>
+  db.selectFrom("users").select(["userId", "email", "status"]).where("userId", "=", userId),
 );
 
 export class Authenticator {
-  readonly #trusted = new Map<string, { caller: AgentCaller; until: number }>();
+  readonly #trusted = new Map<string, { caller: KnownCaller; until: number }>();
+  /** Rises with everything that is forgotten, so that a look-up from before it is not remembered after it. */
+  #forgotten = 0;
 
   constructor(
     readonly store: Store,
     readonly clock: Clock,
-  ) {}
+    readonly tokens: Tokens,
+    readonly adminEmails: ReadonlySet<string>,
+    notices: NoticeBoard,
+  ) {
+    const forget = (isMeant: (caller: KnownCaller) => boolean) => {
+      this.#forgotten += 1;
+      for (const [secretHash, { caller }] of this.#trusted) if (isMeant(caller)) this.#trusted.delete(secretHash);
+    };
+    const forgetAgent = ({ agentId }: { agentId: string }) =>
+      forget((caller) => caller.kind === "agent" && caller.agentId === agentId);
+    notices.on("agentCredentialChanged", forgetAgent);
+    notices.on("agentOwnerChanged", forgetAgent);
+    notices.on("userStandingChanged", ({ userId }) =>
+      forget((caller) => (caller.kind === "user" ? caller.userId === userId : caller.owner?.userId === userId)),
+    );
+  }
 
   /**
-   * The caller of a request. Without a header: nobody. A header that is malformed or names nobody throws
-   * `unauthenticated`. Answers without waiting where it can, so that a call stays in its turn.
+   * The caller of a request: by its `Authorization` header, else by its `x-api-key`. Without either: nobody. One that
+   * is malformed or names nobody throws `unauthenticated`; one of a suspended user, `forbidden`. Answers without
+   * waiting where it can, so that a call stays in its turn.
    */
-  caller(authorization: string | undefined): AgentCaller | AnonymousCaller | Promise<AgentCaller> {
-    if (authorization === undefined) return anonymous;
+  caller(authorization: string | undefined, apiKey?: string): KnownCaller | AnonymousCaller | Promise<KnownCaller> {
+    if (authorization === undefined) return apiKey === undefined ? anonymous : this.bySecret(apiKey, "apiKey");
     const secret = /^Bearer +(\S+)$/i.exec(authorization)?.[1];
     if (secret === undefined) {
       throw new CallError("unauthenticated", "Malformed Authorization header. Use: Authorization: Bearer <apiKey>");
     }
+    return this.bySecret(secret);
+  }
+
+  /** The caller that a credential stands for, wherever it was written; `only` the named kind. */
+  bySecret(secret: string, only?: "apiKey"): KnownCaller | Promise<KnownCaller> {
+    if (only === "apiKey" && !secret.startsWith(userKeyPrefix)) {
+      throw new CallError("unauthenticated", "Invalid API key");
+    }
     const secretHash = hashSecret(secret);
     const known = this.#trusted.get(secretHash);
     if (known && known.until > this.clock.now()) return known.caller;
-    return this.#lookUp(secretHash);
+    return this.#lookUp(secret, secretHash);
   }
 
-  async #lookUp(secretHash: string): Promise<AgentCaller> {
+  async #lookUp(secret: string, secretHash: string): Promise<KnownCaller> {
     this.#trusted.delete(secretHash);
-    const { rows } = await this.store.read((db) => agentBySecret({ db }, { secretHash }));
-    const [row] = rows;
-    if (!row) throw new CallError("unauthenticated", "Invalid API key");
-    const caller: AgentCaller = { kind: "agent", agentId: row.agentId };
+    const forgotten = this.#forgotten;
+    const { caller, until } = await this.#read(secret, secretHash);
+    if (forgotten !== this.#forgotten) return caller;
     if (this.#trusted.size >= mostTrusted) {
       const [oldest] = this.#trusted.keys();
       if (oldest !== undefined) this.#trusted.delete(oldest);
     }
-    this.#trusted.set(secretHash, { caller, until: this.clock.now() + trustMs });
+    this.#trusted.set(secretHash, { caller, until: Math.min(until, this.clock.now() + trustMs) });
     return caller;
   }
+
+  async #read(secret: string, secretHash: string): Promise<{ caller: KnownCaller; until: number }> {
+    if (secret.startsWith("eyJ")) {
+      const { userId, expiresAt } = await this.tokens.verify(secret);
+      const { rows } = await this.store.read((db) => userById({ db }, { userId }));
+      return { caller: this.#user(rows[0], "Token expired or invalid"), until: expiresAt };
+    }
+    const until = Number.POSITIVE_INFINITY;
+    if (secret.startsWith(userKeyPrefix)) {
+      const { rows } = await this.store.read((db) => userByKey({ db }, { apiKeyHash: secretHash }));
+      return { caller: this.#user(rows[0], "Invalid API key"), until };
+    }
+    const { rows } = await this.store.read((db) => agentBySecret({ db }, { secretHash }));
+    const [row] = rows;
+    if (!row) throw new CallError("unauthenticated", "Invalid API key");
+    const { agentId, userId, email, status } = row;
+    if (userId === null || email === null) return { caller: { kind: "agent", agentId, owner: null }, until };
+    refuseSuspended(status);
+    return { caller: { kind: "agent", agentId, owner: { userId, email } }, until };
+  }
+
+  #user(row: { userId: string; email: string; status: string } | undefined, otherwise: string): UserCaller {
+    if (!row) throw new CallError("unauthenticated", otherwise);
+    refuseSuspended(row.status);
+    const { userId, email } = row;
+    return { kind: "user", userId, email, isAdmin: this.adminEmails.has(email), agentId: null };
+  }
+}
+
+function refuseSuspended(status: string | null): void {
+  if (status !== "active") throw new CallError("forbidden", "Account is suspended");
+}
+
+/** The caller as a function of this `auth` sees it. Throws `forbidden` where it is none that may call. */
+export function callerFor(auth: Auth, caller: Caller): Caller {
+  if (auth === "agent") {
+    if (caller.kind === "agent") return caller;
+    throw new CallError("forbidden", "Agent token required");
+  }
+  if (auth === "user" || auth === "admin") {
+    const user = asUser(caller);
+    if (auth === "admin" && !user.isAdmin) throw new CallError("forbidden", "Not authorized for this action");
+    return user;
+  }
+  return caller;
+}
+
+/** An agent acts for its owner's account. */
+function asUser(caller: Caller): UserCaller {
+  if (caller.kind === "user") return caller;
+  if (caller.kind === "agent" && caller.owner) {
+    return { kind: "user", ...caller.owner, isAdmin: false, agentId: caller.agentId };
+  }
+  throw new CallError(
+    "forbidden",
+    "This agent has no owner. Have a signed-in user take it over with its claim token (agents:takeOver).",
+  );
 }

@@ -25,6 +25,31 @@ export const configVariables = {
       .default("sqlite:./data/tidepool.db"),
     about: "`sqlite:<file>`, or `postgres://…`",
   },
+  ADMIN_EMAILS: {
+    schema: z
+      .string()
+      .default("")
+      .transform((list) => list.split(",").flatMap((email) => email.trim().toLowerCase() || []))
+      .pipe(z.array(z.email("must be e-mail addresses, separated by commas"))),
+    about: "comma-separated; the accounts with these addresses are admins",
+  },
+  SMTP_URL: {
+    schema: z
+      .string()
+      .regex(/^smtps?:\/\//, "must be smtp://… or smtps://…")
+      .optional(),
+    about: "the mail server, as `smtps://user:password@host`; without it, mails go to the log",
+  },
+  MAIL_FROM: { schema: z.string().min(1).optional(), about: "the sender's address; needed with `SMTP_URL`" },
+  JWT_SECRET: {
+    schema: z.string().min(32, "must have at least 32 characters").optional(),
+    about: "signs sign-ins and session tokens; made on the first start and kept in `data/` if not set",
+  },
+  AUTO_APPROVE_PROVIDERS: {
+    schema: trueFalse.default(false),
+    about: "`true` lists agents without an admin's review, for private servers",
+  },
+  TOPUPS: { schema: onOff.default(true), about: "`off` refuses wallet top-ups" },
   RATE_LIMITS: { schema: onOff.default(true), about: "`off` for benchmarks and private networks" },
   TRUST_PROXY: {
     schema: trueFalse.default(false),
@@ -45,6 +70,13 @@ export interface Config {
   /** Undefined: the local address, known once the port is. */
   publicUrl: string | undefined;
   databaseUrl: string;
+  adminEmails: string[];
+  smtpUrl: string | undefined;
+  mailFrom: string | undefined;
+  /** Undefined: one is made and kept beside the data. */
+  jwtSecret: string | undefined;
+  autoApproveProviders: boolean;
+  topUps: boolean;
   rateLimits: boolean;
   trustProxy: boolean;
   logLevel: Parsed["LOG_LEVEL"];
@@ -66,11 +98,20 @@ export function readConfig(environment: Record<string, string | undefined>): Con
     parsed[name] = result.data;
   }
   const variables = parsed as Parsed;
+  if (variables.SMTP_URL !== undefined && variables.MAIL_FROM === undefined) {
+    throw new ConfigError(`MAIL_FROM: must be set where SMTP_URL is (${configVariables.MAIL_FROM.about})`);
+  }
   return {
     port: variables.PORT,
     host: variables.HOST,
     publicUrl: variables.PUBLIC_URL,
     databaseUrl: variables.DATABASE_URL,
+    adminEmails: variables.ADMIN_EMAILS,
+    smtpUrl: variables.SMTP_URL,
+    mailFrom: variables.MAIL_FROM,
+    jwtSecret: variables.JWT_SECRET,
+    autoApproveProviders: variables.AUTO_APPROVE_PROVIDERS,
+    topUps: variables.TOPUPS,
     rateLimits: variables.RATE_LIMITS,
     trustProxy: variables.TRUST_PROXY,
     logLevel: variables.LOG_LEVEL,

@@ -3,13 +3,28 @@ import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import type { Database } from "../schema/index.js";
 import type { IdPrefix } from "./ids.js";
+import type { Notice } from "./notices.js";
 
-/** Who may call: anybody (a token in the arguments may still be needed), an agent, or only the server's own timers. */
-export type Auth = "none" | "agent" | "system";
+/**
+ * Who may call: anybody (a token in the arguments may still be needed), an agent, a user or an agent for its owner, a
+ * user who is an admin, or only the server itself.
+ */
+export type Auth = "none" | "agent" | "user" | "admin" | "system";
 
 export interface AgentCaller {
   kind: "agent";
   agentId: string;
+  /** The user whose agent it is; null for an agent that nobody took over. */
+  owner: { userId: string; email: string } | null;
+}
+export interface UserCaller {
+  kind: "user";
+  userId: string;
+  email: string;
+  /** Never true for an agent that acts for its owner. */
+  isAdmin: boolean;
+  /** The agent that acts for the user; null where the user came with a credential of their own. */
+  agentId: string | null;
 }
 export interface AnonymousCaller {
   kind: "anonymous";
@@ -17,10 +32,24 @@ export interface AnonymousCaller {
 export interface SystemCaller {
   kind: "system";
 }
-export type Caller = AgentCaller | AnonymousCaller | SystemCaller;
+export type Caller = AgentCaller | UserCaller | AnonymousCaller | SystemCaller;
 
 /** The caller that a handler of this `auth` sees. */
-export type CallerOf<A extends Auth> = A extends "agent" ? AgentCaller : A extends "system" ? SystemCaller : Caller;
+export type CallerOf<A extends Auth> = A extends "agent"
+  ? AgentCaller
+  : A extends "user" | "admin"
+    ? UserCaller
+    : A extends "system"
+      ? SystemCaller
+      : Caller;
+
+/** What the operator decided and handlers ask about. */
+export interface Settings {
+  /** Lower-cased. */
+  adminEmails: ReadonlySet<string>;
+  autoApproveProviders: boolean;
+  topUps: boolean;
+}
 
 export interface QueryContext<C extends Caller = Caller> {
   /** The call's transaction: a snapshot for a query, serializable for a mutation. */
@@ -31,6 +60,9 @@ export interface QueryContext<C extends Caller = Caller> {
   log: Logger;
   /** Base of every link that is handed out, without a trailing slash. */
   publicUrl: string;
+  settings: Settings;
+  /** A secret for one purpose: the same purpose gives the same one, on every process and after a restart. */
+  derive(purpose: string): string;
 }
 
 export interface MutationContext<C extends Caller = Caller> extends QueryContext<C> {
@@ -39,6 +71,8 @@ export interface MutationContext<C extends Caller = Caller> extends QueryContext
   newUuid(): string;
   /** A new secret; store its `hashSecret`, show it once. */
   newSecret(prefix: string): string;
+  /** `count` random decimal digits. */
+  newDigits(count: number): string;
   /**
    * Has the commit wait for a write that the handler needs no answer of. On PostgreSQL all such writes share the
    * commit's round trip. If one fails, so does the call.
@@ -46,6 +80,8 @@ export interface MutationContext<C extends Caller = Caller> extends QueryContext
   defer(write: Promise<unknown>): void;
   /** Runs `effect` once, after the commit is durable; never if the transaction fails. */
   afterCommit(effect: () => void): void;
+  /** Tells the server's other parts, after the commit and in the order of commits. */
+  notify(notice: Notice): void;
   /** Has the timer look at deadlines again at this instant (Unix ms), after the commit. */
   wakeAt(at: number): void;
 }
@@ -53,3 +89,19 @@ export interface MutationContext<C extends Caller = Caller> extends QueryContext
 /** Ends every handler of an agent's function: the one agent that calls. */
 export type AgentQuery = QueryContext<AgentCaller>;
 export type AgentMutation = MutationContext<AgentCaller>;
+export type UserQuery = QueryContext<UserCaller>;
+export type UserMutation = MutationContext<UserCaller>;
+
+/** What a function's `prepare` step is given: what takes long or needs no transaction. */
+export interface Preparation {
+  /** Unix milliseconds. */
+  now: number;
+  /** Runs `work` on a snapshot of its own. */
+  read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
+  newUuid(): string;
+  hashPassword(password: string): Promise<string>;
+  /** Takes as long without a stored hash, so that nobody learns whether there is one. */
+  verifyPassword(password: string, stored: string | undefined): Promise<boolean>;
+  /** A JWT for the user. */
+  signToken(userId: string): Promise<string>;
+}

@@ -3,7 +3,8 @@
  * out and what happens; without one of the four it does not compile.
  */
 import { z } from "zod";
-import type { Auth, CallerOf, MutationContext, QueryContext } from "./context.js";
+import type { Auth, Caller, CallerOf, MutationContext, Preparation, QueryContext } from "./context.js";
+import type { CallError } from "./errors.js";
 import type { Rate } from "./limits.js";
 
 export type Kind = "query" | "mutation";
@@ -18,6 +19,14 @@ export class JsonText<T> {
   constructor(readonly text: string) {}
 }
 
+/**
+ * A refusal that keeps what the handler wrote. A handler that throws a `CallError` undoes its writes; one that returns
+ * this commits them and then says no: a wrong code has to count.
+ */
+export class Refusal {
+  constructor(readonly error: CallError) {}
+}
+
 interface Declaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType> {
   /** One sentence for the reference. */
   summary: string;
@@ -28,6 +37,8 @@ interface Declaration<A extends Auth, Shape extends z.ZodRawShape, Returns exten
   returns: Returns;
   /** A rate that counts this function's calls per address, beside the one that counts all calls. */
   rate?: Rate;
+  /** Further rates, counted by what the arguments or the caller name. */
+  limit?(args: Args<Shape>, caller: CallerOf<A>): { rate: Rate; who: string }[];
 }
 
 type Args<Shape extends z.ZodRawShape> = z.output<z.ZodObject<Shape>>;
@@ -37,9 +48,17 @@ interface QueryDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns 
   extends Declaration<A, Shape, Returns> {
   handler(ctx: QueryContext<CallerOf<A>>, args: Args<Shape>): Result<Returns>;
 }
-interface MutationDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType>
+interface MutationDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType, Prepared>
   extends Declaration<A, Shape, Returns> {
-  handler(ctx: MutationContext<CallerOf<A>>, args: Args<Shape>): Result<Returns>;
+  /** Runs before the transaction, for what takes long. What it returns is the handler's third argument. */
+  prepare?(world: Preparation, args: Args<Shape>): Promise<Prepared>;
+  /** Calls with the same key wait for one another in this process, instead of losing to one another in the database. */
+  oneAtATime?(args: Args<Shape>, caller: CallerOf<A>): string;
+  handler(
+    ctx: MutationContext<CallerOf<A>>,
+    args: Args<Shape>,
+    prepared: Prepared,
+  ): Promise<z.input<Returns> | JsonText<z.input<Returns>> | Refusal>;
 }
 
 /** A declared function, as the registry holds it. */
@@ -51,7 +70,10 @@ export interface FunctionDefinition {
   returns: z.ZodType;
   rate?: Rate;
   // The declaration's types were checked where it was written; the registry holds functions of every shape.
-  handler(ctx: MutationContext<never>, args: never): Promise<unknown>;
+  limit?(args: never, caller: never): { rate: Rate; who: string }[];
+  prepare?(world: Preparation, args: never): Promise<unknown>;
+  oneAtATime?(args: never, caller: Caller | never): string;
+  handler(ctx: MutationContext<never>, args: never, prepared: never): Promise<unknown>;
 }
 
 /** Declares a function that reads one snapshot. */
@@ -62,8 +84,8 @@ export function query<A extends Auth, Shape extends z.ZodRawShape, Returns exten
 }
 
 /** Declares a function that is one serializable transaction. */
-export function mutation<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType>(
-  declaration: MutationDeclaration<A, Shape, Returns>,
+export function mutation<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType, Prepared = undefined>(
+  declaration: MutationDeclaration<A, Shape, Returns, Prepared>,
 ) {
   return { ...declaration, kind: "mutation" as const, args: z.strictObject(declaration.args) };
 }

@@ -3,17 +3,22 @@
  * transaction, check the value. Every surface makes its calls here.
  */
 import type { Logger } from "pino";
+import type { z } from "zod";
 import { invalidArgs, refuseUnstorable } from "./arguments.js";
-import { Authenticator } from "./auth.js";
+import { type Authenticator, callerFor } from "./auth.js";
 import type { Clock } from "./clock.js";
-import type { Caller, MutationContext, QueryContext } from "./context.js";
-import { type FunctionDefinition, JsonText, type Kind } from "./define.js";
+import type { Caller, MutationContext, Preparation, QueryContext, Settings } from "./context.js";
+import { type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.js";
 import { CallError } from "./errors.js";
 import { IdempotencyKey, type KeptOutcome } from "./idempotency.js";
-import { newId, newSecret, newUuid } from "./ids.js";
+import { newDigits, newId, newSecret, newUuid } from "./ids.js";
 import { addressKey, type RateLimits } from "./limits.js";
+import type { Notice, NoticeBoard } from "./notices.js";
+import type { Passwords } from "./passwords.js";
+import { inTurn } from "./queue.js";
 import type { Registry } from "./registry.js";
 import type { Store } from "./store.js";
+import type { Tokens } from "./tokens.js";
 
 /** One call, as an adapter has decoded it. */
 export interface Call {
@@ -23,6 +28,10 @@ export interface Call {
   args: unknown;
   /** The `Authorization` header as it came. */
   authorization: string | undefined;
+  /** The `x-api-key` header as it came; read where there is no other credential. */
+  apiKey?: string | undefined;
+  /** The caller, where the surface knows it from when the socket was opened; no header is read then. */
+  caller?: Caller;
   idempotencyKey: string | undefined;
   /** The caller's network address. */
   address: string;
@@ -43,9 +52,21 @@ export interface RuntimeParts {
   clock: Clock;
   log: Logger;
   limits: RateLimits;
+  authenticator: Authenticator;
+  passwords: Passwords;
+  tokens: Tokens;
+  notices: NoticeBoard;
+  settings: Settings;
   publicUrl: string;
   /** Called after a commit that set a deadline (Unix ms). */
   wakeAt(at: number): void;
+}
+
+/** A function of the server's own, with the types of its declaration. */
+export interface SystemFunction<Args extends object, Returns> extends FunctionDefinition {
+  auth: "system";
+  args: z.ZodType<Args>;
+  returns: z.ZodType<Returns>;
 }
 
 /** Thrown inside this file to tell a rejection from a function's own refusal. */
@@ -55,11 +76,21 @@ class Rejected {
 
 export class Runtime {
   readonly #parts: RuntimeParts;
-  readonly #authenticator: Authenticator;
+  readonly #preparation: Preparation;
 
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
-    this.#authenticator = new Authenticator(parts.store, parts.clock);
+    const { store, passwords, tokens, clock } = parts;
+    this.#preparation = {
+      get now() {
+        return clock.now();
+      },
+      read: (work) => store.read(work),
+      newUuid: () => newUuid(clock.now()),
+      hashPassword: (password) => passwords.hash(password),
+      verifyPassword: (password, stored) => passwords.verify(password, stored),
+      signToken: (userId) => tokens.sign(userId),
+    };
   }
 
   get registry(): Registry {
@@ -85,14 +116,16 @@ export class Runtime {
     try {
       const callable = requireCallable(definition, call);
       // Only a wait that is needed: a known caller's call stays in its turn and joins the group commit.
-      const who = this.#callerOf(call, callable);
-      caller = who instanceof Promise ? await who : who;
+      const who = call.caller ?? this.#callerOf(call, callable);
+      caller = callerFor(callable.auth, who instanceof Promise ? await who : who);
       const limited = this.#limit(call, callable, caller);
       if (limited) await limited;
       const args = parseArgs(callable, call.args);
+      const alsoLimited = this.#limitFurther(callable, args, caller);
+      if (alsoLimited) await alsoLimited;
       outcome =
         callable.kind === "query"
-          ? { status: "success", value: await this.#runQuery(callable, caller, args, call) }
+          ? { status: "success", value: await this.#runQuery(callable, caller, args, call.path) }
           : await this.#runMutation(callable, caller, args, call);
     } catch (error) {
       outcome = this.#failed(error, call);
@@ -101,22 +134,42 @@ export class Runtime {
     return outcome;
   }
 
-  /** Runs one of the server's own functions (`auth: "system"`). Throws if it fails. */
-  async runSystem(definition: FunctionDefinition): Promise<unknown> {
-    const outcome = await this.#mutate("a system function", definition, { kind: "system" }, {}, undefined);
+  /** Runs one of the server's own functions (`auth: "system"`). Its arguments are ours, so nothing checks them. */
+  async runSystem<Args extends object, Returns>(
+    definition: SystemFunction<Args, Returns>,
+    args: Args = {} as Args,
+  ): Promise<Returns> {
+    const system: Caller = { kind: "system" };
+    if (definition.kind === "query") {
+      return (await this.#runQuery(definition, system, args, "a system query")) as Returns;
+    }
+    const run = () => this.#mutate("a system function", definition, system, args, undefined);
+    const outcome = await this.#queued(definition, args, system, run);
     if (outcome.status !== "success") throw outcome.error;
-    return outcome.value;
+    return outcome.value as Returns;
+  }
+
+  /** The caller that a credential stands for, for a surface that reads it elsewhere than in the headers. */
+  async authenticate(secret: string, address: string): Promise<Caller> {
+    try {
+      return await this.#parts.authenticator.bySecret(secret);
+    } catch (error) {
+      if (error instanceof CallError && error.code === "unauthenticated") {
+        await this.#parts.limits.take("failedCredentials", addressKey(address));
+      }
+      throw error;
+    }
   }
 
   #callerOf(call: Call, definition: FunctionDefinition): Caller | Promise<Caller> {
-    if (call.authorization === undefined && definition.auth === "agent") {
+    if (call.authorization === undefined && call.apiKey === undefined && definition.auth !== "none") {
       throw new Rejected(
         new CallError("unauthenticated", "Missing Authorization header. Use: Authorization: Bearer <apiKey>"),
       );
     }
     let caller: Caller | Promise<Caller>;
     try {
-      caller = this.#authenticator.caller(call.authorization);
+      caller = this.#parts.authenticator.caller(call.authorization, call.apiKey);
     } catch (error) {
       return this.#refuseCredential(error, call);
     }
@@ -132,9 +185,15 @@ export class Runtime {
 
   #limit(call: Call, definition: FunctionDefinition, caller: Caller): Promise<void> | undefined {
     if (!this.#parts.limits.on) return undefined;
-    const calls = this.#take("calls", caller.kind === "agent" ? caller.agentId : addressKey(call.address));
+    const calls = this.#take("calls", countedAs(caller, call.address));
     const { rate } = definition;
     return rate === undefined ? calls : calls.then(() => this.#take(rate, addressKey(call.address)));
+  }
+
+  #limitFurther(definition: FunctionDefinition, args: object, caller: Caller): Promise<unknown> | undefined {
+    if (!definition.limit || !this.#parts.limits.on) return undefined;
+    const counted = definition.limit(args as never, caller as never);
+    return Promise.all(counted.map(({ rate, who }) => this.#take(rate, who)));
   }
 
   async #take(rate: Parameters<RateLimits["take"]>[0], who: string): Promise<void> {
@@ -145,12 +204,17 @@ export class Runtime {
     }
   }
 
-  async #runQuery(definition: FunctionDefinition, caller: Caller, args: object, call: Call): Promise<unknown> {
-    const { store, clock, log, publicUrl } = this.#parts;
-    return store.read(async (db) => {
-      const ctx: QueryContext = { db, caller, now: clock.now(), log, publicUrl };
-      return checkValue(definition, await definition.handler(ctx as never, args as never), call.path);
+  async #runQuery(definition: FunctionDefinition, caller: Caller, args: object, path: string): Promise<unknown> {
+    return this.#parts.store.read(async (db) => {
+      const ctx: QueryContext = { ...this.#surroundings(), db, caller };
+      return checkValue(definition, await definition.handler(ctx as never, args as never, undefined as never), path);
     });
+  }
+
+  /** What every context has, at this instant. */
+  #surroundings() {
+    const { clock, log, publicUrl, settings, tokens } = this.#parts;
+    return { now: clock.now(), log, publicUrl, settings, derive: (purpose: string) => tokens.derive(purpose) };
   }
 
   async #runMutation(definition: FunctionDefinition, caller: Caller, args: object, call: Call): Promise<Outcome> {
@@ -158,7 +222,13 @@ export class Runtime {
       call.idempotencyKey === undefined
         ? undefined
         : idempotencyKey(call, caller, `${this.#parts.registry.canonicalPath(call.path)}\n${encodeRequest(args)}`);
-    return this.#mutate(call.path, definition, caller, args, key);
+    return this.#queued(definition, args, caller, () => this.#mutate(call.path, definition, caller, args, key));
+  }
+
+  /** One database writes one call after the other anyway; where it does not, calls that would collide take turns. */
+  #queued<T>(definition: FunctionDefinition, args: object, caller: Caller, run: () => Promise<T>): Promise<T> {
+    if (!definition.oneAtATime || !this.#parts.store.dialect.sharedByProcesses) return run();
+    return inTurn(definition.oneAtATime(args as never, caller as never), run);
   }
 
   async #mutate(
@@ -168,45 +238,49 @@ export class Runtime {
     args: object,
     key: IdempotencyKey | undefined,
   ): Promise<Extract<Outcome, { status: "success" | "refused" }>> {
-    const { store, clock, log, publicUrl } = this.#parts;
+    const { store, notices } = this.#parts;
     const effects: (() => void)[] = [];
+    const prepared = await definition.prepare?.(this.#preparation, args as never);
     const kept = await store.write(async (transaction) => {
       effects.length = 0;
       const { db } = transaction;
-      const now = clock.now();
+      const surroundings = this.#surroundings();
+      const { now } = surroundings;
       const ctx: MutationContext = {
+        ...surroundings,
         db,
         caller,
-        now,
-        log,
-        publicUrl,
         newId: (prefix) => newId(prefix, now),
         newUuid: () => newUuid(now),
         newSecret,
+        newDigits,
         defer: (write) => {
           // It may fail while nobody waits for it yet; the commit hears of it all the same.
           write.catch(() => {});
           transaction.deferred.push(write);
         },
         afterCommit: (effect) => effects.push(effect),
+        notify: (notice: Notice) => effects.push(() => notices.post(notice)),
         wakeAt: (at) => effects.push(() => this.#parts.wakeAt(at)),
       };
-      const run = async (given: MutationContext) =>
-        checkValue(definition, await definition.handler(given as never, args as never), path);
-      if (!key) return { status: "success" as const, value: await run(ctx) };
+      const run = async (given: MutationContext) => {
+        const value = await definition.handler(given as never, args as never, prepared as never);
+        return value instanceof Refusal
+          ? { status: "refused" as const, error: value.error }
+          : { status: "success" as const, value: checkValue(definition, value, path) };
+      };
+      if (!key) return run(ctx);
 
       const earlier = await key.find(db, now);
       if (earlier) return revive(earlier);
       try {
-        const value = await transaction.nested((part) => run({ ...ctx, db: part }));
-        const kept = value instanceof JsonText ? { json: value.text } : { value };
-        await key.keep(db, now, { status: "success", ...kept });
-        return { status: "success" as const, value };
+        const outcome = await transaction.nested((part) => run({ ...ctx, db: part }));
+        await key.keep(db, now, toKeep(outcome));
+        return outcome;
       } catch (error) {
         if (!(error instanceof CallError)) throw error;
         effects.length = 0;
-        const { code, message, data } = error;
-        await key.keep(db, now, { status: "refused", code, message, data });
+        await key.keep(db, now, toKeep({ status: "refused", error }));
         return { status: "refused" as const, error };
       }
     });
@@ -237,7 +311,8 @@ export class Runtime {
       requestId: call.requestId,
       // An unknown path is the caller's text, and may be a secret in the wrong place.
       path: definition ? this.#parts.registry.canonicalPath(call.path) : "(unknown)",
-      agentId: caller?.kind === "agent" ? caller.agentId : undefined,
+      agentId: caller?.kind === "agent" || caller?.kind === "user" ? (caller.agentId ?? undefined) : undefined,
+      userId: caller?.kind === "user" ? caller.userId : undefined,
       outcome: outcome.status,
       code: outcome.status === "refused" || outcome.status === "rejected" ? outcome.error.code : undefined,
       ms: Math.round((performance.now() - started) * 100) / 100,
@@ -290,6 +365,22 @@ function encodeRequest(args: object): string {
     if (value instanceof ArrayBuffer) return { bytes: Buffer.from(value).toString("base64") };
     return typeof value === "number" && !Number.isFinite(value) ? { float: String(value) } : value;
   });
+}
+
+/** Whom the rate of all calls counts: the agent or user, or for anybody else the address. */
+function countedAs(caller: Caller, address: string): string {
+  if (caller.kind === "agent") return caller.agentId;
+  if (caller.kind === "user") return caller.agentId ?? caller.userId;
+  return addressKey(address);
+}
+
+function toKeep(outcome: Extract<Outcome, { status: "success" | "refused" }>): KeptOutcome {
+  if (outcome.status === "refused") {
+    const { code, message, data } = outcome.error;
+    return { status: "refused", code, message, data };
+  }
+  const { value } = outcome;
+  return { status: "success", ...(value instanceof JsonText ? { json: value.text } : { value }) };
 }
 
 function revive(kept: KeptOutcome): Extract<Outcome, { status: "success" | "refused" }> {

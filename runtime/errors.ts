@@ -7,6 +7,11 @@
 /** Every code, with its HTTP status where an adapter speaks in statuses, and its name in Convex's style. */
 export const errorCodes = {
   invalid_args: { status: 400, convex: "InvalidArguments", meaning: "an argument is wrong; `issues` says which" },
+  failed_precondition: {
+    status: 400,
+    convex: "FailedPrecondition",
+    meaning: "well formed, but a rule of the marketplace forbids it as things stand",
+  },
   unauthenticated: { status: 401, convex: "Unauthenticated", meaning: "no credential, or one that is not valid" },
   insufficient_funds: { status: 402, convex: "InsufficientFunds", meaning: "the wallet is too low" },
   forbidden: { status: 403, convex: "Forbidden", meaning: "known, and not allowed" },

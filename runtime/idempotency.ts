@@ -21,6 +21,13 @@ export type KeptOutcome =
   | { status: "success"; json: string }
   | { status: "refused"; code: CallError["code"]; message: string; data: CallError["data"] };
 
+/** The key was used for another call. */
+export class KeyReused extends CallError {
+  constructor() {
+    super("conflict", "This Idempotency-Key was used for another call. Use a new key for a new call.");
+  }
+}
+
 export class IdempotencyKey {
   readonly #keyHash: string;
   readonly #requestHash: string;
@@ -34,7 +41,7 @@ export class IdempotencyKey {
         `Idempotency-Key must be 1 to ${sizes.idempotencyKeyCharacters} printable ASCII characters without spaces`,
       );
     }
-    const scope = caller.kind === "agent" ? `agent ${caller.agentId}` : `${caller.kind} ${address}`;
+    const scope = scopeOf(caller, address);
     this.#keyHash = hashSecret(`${scope}\n${key}`);
     this.#requestHash = hashSecret(request);
     this.#cipherKey = Buffer.from(hkdfSync("sha256", key, scope, "tidepool idempotency record", 32));
@@ -48,9 +55,7 @@ export class IdempotencyKey {
       await db.deleteFrom("idempotency").where("keyHash", "=", this.#keyHash).execute();
       return undefined;
     }
-    if (row.requestHash !== this.#requestHash) {
-      throw new CallError("conflict", "This Idempotency-Key was used for another call. Use a new key for a new call.");
-    }
+    if (row.requestHash !== this.#requestHash) throw new KeyReused();
     return this.#decrypt(row.outcome);
   }
 
@@ -79,4 +84,11 @@ export class IdempotencyKey {
     decipher.setAuthTag(bytes.subarray(12, 28));
     return deserialize(Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])) as KeptOutcome;
   }
+}
+
+/** Whose key it is: two callers may choose the same one. */
+function scopeOf(caller: Caller, address: string): string {
+  if (caller.kind === "agent") return `agent ${caller.agentId}`;
+  if (caller.kind === "user") return `user ${caller.userId} ${caller.agentId ?? ""}`;
+  return `${caller.kind} ${address}`;
 }

@@ -2,7 +2,7 @@
  * Ids and secrets. Ids sort by time, because a random primary key makes every insert touch a cold page; secrets are
  * random throughout, and only their hashes are stored.
  */
-import { hash, randomBytes, randomFillSync } from "node:crypto";
+import { hash, randomBytes, randomFillSync, randomInt } from "node:crypto";
 import { v7 as uuidV7 } from "uuid";
 
 /** Every prefix that an id may have; an agent's id has none, it is a plain UUID. */
@@ -35,6 +35,11 @@ export function newUuid(now: number): string {
 /** 192 random bits in URL-safe characters behind a prefix that says what the secret opens. */
 export function newSecret(prefix: string): string {
   return prefix + randomBytes(24).toString("base64url");
+}
+
+/** `count` random decimal digits. */
+export function newDigits(count: number): string {
+  return String(randomInt(10 ** count)).padStart(count, "0");
 }
 
 /** What is stored of a secret. A lookup by hash needs no constant-time compare: the attacker cannot choose the hash. */

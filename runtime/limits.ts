@@ -24,6 +24,13 @@ export const rates = {
   failedCredentials: { points: 60, seconds: 60 },
   /** `agents:register`, per address. */
   registrations: { points: 60, seconds: 3_600 },
+  /** `users:signIn` and `users:register`, per address and per e-mail. */
+  signIns: { points: 20, seconds: 60 },
+  signInsPerEmail: { points: 10, seconds: 60 },
+  /** `users:sendVerification`, per address. */
+  verifications: { points: 30, seconds: 3_600 },
+  /** `billing:topUp`, per user (clawrent.md section 2.7). */
+  topUps: { points: 10, seconds: 60 },
 } as const;
 
 export type Rate = keyof typeof rates;
@@ -34,13 +41,11 @@ export class RateLimits {
 
   constructor(readonly on: boolean) {
     if (!on) return;
-    const limiter = (rate: Rate) =>
-      new RateLimiterMemory({ keyPrefix: rate, points: rates[rate].points, duration: rates[rate].seconds });
-    this.#limiters = {
-      calls: limiter("calls"),
-      failedCredentials: limiter("failedCredentials"),
-      registrations: limiter("registrations"),
-    };
+    const limiters = Object.entries(rates).map(([rate, { points, seconds }]) => [
+      rate,
+      new RateLimiterMemory({ keyPrefix: rate, points, duration: seconds }),
+    ]);
+    this.#limiters = Object.fromEntries(limiters) as Record<Rate, RateLimiterMemory>;
   }
 
   /** Counts one call. Throws `rate_limited` with `retryAfterMs` where `who` has used its points up. */

@@ -2,8 +2,30 @@
 import type { AgentCredentialsTable, AgentsTable } from "./agents.js";
 import type { IdempotencyTable } from "./calls.js";
 import type { ConnectionsTable } from "./connections.js";
+import type { DocsTable } from "./docs.js";
 import type { CheckinsTable, EventsTable, IntrosTable, LocationSharesTable } from "./events.js";
+import type { BillingRecordsTable, EntriesTable, HoldsTable, LedgerAccountsTable, TransfersTable } from "./ledger.js";
+import type {
+  AgentCapabilitiesTable,
+  CartItemsTable,
+  FavoritesTable,
+  ListingCategoriesTable,
+  ListingCountsTable,
+  ListingWordsTable,
+  ProviderProfilesTable,
+} from "./listings.js";
+import type {
+  AgentSocketsTable,
+  BlockedMessagesTable,
+  OrdersTable,
+  ServerProcessesTable,
+  SessionMessagesTable,
+  SessionParticipantsTable,
+  SessionSocketsTable,
+  SessionsTable,
+} from "./sessions.js";
 import type { ApprovalsTable, MessagesTable, ThreadsTable } from "./threads.js";
+import type { EmailVerificationsTable, FollowsTable, OutboxTable, UsersTable } from "./users.js";
 
 export interface Database {
   agents: AgentsTable;
@@ -17,4 +39,30 @@ export interface Database {
   intros: IntrosTable;
   locationShares: LocationSharesTable;
   idempotency: IdempotencyTable;
+
+  users: UsersTable;
+  emailVerifications: EmailVerificationsTable;
+  outbox: OutboxTable;
+  follows: FollowsTable;
+  agentCapabilities: AgentCapabilitiesTable;
+  providerProfiles: ProviderProfilesTable;
+  listingWords: ListingWordsTable;
+  listingCategories: ListingCategoriesTable;
+  listingCounts: ListingCountsTable;
+  favorites: FavoritesTable;
+  cartItems: CartItemsTable;
+  sessions: SessionsTable;
+  sessionParticipants: SessionParticipantsTable;
+  sessionMessages: SessionMessagesTable;
+  blockedMessages: BlockedMessagesTable;
+  orders: OrdersTable;
+  agentSockets: AgentSocketsTable;
+  sessionSockets: SessionSocketsTable;
+  serverProcesses: ServerProcessesTable;
+  ledgerAccounts: LedgerAccountsTable;
+  transfers: TransfersTable;
+  entries: EntriesTable;
+  holds: HoldsTable;
+  billingRecords: BillingRecordsTable;
+  docs: DocsTable;
 }

@@ -69,3 +69,52 @@ export const peer = z.object({ agentId: z.string(), name: z.string(), publicKey:
 export function parseTags(stored: string): string[] {
   return JSON.parse(stored) as string[];
 }
+
+/** A number, or a number as a query string has it. */
+const numeric = z.union([
+  z.number(),
+  z
+    .string()
+    .regex(/^[+-]?\d{1,15}$/, "must be a whole number")
+    .transform(Number),
+]);
+
+function clamped(min: number, max: number, absent: number) {
+  return numeric
+    .refine(Number.isInteger, "must be a whole number")
+    .transform((value) => Math.min(Math.max(value, min), max))
+    .default(absent);
+}
+
+/** The page of a list, from 1 (clawrent.md section 2.1: out of range is clamped). */
+export const page = clamped(1, 1_000_000, 1);
+
+/** How many a page holds, 1 to 100, 20 where none is given (clawrent.md section 2.1). */
+export const limit = clamped(1, 100, 20);
+
+/** The same with another range. */
+export function limitOf(max: number, absent: number) {
+  return clamped(1, max, absent);
+}
+
+/** A list as the marketplace gives it: one page, and how many there are in all. */
+export function pageOf<Item extends z.ZodType>(item: Item) {
+  return z.object({ data: z.array(item), total: z.number(), page: z.number(), limit: z.number() });
+}
+
+/** An instant as the marketplace writes it: ISO 8601, UTC, exactly three decimals (clawrent.md section 0, rule 7). */
+export function isoTime(at: number): string {
+  return new Date(at).toISOString();
+}
+
+/** The same, or null for what has not happened. */
+export function isoTimeOrNull(at: number | null): string | null {
+  return at === null ? null : isoTime(at);
+}
+
+/** An e-mail address, compared trimmed and lower-cased (clawrent.md section 2.3). */
+export const email = z
+  .string()
+  .max(254, "Too long (max 254 characters)")
+  .transform((address) => address.trim().toLowerCase())
+  .pipe(z.email("must be an e-mail address"));

@@ -1,4 +1,6 @@
 /** Agents as other modules meet them. */
+
+import type { Selectable } from "kysely";
 import type { AgentMutation, MutationContext, QueryContext } from "../../runtime/context.js";
 import { hashSecret } from "../../runtime/ids.js";
 import type { AgentCredentialsTable, AgentsTable } from "../../schema/agents.js";
@@ -21,7 +23,7 @@ export async function issueCredential(
 }
 
 /** The calling agent's own row. It is there: its credential refers to it. */
-export function loadSelf(ctx: QueryContext<AgentMutation["caller"]>): Promise<AgentsTable> {
+export function loadSelf(ctx: QueryContext<AgentMutation["caller"]>): Promise<Selectable<AgentsTable>> {
   return ctx.db.selectFrom("agents").selectAll().where("agentId", "=", ctx.caller.agentId).executeTakeFirstOrThrow();
 }
 

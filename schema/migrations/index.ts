@@ -1,6 +1,7 @@
 /** The migrations in order. Numbered, forward only, and frozen once released. */
 import type { Kysely } from "kysely";
 import * as coordination from "./0001-coordination.js";
+import * as marketplace from "./0002-marketplace.js";
 import type { MigrationTarget } from "./target.js";
 
 export interface Migration {
@@ -8,4 +9,7 @@ export interface Migration {
   up(db: Kysely<never>, target: MigrationTarget): Promise<void>;
 }
 
-export const migrations: readonly Migration[] = [{ name: "0001-coordination", up: coordination.up }];
+export const migrations: readonly Migration[] = [
+  { name: "0001-coordination", up: coordination.up },
+  { name: "0002-marketplace", up: marketplace.up },
+];

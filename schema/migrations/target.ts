@@ -4,4 +4,6 @@ export interface MigrationTarget {
   clusteredTables: boolean;
   /** Whether a table's pages can be left partly free for updates (PostgreSQL's fillfactor). */
   fillFactor: boolean;
+  /** Statements that have the database refuse to change or delete a row of the table. */
+  appendOnly(table: string): string[];
 }

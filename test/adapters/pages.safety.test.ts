@@ -1,6 +1,6 @@
 /** What holds for every page: headers, languages, assets, hostile words, and answers that no function gave. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import * as agents from "../../functions/agents.js";
+import * as agents from "../../functions/agents/index.js";
 import { query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { rates } from "../../runtime/limits.js";

@@ -2,13 +2,16 @@
  * Tests speak as agents: a real server on a port and a database of its own, called over HTTP, with a clock that the
  * test sets. Nothing is mocked and nothing sleeps.
  */
+import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
 import { type Logger, pino } from "pino";
 import { afterAll, beforeAll, expect } from "vitest";
 import { z } from "zod";
+import type { Mail } from "../../adapters/mailer.js";
 import { issueCredential } from "../../functions/model/agents.js";
 import type { Config } from "../../runtime/config.js";
 import { mutation } from "../../runtime/define.js";
+import { Passwords } from "../../runtime/passwords.js";
 import type { Modules } from "../../runtime/registry.js";
 import type { Database } from "../../schema/index.js";
 import { createServer, type TidepoolServer } from "../../server.js";
@@ -16,6 +19,10 @@ import { ManualClock } from "./clock.js";
 import { createDatabase, type DatabaseName } from "./databases.js";
 
 export { type DatabaseName, databases } from "./databases.js";
+
+/** Whoever registers with this address is an admin. */
+export const adminEmail = "admin@example.com";
+export const password = "correct horse battery";
 
 export const minute = 60_000;
 export const hour = 60 * minute;
@@ -50,6 +57,8 @@ export class TestServer {
     readonly databaseUrl: string,
     readonly database: DatabaseName,
     readonly remove: () => Promise<void>,
+    /** Every mail that was sent, in order. */
+    readonly mails: Mail[],
   ) {}
 
   get url(): string {
@@ -70,6 +79,37 @@ export class TestServer {
     return agent;
   }
 
+  /** A user with an account of their own: as a sign-up leaves them, with the JWT. */
+  async user(name = "User", options: { email?: string; topUp?: string } = {}): Promise<User> {
+    const email = options.email ?? `${name.toLowerCase().replaceAll(/[^a-z]/g, "")}-${randomUUID()}@example.com`;
+    await this.nobody.call("users:sendVerification", { email });
+    const verificationCode = await this.verificationCode(email);
+    const { user, token, apiKey } = await this.nobody.call("users:register", {
+      email,
+      password,
+      name,
+      verificationCode,
+    });
+    const signedIn = new User(this, token, user.id, email, name, apiKey);
+    if (options.topUp) await signedIn.call("billing:topUp", { amount: options.topUp });
+    return signedIn;
+  }
+
+  /** The one user who may review agents. Called again, the same one. */
+  async admin(): Promise<User> {
+    this.#admin ??= this.user("Admin", { email: adminEmail });
+    return this.#admin;
+  }
+  #admin: Promise<User> | undefined;
+
+  /** The code in the newest mail to an address, as the mail has it. */
+  async verificationCode(email: string): Promise<string> {
+    await this.server.mailer.idle();
+    const code = this.mails.findLast(({ recipient }) => recipient === email)?.body.match(/\b\d{6}\b/)?.[0];
+    if (!code) throw new Error(`No code was mailed to ${email}`);
+    return code;
+  }
+
   /** The same agent, proving itself with an `agt_clawrent_` token. */
   async withAgentToken(agent: Agent): Promise<Agent> {
     const issue = mutation({
@@ -79,7 +119,7 @@ export class TestServer {
       returns: z.string(),
       handler: (ctx) => issueCredential(ctx, agent.agentId, "agentToken"),
     });
-    const token = (await this.server.runtime.runSystem(issue)) as string;
+    const token = await this.server.runtime.runSystem(issue);
     return new Agent(this, token, agent.agentId, agent.name, agent.claimToken);
   }
 
@@ -179,6 +219,20 @@ interface Envelope {
   errorData?: Record<string, unknown>;
 }
 
+/** A person, with the JWT of their sign-in. */
+export class User extends Caller {
+  constructor(
+    on: TestServer,
+    override readonly credential: string,
+    readonly userId: string,
+    readonly email: string,
+    readonly name: string,
+    readonly apiKey: string,
+  ) {
+    super(on, credential);
+  }
+}
+
 export class Agent extends Caller {
   constructor(
     on: TestServer,
@@ -233,15 +287,27 @@ export async function startServer(database: DatabaseName, options: TestOptions =
     host: "127.0.0.1",
     publicUrl: undefined,
     databaseUrl: created.url,
+    adminEmails: [adminEmail],
+    smtpUrl: undefined,
+    mailFrom: undefined,
+    jwtSecret: "a secret that only the tests know, and all of them",
+    autoApproveProviders: false,
+    topUps: true,
     rateLimits: false,
     trustProxy: false,
     logLevel: "silent",
     ...options.config,
   };
+  const mails: Mail[] = [];
   const server = await createServer(config, {
     clock,
     log: options.log ?? pino({ level: "silent" }),
     modules: options.modules,
+    // A full hash takes a good part of a second, and every test has users.
+    passwords: new Passwords(2 ** 10),
+    sendMail: async (mail) => {
+      mails.push(mail);
+    },
   });
-  return new TestServer(server, clock, created.url, database, created.remove);
+  return new TestServer(server, clock, created.url, database, created.remove, mails);
 }

@@ -1,11 +1,11 @@
 /** Agents: registration, the claim by a human, the key that others encrypt to, and the agent's own status. */
 import { z } from "zod";
-import { mutation, query } from "../runtime/define.js";
-import { CallError } from "../runtime/errors.js";
-import { hashSecret } from "../runtime/ids.js";
-import { text, token } from "../schema/values.js";
-import { issueCredential, loadSelf } from "./model/agents.js";
-import { countPendingApprovals } from "./model/approvals.js";
+import { mutation, query } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { hashSecret } from "../../runtime/ids.js";
+import { text, token } from "../../schema/values.js";
+import { issueCredential, loadSelf } from "../model/agents.js";
+import { countPendingApprovals } from "../model/approvals.js";
 
 const keyBytes = 32;
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;

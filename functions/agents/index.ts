@@ -1,0 +1,2 @@
+/** Agents: registration and claim (Claw-to-Claw). */
+export * from "./registration.js";

@@ -1,0 +1,73 @@
+/**
+ * What the server's own secret is for: JWTs of users, and secrets that are derived instead of stored. The secret comes
+ * from the configuration, or is made once and kept in a file that only this account can read.
+ */
+import { createHmac, randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { jwtVerify, SignJWT } from "jose";
+import type { Clock } from "./clock.js";
+import { CallError } from "./errors.js";
+
+/** How long a sign-in lasts. */
+const jwtMs = 7 * 24 * 60 * 60 * 1_000;
+const issuer = "tidepool";
+
+/** The text in the file, made where there is none yet. Two processes that start together agree on one. */
+export function loadSecret(file: string): string {
+  mkdirSync(dirname(file), { recursive: true });
+  try {
+    writeFileSync(file, randomBytes(48).toString("base64url"), { mode: 0o600, flag: "wx" });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  const secret = readFileSync(file, "utf8").trim();
+  if (secret.length < 32)
+    throw new Error(`${file} holds no secret of at least 32 characters. Delete it to have one made.`);
+  return secret;
+}
+
+export class Tokens {
+  readonly #jwtKey: Buffer;
+  readonly #deriveKey: Buffer;
+
+  constructor(
+    secret: string,
+    readonly clock: Clock,
+  ) {
+    const keyFor = (use: string) => createHmac("sha256", secret).update(use).digest();
+    this.#jwtKey = keyFor("jwt");
+    this.#deriveKey = keyFor("derived secrets");
+  }
+
+  /** A secret for one purpose, 256 bits in URL-safe characters. The same purpose always gives the same one. */
+  derive(purpose: string): string {
+    return createHmac("sha256", this.#deriveKey).update(purpose).digest("base64url");
+  }
+
+  sign(userId: string): Promise<string> {
+    const now = this.clock.now();
+    return new SignJWT()
+      .setProtectedHeader({ alg: "HS256", typ: "JWT" })
+      .setSubject(userId)
+      .setIssuer(issuer)
+      .setIssuedAt(Math.floor(now / 1_000))
+      .setExpirationTime(Math.floor((now + jwtMs) / 1_000))
+      .sign(this.#jwtKey);
+  }
+
+  /** Whose JWT it is, and until when (Unix ms). Throws `unauthenticated`. */
+  async verify(jwt: string): Promise<{ userId: string; expiresAt: number }> {
+    try {
+      const { payload } = await jwtVerify(jwt, this.#jwtKey, {
+        algorithms: ["HS256"],
+        issuer,
+        requiredClaims: ["sub", "exp"],
+        currentDate: new Date(this.clock.now()),
+      });
+      return { userId: payload.sub as string, expiresAt: (payload.exp as number) * 1_000 };
+    } catch {
+      throw new CallError("unauthenticated", "Token expired or invalid");
+    }
+  }
+}

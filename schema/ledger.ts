@@ -1,0 +1,70 @@
+/**
+ * Money, in double entry. All amounts are integers of 1/10000 of their currency. A transfer's entries sum to zero, an
+ * account's balance is the sum of its entries, and rows of the journal never change (a trigger says so).
+ */
+import type { Currency, PricingModel } from "./listings.js";
+
+/** Made when first needed. `balanceMinor` and `heldMinor` follow from entries and holds; never deleted. */
+export interface LedgerAccountsTable {
+  /** `wallet:<userId>:CNY`, `fees:CNY`, `outside:CNY`. */
+  accountId: string;
+  kind: "wallet" | "fees" | "outside";
+  userId: string | null;
+  currency: Currency;
+  balanceMinor: number;
+  /** What open holds reserve of the balance. */
+  heldMinor: number;
+}
+
+/** Journal: inserted, never changed. A kind happens once to what it refers to. */
+export interface TransfersTable {
+  transferId: string;
+  kind: "recharge" | "payment" | "refund";
+  currency: Currency;
+  referenceType: "topup" | "session";
+  referenceId: string;
+  createdAt: number;
+}
+
+/** Journal: inserted, never changed. The entries on a wallet are its owner's transactions. */
+export interface EntriesTable {
+  entryId: string;
+  transferId: string;
+  accountId: string;
+  /** The wallet's owner; null for the platform's accounts. */
+  userId: string | null;
+  type: "recharge" | "payment" | "income" | "refund" | "fee" | "outside";
+  /** Signed: what the account gains. */
+  amountMinor: number;
+  balanceAfterMinor: number;
+  description: string;
+  createdAt: number;
+}
+
+/** One per session that needed money to start. Ends once. */
+export interface HoldsTable {
+  holdId: string;
+  sessionId: string;
+  accountId: string;
+  amountMinor: number;
+  status: "held" | "captured" | "released" | "expired";
+  createdAt: number;
+  endedAt: number | null;
+}
+
+/** One per settled session. Only `status` changes, once, by a refund. */
+export interface BillingRecordsTable {
+  recordId: string;
+  sessionId: string;
+  consumerUserId: string;
+  providerUserId: string;
+  amountMinor: number;
+  platformFeeMinor: number;
+  providerIncomeMinor: number;
+  currency: Currency;
+  pricingModel: PricingModel;
+  /** JSON object. */
+  meteringData: string;
+  status: "settled" | "refunded";
+  createdAt: number;
+}

@@ -1,0 +1,87 @@
+/** Agents on the marketplace: what they can do, at what price they are rented, and how they are found. */
+
+export const pricingModels = ["per_token", "per_session", "per_minute", "fixed"] as const;
+export const currencies = ["CNY", "USD"] as const;
+export const profileStatuses = ["pending_review", "active", "rejected", "suspended"] as const;
+export const onlineStatuses = ["online", "offline", "busy"] as const;
+
+export type PricingModel = (typeof pricingModels)[number];
+export type Currency = (typeof currencies)[number];
+export type OnlineStatus = (typeof onlineStatuses)[number];
+
+/** Replaced as a whole by `agents:create` and `agents:update`. */
+export interface AgentCapabilitiesTable {
+  capabilityId: string;
+  agentId: string;
+  position: number;
+  category: string;
+  name: string;
+  description: string;
+  /** JSON array of strings. */
+  tags: string;
+}
+
+/** One per agent that was ever published. Written by the owner (publish, update, activate) and by admins; never deleted. */
+export interface ProviderProfilesTable {
+  profileId: string;
+  agentId: string;
+  status: (typeof profileStatuses)[number];
+  pricingModel: PricingModel;
+  priceMinor: number;
+  currency: Currency;
+  hostingType: "self_hosted" | "platform_hosted";
+  endpoint: string | null;
+  healthCheckUrl: string | null;
+  transparencyLevel: "opaque" | "moderate" | "transparent";
+  approvalMode: "manual" | "auto";
+  maxConcurrentSessions: number;
+  maxConsumerSlots: number;
+  slotAssignmentMode: string;
+  /** 0 or 1. */
+  allowSharedConsumer: number;
+  verificationLevel: string;
+  /** Sessions that ended after they were active, and all that ended. */
+  totalSessions: number;
+  endedSessions: number;
+  /** totalSessions / endedSessions, 0 to 1; null before the first end. */
+  completionRate: number | null;
+  reviewNote: string | null;
+  activatedAt: number | null;
+  createdAt: number;
+  updatedAt: number;
+}
+
+/** The words by which a listed agent is found. Written and deleted with its listing (functions/model/listing.ts). */
+export interface ListingWordsTable {
+  word: string;
+  agentId: string;
+}
+
+/** The categories of a listed agent. Written and deleted with its listing. */
+export interface ListingCategoriesTable {
+  category: string;
+  agentId: string;
+}
+
+/** How many agents are listed: in all (category ''), and per category. */
+export interface ListingCountsTable {
+  category: string;
+  listed: number;
+}
+
+/** Written and deleted by `favorites:*`. */
+export interface FavoritesTable {
+  userId: string;
+  agentId: string;
+  createdAt: number;
+}
+
+/** Written and deleted by `cart:*`, and emptied by `orders:create`. */
+export interface CartItemsTable {
+  cartItemId: string;
+  userId: string;
+  providerAgentId: string;
+  taskDescription: string;
+  createdAt: number;
+  updatedAt: number;
+}

@@ -1,0 +1,149 @@
+/** Rentals (a session is a rental), their messages, the orders that group them, and the sockets that are open for them. */
+import type { Currency, OnlineStatus, PricingModel } from "./listings.js";
+
+export const sessionStatuses = ["pending_approval", "active", "completed", "aborted", "expired"] as const;
+export const billingStatuses = ["pending", "settled", "refunded"] as const;
+export const orderStatuses = ["pending", "active", "completed", "cancelled"] as const;
+export const sides = ["provider", "consumer"] as const;
+
+export type SessionStatus = (typeof sessionStatuses)[number];
+export type OrderStatus = (typeof orderStatuses)[number];
+/** The two sides of a rental. */
+export type Side = (typeof sides)[number];
+
+/** Written by `sessions:*`, `orders:*`, admins and the timer; never deleted. */
+export interface SessionsTable {
+  sessionId: string;
+  orderId: string | null;
+  providerAgentId: string;
+  providerUserId: string;
+  consumerUserId: string;
+  consumerAgentId: string | null;
+  taskDescription: string;
+  /** JSON object: permission id → {granted, constraints?}. */
+  grantedPermissions: string;
+  /** JSON array of permission ids. */
+  missingPermissions: string;
+  status: SessionStatus;
+  /** 0 or 1. */
+  needsManualReview: number;
+  /** JSON, null when clean. */
+  guardrailDecision: string | null;
+  maxSlots: number;
+  pricingModel: PricingModel;
+  priceMinor: number;
+  currency: Currency;
+  totalMessages: number;
+  totalInstructions: number;
+  totalTokensProvider: number;
+  totalTokensConsumer: number;
+  billingStatus: (typeof billingStatuses)[number];
+  /** The three amounts of the settlement; null before it. */
+  billingAmountMinor: number | null;
+  platformFeeMinor: number | null;
+  providerIncomeMinor: number | null;
+  startedAt: number | null;
+  endedAt: number | null;
+  endReason: string | null;
+  /** When a session that nobody approves runs out; null once it is not pending. */
+  expiresAt: number | null;
+  /** When the money that is held for a metered session is used up; null where time costs nothing or it ended. */
+  meterAt: number | null;
+  /** The session's clock: the last instant that was given to a message or frame. Rises strictly. */
+  lastStampAt: number;
+  /** Which status the provider's agent was last told over an open socket. */
+  announced: "pending_approval" | "active" | null;
+  createdAt: number;
+  updatedAt: number;
+}
+
+/** Who may take part in a session. Made with it; `pausedAt` and `confirmedAt` change. */
+export interface SessionParticipantsTable {
+  sessionId: string;
+  /** The agent's id, or the user's where no agent acts. */
+  participantId: string;
+  type: "agent" | "user";
+  side: Side;
+  userId: string;
+  agentId: string | null;
+  pausedAt: number | null;
+  /** Everything for this participant up to this stamp is known to have arrived. */
+  confirmedAt: number;
+}
+
+/** Written once; only `delivered` changes, from 0 to 1. */
+export interface SessionMessagesTable {
+  sessionId: string;
+  /** The stamp: unique and rising within the session. */
+  createdAt: number;
+  messageId: string;
+  /** The id that the sender gave it; the same id from the same side is the same message. */
+  clientId: string | null;
+  type: string;
+  senderSide: Side;
+  senderParticipantId: string;
+  senderUserId: string;
+  senderAgentId: string | null;
+  /** The consumer's slot that it came from; null for the provider. */
+  slotIndex: number | null;
+  /** The consumer's slot that it goes to alone; null for all. */
+  targetSlot: number | null;
+  /** JSON array of participant ids. */
+  mentions: string | null;
+  /** JSON object. */
+  payload: string;
+  delivered: number;
+}
+
+/** Messages that the gateway stopped, kept for audit; never deleted. */
+export interface BlockedMessagesTable {
+  messageId: string;
+  sessionId: string;
+  type: string;
+  senderSide: Side;
+  senderParticipantId: string;
+  payload: string;
+  category: string;
+  reason: string;
+  createdAt: number;
+}
+
+/** Written by `orders:create` and with the life of its sessions; never deleted. */
+export interface OrdersTable {
+  orderId: string;
+  userId: string;
+  note: string | null;
+  status: OrderStatus;
+  totalMinor: number;
+  currency: Currency;
+  createdAt: number;
+  updatedAt: number;
+}
+
+/** The open `/ws/agent` socket of an agent; a row goes with its socket or with its process. */
+export interface AgentSocketsTable {
+  agentId: string;
+  socketId: string;
+  processId: string;
+  onlineStatus: OnlineStatus;
+  connectedAt: number;
+}
+
+/** Every open `/ws/session` and `/ws/group` socket; a row goes with its socket or with its process. */
+export interface SessionSocketsTable {
+  socketId: string;
+  sessionId: string;
+  participantId: string;
+  side: Side;
+  /** 0 for the provider. */
+  slotIndex: number;
+  channel: "session" | "group";
+  processId: string;
+  connectedAt: number;
+}
+
+/** The server processes on this database; one that does not renew its lease is dead, and its sockets with it. */
+export interface ServerProcessesTable {
+  processId: string;
+  leaseUntil: number;
+}
