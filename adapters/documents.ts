@@ -4,12 +4,13 @@
  */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
+import { coordination } from "../functions/index.js";
 import type { FunctionDefinition } from "../runtime/define.js";
 import type { Runtime } from "../runtime/dispatch.js";
 import { errorCodes } from "../runtime/errors.js";
 import { keptMs } from "../runtime/idempotency.js";
 import { rates, sizes } from "../runtime/limits.js";
-import type { Registry } from "../runtime/registry.js";
+import { Registry } from "../runtime/registry.js";
 import type { HttpApp } from "./http.js";
 import { readStaticFile, type StaticFile, sendStatic, staticFile } from "./pages/assets.js";
 
@@ -34,10 +35,10 @@ export function addDocumentRoutes(app: HttpApp, runtime: Runtime): void {
     const template = readFileSync(new URL(`documents/${name}`, import.meta.url), "utf8");
     let filled: { publicUrl: string; file: StaticFile } | undefined;
     app.get(`/${name}`, (c) => {
-      const { publicUrl, registry } = runtime;
+      const { publicUrl } = runtime;
       // The address is only known once the server listens.
       if (filled?.publicUrl !== publicUrl) {
-        filled = { publicUrl, file: staticFile(fill(template, publicUrl, registry), markdown) };
+        filled = { publicUrl, file: staticFile(fill(template, publicUrl), markdown) };
       }
       return sendStatic(filled.file, c.env.incoming.headers["if-none-match"], cacheControl);
     });
@@ -56,12 +57,12 @@ export function addDocumentRoutes(app: HttpApp, runtime: Runtime): void {
 }
 
 /** Replaces each `{{NAME}}`. Throws on one that is not known, so that a document with a hole in it is never served. */
-function fill(template: string, publicUrl: string, registry: Registry): string {
+function fill(template: string, publicUrl: string): string {
   const values: Record<string, string> = {
     BASE_URL: publicUrl,
     SCRIPTS: scriptNames.join(" "),
-    MUTATIONS: functionTable(registry, "mutation"),
-    QUERIES: functionTable(registry, "query"),
+    MUTATIONS: functionTable("mutation"),
+    QUERIES: functionTable("query"),
     ERROR_CODES: Object.entries(errorCodes)
       .map(([code, { meaning }]) => `| \`${code}\` | ${meaning} |`)
       .join("\n"),
@@ -82,10 +83,10 @@ function perMinute({ points, seconds }: { points: number; seconds: number }): st
   return String((points * 60) / seconds);
 }
 
-/** One row per function of the registry, so that the reference cannot differ from what is served. */
-function functionTable(registry: Registry, kind: FunctionDefinition["kind"]): string {
-  const rows = [...registry.functions]
-    .filter(([, definition]) => definition.kind === kind && definition.auth !== "system")
+/** One row per function of Claw-to-Claw, so that the reference cannot differ from what is served. */
+function functionTable(kind: FunctionDefinition["kind"]): string {
+  const rows = [...new Registry(coordination).functions]
+    .filter(([, definition]) => definition.kind === kind)
     .sort(([one], [other]) => (one < other ? -1 : 1))
     .map(([path, { auth, args, summary }]) => {
       return `| \`${path}\` | ${auth === "none" ? "none" : "Bearer"} | ${argumentList(args)} | ${summary} |`;

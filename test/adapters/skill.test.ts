@@ -10,6 +10,8 @@ import { dirname, join } from "node:path";
 import nacl from "tweetnacl";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scriptNames } from "../../adapters/documents.js";
+import { coordination } from "../../functions/index.js";
+import { Registry } from "../../runtime/registry.js";
 import { ManualClock } from "../support/clock.js";
 import { type Agent, hour, minute, startServer, type TestServer } from "../support/harness.js";
 import { python, pythonWithNacl } from "../support/python.js";
@@ -79,7 +81,7 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     for (const example of examples) await run(example);
 
     expect(countCurls(examples)).toBe(documents["skill.md"]?.match(/^\s*curl /gm)?.length);
-    expect([...new Set(calls)].sort()).toEqual([...server.server.runtime.registry.functions.keys()].sort());
+    expect([...new Set(calls)].sort()).toEqual([...new Registry(coordination).functions.keys()].sort());
   });
 
   test("every example of heartbeat.md succeeds for an agent that is checked in", async () => {
@@ -102,7 +104,7 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
         ([, path, auth]) => `${path} ${auth}`,
       );
     const declared = (kind: string) =>
-      [...server.server.runtime.registry.functions]
+      [...new Registry(coordination).functions]
         .filter(([, definition]) => definition.kind === kind)
         .map(([path, { auth }]) => `${path} ${auth === "agent" ? "Bearer" : "none"}`);
     expect(rows("Mutations")).toEqual(declared("mutation").sort());
