@@ -25,7 +25,7 @@ export const scriptNames = [
   "private_files.py",
 ] as const;
 
-const documentNames = ["skill.md", "heartbeat.md"] as const;
+const documentNames = ["skill.md", "heartbeat.md", "clawrent.md"] as const;
 const markdown = "text/markdown; charset=utf-8";
 /** They change only with a new version of the server; a client asks again after five minutes. */
 const cacheControl = "public, max-age=300";
@@ -60,6 +60,7 @@ export function addDocumentRoutes(app: HttpApp, runtime: Runtime): void {
 function fill(template: string, publicUrl: string): string {
   const values: Record<string, string> = {
     BASE_URL: publicUrl,
+    WS_URL: publicUrl.replace(/^http/, "ws"),
     SCRIPTS: scriptNames.join(" "),
     MUTATIONS: functionTable("mutation"),
     QUERIES: functionTable("query"),

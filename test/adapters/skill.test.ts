@@ -3,28 +3,19 @@
  * curl against a live server, in the order in which an agent reads them. Its placeholders are filled with what the
  * earlier replies said; another agent plays the peers.
  */
-import { execFile, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import nacl from "tweetnacl";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scriptNames } from "../../adapters/documents.js";
 import { coordination } from "../../functions/index.js";
 import { Registry } from "../../runtime/registry.js";
 import { ManualClock } from "../support/clock.js";
+import { bash, countCurls, type Example, examplesIn, fillIn } from "../support/documents.js";
 import { type Agent, hour, minute, startServer, type TestServer } from "../support/harness.js";
 import { python, pythonWithNacl } from "../support/python.js";
-
-interface Example {
-  /** Where it stands, for the name of a failure. */
-  place: string;
-  script: string;
-  /** Functions that it calls. */
-  paths: string[];
-  /** The helper script that it runs. */
-  tool: string | undefined;
-}
 
 const curlMissing = spawnSync("curl", ["--version"]).error !== undefined;
 const pythonMissing = python === undefined;
@@ -32,17 +23,6 @@ const naclMissing = pythonWithNacl === undefined;
 if (curlMissing) console.warn("Examples of skill.md skipped: there is no curl");
 else if (naclMissing) console.warn("Examples of skill.md that encrypt in Python skipped: there is no PyNaCl");
 
-/** Every ```bash block of a document. */
-function examplesIn(name: string, document: string): Example[] {
-  return [...document.matchAll(/^```bash\n(.*?)^```$/gms)].map((match) => ({
-    place: `${name}, line ${document.slice(0, match.index).split("\n").length + 1}`,
-    script: match[1] ?? "",
-    paths: [...(match[1] ?? "").matchAll(/"path": "([^"]+)"/g)].map(([, path]) => path ?? ""),
-    tool: /python3 scripts\/(\w+)\.py/.exec(match[1] ?? "")?.[1],
-  }));
-}
-
-const placeholder = /\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b/g;
 const encrypting = ["generate_keypair", "encrypt_payload", "decrypt_payload"];
 
 describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md section 4)", () => {
@@ -90,7 +70,7 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     const locationShareToken = await me.shareLocation(37.7599, -122.4149);
     const { expiresAt } = await me.call("events:checkIn", { eventId, locationShareToken });
     known["LAST_CREATED_AT"] = String(server.clock.now() - hour);
-    await bash(`python3 .c2c/scripts/event_state.py set --event-id ${eventId} --expires-at ${expiresAt}`);
+    await bash(`python3 .c2c/scripts/event_state.py set --event-id ${eventId} --expires-at ${expiresAt}`, home);
 
     const examples = examplesIn("heartbeat.md", documents["heartbeat.md"] ?? "");
     for (const example of examples) await run(example);
@@ -115,7 +95,7 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     const code = /^```python\n(.*?)^```$/ms.exec(documents["skill.md"] ?? "")?.[1];
     const keys = `"${base64(myKeys.secretKey)}", "${base64(peerKeys.publicKey)}"`;
     const use = `box = encrypt({"notes": "早"}, ${keys})\nassert decrypt(box, ${keys}) == {"notes": "早"}\nprint(box)`;
-    const { output, errors } = await bash(`python3 - <<'PYTHON'\n${code}\n${use}\nPYTHON\n`);
+    const { output, errors } = await bash(`python3 - <<'PYTHON'\n${code}\n${use}\nPYTHON\n`, home);
     expect(errors).toBe("");
     const sealed = Buffer.from(output.trim(), "base64");
     const opened = nacl.box.open(sealed.subarray(24), sealed.subarray(0, 24), myKeys.publicKey, peerKeys.secretKey);
@@ -158,12 +138,8 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
   async function run(example: Example): Promise<void> {
     if (example.tool && (encrypting.includes(example.tool) ? naclMissing : pythonMissing)) return;
     await prepare(example);
-    const script = example.script.replace(placeholder, (name) => {
-      const value = known[name];
-      if (value === undefined) throw new Error(`${example.place}: nothing is known for ${name}`);
-      return value;
-    });
-    const { code, output, errors } = await bash(script);
+    const script = fillIn(example, known);
+    const { code, output, errors } = await bash(script, home);
     expect(code, `${example.place}: ${errors}\n${output}`).toBe(0);
     if (example.paths.length === 0) return learnFromTool(example, output);
     // One call a block, so that its reply is the whole output.
@@ -235,23 +211,6 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
       expect(JSON.parse(output), place).toMatchObject({ status: "HEARTBEAT_OK", reason: null, errors: [] });
     }
   }
-
-  function bash(script: string): Promise<{ code: number; output: string; errors: string }> {
-    // A home of its own, and no proxy between here and the loopback.
-    const interpreter = pythonWithNacl ?? python;
-    const env = {
-      // The Python that can do most is the one that `python3` means here.
-      PATH: [...(interpreter ? [dirname(interpreter)] : []), process.env["PATH"]].join(":"),
-      HOME: home,
-      PYTHONDONTWRITEBYTECODE: "1",
-    };
-    return new Promise((resolve) => {
-      const options = ["--norc", "-euo", "pipefail", "-c", script];
-      execFile("bash", options, { cwd: home, env }, (error, output, errors) => {
-        resolve({ code: error ? Number(error.code ?? 1) : 0, output, errors });
-      });
-    });
-  }
 });
 
 /** The fields of replies that later examples use. */
@@ -266,10 +225,6 @@ interface Reply {
   shareToken?: string;
   expiresAt?: number;
   introId?: string;
-}
-
-function countCurls(examples: Example[]): number {
-  return examples.reduce((count, { script }) => count + (script.match(/^\s*curl /gm)?.length ?? 0), 0);
 }
 
 function base64(bytes: Uint8Array): string {
