@@ -3,7 +3,7 @@
  * out and what happens; without one of the four it does not compile.
  */
 import { z } from "zod";
-import type { Auth, Caller, CallerOf, MutationContext, Preparation, QueryContext } from "./context.js";
+import type { Auth, CallerOf, MutationContext, Preparation, QueryContext } from "./context.js";
 import type { CallError } from "./errors.js";
 import type { Rate } from "./limits.js";
 
@@ -52,8 +52,8 @@ interface MutationDeclaration<A extends Auth, Shape extends z.ZodRawShape, Retur
   extends Declaration<A, Shape, Returns> {
   /** Runs before the transaction, for what takes long. What it returns is the handler's third argument. */
   prepare?(world: Preparation, args: Args<Shape>): Promise<Prepared>;
-  /** Calls with the same key wait for one another in this process, instead of losing to one another in the database. */
-  oneAtATime?(args: Args<Shape>, caller: CallerOf<A>): string;
+  /** Calls with a key in common wait for one another in this process, instead of losing to one another in the database. */
+  oneAtATime?(args: Args<Shape>, caller: CallerOf<A>): string | readonly string[];
   handler(
     ctx: MutationContext<CallerOf<A>>,
     args: Args<Shape>,
@@ -72,7 +72,7 @@ export interface FunctionDefinition {
   // The declaration's types were checked where it was written; the registry holds functions of every shape.
   limit?(args: never, caller: never): { rate: Rate; who: string }[];
   prepare?(world: Preparation, args: never): Promise<unknown>;
-  oneAtATime?(args: never, caller: Caller | never): string;
+  oneAtATime?(args: never, caller: never): string | readonly string[];
   handler(ctx: MutationContext<never>, args: never, prepared: never): Promise<unknown>;
 }
 

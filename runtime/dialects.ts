@@ -1,17 +1,23 @@
 /** What SQLite and PostgreSQL do differently, as named capabilities. Nothing else in the code tells them apart. */
+import { type Kysely, PostgresAdapter } from "kysely";
+import type { Database } from "../schema/index.js";
 import type { MigrationTarget } from "../schema/migrations/target.js";
 
 export interface Dialect extends MigrationTarget {
   name: "sqlite" | "postgres";
   /** Whether other server processes may be at work on the same database. */
   sharedByProcesses: boolean;
+  /** A query for the `name` of every trigger that is at work. */
+  activeTriggers: string;
 }
 
 export const sqliteDialect: Dialect = {
   name: "sqlite",
   clusteredTables: true,
   fillFactor: false,
+  byteOrder: "",
   sharedByProcesses: false,
+  activeTriggers: "select name from sqlite_master where type = 'trigger'",
   appendOnly: (table) =>
     ["update", "delete"].map(
       (change) =>
@@ -23,9 +29,16 @@ export const postgresDialect: Dialect = {
   name: "postgres",
   clusteredTables: false,
   fillFactor: true,
+  byteOrder: 'collate "C"',
   sharedByProcesses: true,
+  activeTriggers: "select tgname as name from pg_trigger where tgenabled in ('O', 'A')",
   appendOnly: (table) => [
     `create function "${table}_append_only"() returns trigger language plpgsql as $$ begin raise exception '${table} is append-only'; end $$`,
     `create trigger "${table}_append_only" before update or delete or truncate on "${table}" for each statement execute function "${table}_append_only"()`,
   ],
 };
+
+/** The dialect of a database that one has in hand. */
+export function dialectOf(db: Kysely<Database>): Dialect {
+  return db.getExecutor().adapter instanceof PostgresAdapter ? postgresDialect : sqliteDialect;
+}

@@ -32,6 +32,8 @@ export interface Call {
   apiKey?: string | undefined;
   /** The caller, where the surface knows it from when the socket was opened; no header is read then. */
   caller?: Caller;
+  /** A credential that is not valid counts as none, instead of being refused. */
+  credentialOptional?: boolean;
   idempotencyKey: string | undefined;
   /** The caller's network address. */
   address: string;
@@ -177,9 +179,10 @@ export class Runtime {
   }
 
   /** A wrong credential counts against its address, so that guessing ends in `rate_limited`. */
-  async #refuseCredential(error: unknown, call: Call): Promise<never> {
+  async #refuseCredential(error: unknown, call: Call): Promise<Caller> {
     if (!(error instanceof CallError)) throw error;
     if (error.code === "unauthenticated") await this.#take("failedCredentials", addressKey(call.address));
+    if (call.credentialOptional && error.code !== "unavailable") return { kind: "anonymous" };
     throw new Rejected(error);
   }
 
@@ -228,7 +231,8 @@ export class Runtime {
   /** One database writes one call after the other anyway; where it does not, calls that would collide take turns. */
   #queued<T>(definition: FunctionDefinition, args: object, caller: Caller, run: () => Promise<T>): Promise<T> {
     if (!definition.oneAtATime || !this.#parts.store.dialect.sharedByProcesses) return run();
-    return inTurn(definition.oneAtATime(args as never, caller as never), run);
+    const keys = definition.oneAtATime(args as never, caller as never);
+    return inTurn(typeof keys === "string" ? [keys] : keys, run);
   }
 
   async #mutate(

@@ -14,6 +14,19 @@ export const sizes = {
   idempotencyKeyCharacters: 255,
   /** Calls in one `/api/query_batch`. */
   batchedQueries: 64,
+  /** One frame of a WebSocket. */
+  frameBytes: 1024 * 1024,
+  /** What is written to a WebSocket and not yet taken by the network; a reader that is slower is closed. */
+  unreadBytes: 4 * 1024 * 1024,
+  /** Frames of one WebSocket that are worked on at once. Further ones wait, in the end on the sender's side. */
+  framesAtOnce: 32,
+  /** Open WebSockets of the process, and of one address. */
+  sockets: 20_000,
+  socketsPerAddress: 1_000,
+  /** Open `/ws/agent/consumer` sockets of one agent. */
+  consumerSocketsPerAgent: 8,
+  /** Open `/ws/session` sockets of one consumer slot (clawrent.md section 4.3). */
+  socketsPerSlot: 8,
 } as const;
 
 /** `points` calls in `seconds`, by what they are counted. */
@@ -31,6 +44,12 @@ export const rates = {
   verifications: { points: 30, seconds: 3_600 },
   /** `billing:topUp`, per user (clawrent.md section 2.7). */
   topUps: { points: 10, seconds: 60 },
+  /** New WebSockets, per address. */
+  socketOpenings: { points: 1_200, seconds: 60 },
+  /** New sockets on `/ws/group`, per token and session (clawrent.md section 4.7, 4030). */
+  groupOpenings: { points: 30, seconds: 60 },
+  /** Frames, per WebSocket. One that sends more is read more slowly; nothing is lost. */
+  frames: { points: 1_200, seconds: 60 },
 } as const;
 
 export type Rate = keyof typeof rates;

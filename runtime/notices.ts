@@ -29,6 +29,18 @@ export interface SenderNotice {
   slotIndex: number | null;
 }
 
+/** What a socket needs to know of the session that it entered. */
+export interface JoinedNotice {
+  participant: SenderNotice;
+  email: string;
+  /** The stamp of its coming. */
+  stamp: number;
+  /** Messages up to here are no news to it; null where it gets no replay. */
+  confirmedAt: number | null;
+  /** Who is there already, each with the stamp of telling so. */
+  present: { participant: SenderNotice; stamp: number }[];
+}
+
 export type Notice =
   /** The agent's token was replaced or revoked: what was opened with it closes. */
   | { kind: "agentCredentialChanged"; agentId: string }
@@ -41,6 +53,8 @@ export type Notice =
   | { kind: "announcementsDue"; agentId: string }
   /** A newer socket took this one's place. */
   | { kind: "socketReplaced"; socketId: string }
+  /** A socket has entered its session; from here on the session's notices concern it. */
+  | { kind: "sessionJoined"; sessionId: string; socketId: string; joined: JoinedNotice }
   | { kind: "sessionMessage"; sessionId: string; message: MessageNotice }
   | { kind: "sessionTyping"; sessionId: string; sender: SenderNotice; stamp: number }
   | {
@@ -49,8 +63,12 @@ export type Notice =
       change: "connected" | "disconnected" | "offline";
       /** Whose coming or going it is. */
       participant: SenderNotice;
+      /** Whether nobody else is there on that side (of a consumer: in that slot). */
+      last: boolean;
       stamp: number;
     }
+  /** A frame for one socket, stamped like everything else that it gets. */
+  | { kind: "sessionReply"; sessionId: string; socketId: string; type: string; payload: object; stamp: number }
   | { kind: "sessionEnded"; sessionId: string; reason: string; closeReason: string; stamp: number }
   | { kind: "participantPaused"; sessionId: string; participantId: string }
   | { kind: "participantResumed"; sessionId: string; participantId: string; agentId: string | null }

@@ -68,6 +68,8 @@ export class SqliteStore implements Store {
     this.#file.pragma("cache_size = -262144");
     this.#file.pragma("wal_autocheckpoint = 4000");
     this.#file.pragma("temp_store = MEMORY");
+    // Without it, a row of the journal that is replaced (INSERT OR REPLACE) would be deleted past its trigger.
+    this.#file.pragma("recursive_triggers = ON");
     // What is deleted is overwritten: a spent location must not survive in a free page.
     this.#file.pragma("secure_delete = ON");
     this.#driver = new SerialDriver(this.#file);

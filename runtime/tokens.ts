@@ -3,7 +3,7 @@
  * from the configuration, or is made once and kept in a file that only this account can read.
  */
 import { createHmac, randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { jwtVerify, SignJWT } from "jose";
 import type { Clock } from "./clock.js";
@@ -15,16 +15,25 @@ const issuer = "tidepool";
 
 /** The text in the file, made where there is none yet. Two processes that start together agree on one. */
 export function loadSecret(file: string): string {
-  mkdirSync(dirname(file), { recursive: true });
-  try {
-    writeFileSync(file, randomBytes(48).toString("base64url"), { mode: 0o600, flag: "wx" });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  }
+  if (!existsSync(file)) makeSecret(file);
   const secret = readFileSync(file, "utf8").trim();
   if (secret.length < 32)
     throw new Error(`${file} holds no secret of at least 32 characters. Delete it to have one made.`);
   return secret;
+}
+
+function makeSecret(file: string): void {
+  mkdirSync(dirname(file), { recursive: true });
+  // The name appears with the whole text behind it, so that another process never reads half of it.
+  const draft = `${file}.${randomBytes(8).toString("hex")}`;
+  writeFileSync(draft, randomBytes(48).toString("base64url"), { mode: 0o600, flush: true });
+  try {
+    linkSync(draft, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    unlinkSync(draft);
+  }
 }
 
 export class Tokens {

@@ -4,16 +4,26 @@
  */
 import type { Currency, PricingModel } from "./listings.js";
 
-/** Made when first needed. `balanceMinor` and `heldMinor` follow from entries and holds; never deleted. */
+export const accountKinds = ["wallet", "fees", "outside"] as const;
+/** What a wallet's transactions can be. */
+export const transactionTypes = ["recharge", "payment", "income", "refund"] as const;
+
+/**
+ * Made when first needed. `balanceMinor`, `heldMinor` and `entryCount` follow from entries and holds; never deleted.
+ * Every user has three per currency, so that no two users ever wait for the same row: what they have, what the platform
+ * earned from them as providers, and what they brought in from outside (which is negative).
+ */
 export interface LedgerAccountsTable {
-  /** `wallet:<userId>:CNY`, `fees:CNY`, `outside:CNY`. */
+  /** `wallet:<userId>:CNY`, `fees:<userId>:CNY`, `outside:<userId>:CNY`. */
   accountId: string;
-  kind: "wallet" | "fees" | "outside";
-  userId: string | null;
+  kind: (typeof accountKinds)[number];
+  userId: string;
   currency: Currency;
   balanceMinor: number;
   /** What open holds reserve of the balance. */
   heldMinor: number;
+  /** How many entries it has: the newest one's `position`. */
+  entryCount: number;
 }
 
 /** Journal: inserted, never changed. A kind happens once to what it refers to. */
@@ -31,9 +41,11 @@ export interface EntriesTable {
   entryId: string;
   transferId: string;
   accountId: string;
-  /** The wallet's owner; null for the platform's accounts. */
+  /** The entries of an account are numbered from 1, in the order in which they came about. */
+  position: number;
+  /** The wallet's owner; null on the other accounts. */
   userId: string | null;
-  type: "recharge" | "payment" | "income" | "refund" | "fee" | "outside";
+  type: (typeof transactionTypes)[number] | "fee" | "outside";
   /** Signed: what the account gains. */
   amountMinor: number;
   balanceAfterMinor: number;

@@ -19,10 +19,10 @@ export interface UsersTable {
   updatedAt: number;
 }
 
-/** One row per address that asked for a code; deleted once it is used, or an hour after the last one. */
+/** One row per address that asked for a code; the timer deletes it an hour after the last mail. */
 export interface EmailVerificationsTable {
   email: string;
-  /** Null once the code is spent. */
+  /** Null once the code is spent, or was guessed at too often. */
   codeHash: string | null;
   codeExpiresAt: number;
   wrongTries: number;

@@ -71,13 +71,16 @@ export function parseTags(stored: string): string[] {
 }
 
 /** A number, or a number as a query string has it. */
-const numeric = z.union([
-  z.number(),
-  z
-    .string()
-    .regex(/^[+-]?\d{1,15}$/, "must be a whole number")
-    .transform(Number),
-]);
+const numeric = z.union(
+  [
+    z.number(),
+    z
+      .string()
+      .regex(/^[+-]?\d{1,15}$/)
+      .transform(Number),
+  ],
+  "must be a whole number",
+);
 
 function clamped(min: number, max: number, absent: number) {
   return numeric

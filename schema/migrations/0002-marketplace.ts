@@ -127,13 +127,9 @@ export async function up(db: Kysely<never>, target: MigrationTarget): Promise<vo
     .execute();
   await run('create index "profilesByStatus" on "providerProfiles" (status, "createdAt")');
   // The three orders in which the marketplace is browsed. An agent's id rises with the time it was made.
-  await run(`create index "profilesListedNewest" on "providerProfiles" ("agentId") where status = 'active'`);
-  await run(
-    `create index "profilesListedPopular" on "providerProfiles" ("totalSessions", "agentId") where status = 'active'`,
-  );
-  await run(
-    `create index "profilesListedRating" on "providerProfiles" (coalesce("completionRate", -1), "agentId") where status = 'active'`,
-  );
+  await run('create index "profilesNewest" on "providerProfiles" (status, "agentId")');
+  await run('create index "profilesPopular" on "providerProfiles" (status, "totalSessions", "agentId")');
+  await run(`create index "profilesRating" on "providerProfiles" (status, coalesce("completionRate", -1), "agentId")`);
 
   for (const [table, word] of [
     ["listingWords", "word"],
@@ -141,18 +137,20 @@ export async function up(db: Kysely<never>, target: MigrationTarget): Promise<vo
   ] as const) {
     await schema
       .createTable(table)
-      .addColumn(word, "text", (column) => column.notNull())
+      // Words are looked for by how they begin, which is a range only where they are sorted by their bytes.
+      .addColumn(word, sql.raw(`text ${target.byteOrder}`), (column) => column.notNull())
       .addColumn("agentId", "text", (column) => column.notNull().references("agents.agentId"))
       .addPrimaryKeyConstraint(`${table}Key`, [word, "agentId"] as never[])
       .$call(clustered)
       .execute();
-    await run(`create index "${table}ByAgent" on "${table}" ("agentId")`);
+    await run(`create index "${table}ByAgent" on "${table}" ("agentId", "${word}")`);
   }
   await schema
     .createTable("listingCounts")
     .addColumn("category", "text", (column) => column.primaryKey())
     .addColumn("listed", "integer", (column) => column.notNull().check(sql`listed >= 0`))
     .execute();
+  await run('create index "listingCountsByListed" on "listingCounts" (listed, category)');
 
   await schema
     .createTable("favorites")
@@ -245,6 +243,7 @@ export async function up(db: Kysely<never>, target: MigrationTarget): Promise<vo
   await run(`create index "sessionsToExpire" on sessions ("expiresAt") where status = 'pending_approval'`);
   await run(`create index "sessionsToMeter" on sessions ("meterAt") where "meterAt" is not null`);
   await run('create index "sessionsByCreation" on sessions ("createdAt")');
+  await run('create index "sessionsByStatus" on sessions (status, "createdAt")');
 
   await schema
     .createTable("sessionParticipants")
@@ -334,12 +333,12 @@ export async function up(db: Kysely<never>, target: MigrationTarget): Promise<vo
     .createTable("ledgerAccounts")
     .addColumn("accountId", "text", (column) => column.primaryKey())
     .addColumn("kind", "text", (column) => column.notNull().check(sql`kind in ('wallet', 'fees', 'outside')`))
-    .addColumn("userId", "text", (column) => column.references("users.userId"))
+    .addColumn("userId", "text", (column) => column.notNull().references("users.userId"))
     .addColumn("currency", "text", (column) => column.notNull().check(sql`currency in ('CNY', 'USD')`))
     .addColumn("balanceMinor", "bigint", (column) => column.notNull())
     .addColumn("heldMinor", "bigint", (column) => column.notNull().check(sql`"heldMinor" >= 0`))
+    .addColumn("entryCount", "integer", (column) => column.notNull())
     .addCheckConstraint("ledgerAccountsNotOverspent", sql`kind = 'outside' or "balanceMinor" >= "heldMinor"`)
-    .addCheckConstraint("ledgerAccountsWalletHasUser", sql`(kind = 'wallet') = ("userId" is not null)`)
     .$call(updatedOften)
     .execute();
 
@@ -360,6 +359,7 @@ export async function up(db: Kysely<never>, target: MigrationTarget): Promise<vo
     .addColumn("entryId", "text", (column) => column.primaryKey())
     .addColumn("transferId", "text", (column) => column.notNull().references("transfers.transferId"))
     .addColumn("accountId", "text", (column) => column.notNull().references("ledgerAccounts.accountId"))
+    .addColumn("position", "integer", (column) => column.notNull())
     .addColumn("userId", "text")
     .addColumn("type", "text", (column) =>
       column.notNull().check(sql`type in ('recharge', 'payment', 'income', 'refund', 'fee', 'outside')`),
@@ -369,10 +369,12 @@ export async function up(db: Kysely<never>, target: MigrationTarget): Promise<vo
     .addColumn("description", "text", (column) => column.notNull())
     .addColumn("createdAt", "bigint", (column) => column.notNull())
     .addUniqueConstraint("entriesOncePerAccount", ["transferId", "accountId"] as never[])
+    .addUniqueConstraint("entriesInOrder", ["accountId", "position"] as never[])
     .execute();
-  await run('create index "entriesByAccount" on entries ("accountId", "createdAt")');
-  await run('create index "entriesByUser" on entries ("userId", "createdAt") where "userId" is not null');
-  await run('create index "entriesByUserType" on entries ("userId", type, "createdAt") where "userId" is not null');
+  await run('create index "entriesByUser" on entries ("userId", "createdAt", "position") where "userId" is not null');
+  await run(
+    'create index "entriesByUserType" on entries ("userId", type, "createdAt", "position") where "userId" is not null',
+  );
 
   for (const journal of ["transfers", "entries"]) {
     for (const statement of target.appendOnly(journal)) await run(statement);

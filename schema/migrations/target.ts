@@ -4,6 +4,8 @@ export interface MigrationTarget {
   clusteredTables: boolean;
   /** Whether a table's pages can be left partly free for updates (PostgreSQL's fillfactor). */
   fillFactor: boolean;
+  /** What makes a text column sort by its bytes: PostgreSQL sorts as its operator's language does, if not told. */
+  byteOrder: string;
   /** Statements that have the database refuse to change or delete a row of the table. */
   appendOnly(table: string): string[];
 }
