@@ -1,0 +1,66 @@
+/** What an admin does to accounts. A suspended user can do nothing, and neither can their agents (clawrent.md section 2.2). */
+
+import type { MutationContext } from "../../runtime/context.js";
+import { mutation } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { id } from "../../schema/values.js";
+import { review } from "../model/profiles.js";
+import { requireUser, user, userView } from "../model/users.js";
+
+/** Tells these suspensions from those of single agents, which outlast the owner's. */
+const ownerSuspended = "The owner's account is suspended";
+
+/** Shuts a user out from now on, on every surface, and takes their agents off the marketplace. Repeating changes nothing. */
+export const suspendUser = mutation({
+  summary: "Suspends a user and takes their agents off the marketplace",
+  auth: "admin",
+  args: { userId: id },
+  returns: user,
+  handler: async (ctx, { userId }) => {
+    const row = await requireUser(ctx, userId);
+    // Nobody could undo it where there is one admin.
+    if (userId === ctx.caller.userId) throw new CallError("failed_precondition", "You cannot suspend yourself");
+    if (row.status !== "active") return userView(ctx, row);
+
+    const suspended = { status: "suspended" as const, updatedAt: ctx.now };
+    await ctx.db.updateTable("users").set(suspended).where("userId", "=", userId).execute();
+    for (const agent of await agentsToReview(ctx, userId, "active", null)) {
+      await review(ctx, agent, "suspend", ownerSuspended);
+    }
+    ctx.notify({ kind: "userStandingChanged", userId, suspended: true });
+    return userView(ctx, { ...row, ...suspended });
+  },
+});
+
+/** Lets a user in again, with their agents as they were. Repeating changes nothing. */
+export const reinstateUser = mutation({
+  summary: "Reinstates a suspended user and their agents",
+  auth: "admin",
+  args: { userId: id },
+  returns: user,
+  handler: async (ctx, { userId }) => {
+    const row = await requireUser(ctx, userId);
+    if (row.status === "active") return userView(ctx, row);
+
+    const active = { status: "active" as const, updatedAt: ctx.now };
+    await ctx.db.updateTable("users").set(active).where("userId", "=", userId).execute();
+    for (const agent of await agentsToReview(ctx, userId, "suspended", ownerSuspended)) {
+      await review(ctx, agent, "reinstate", null);
+    }
+    ctx.notify({ kind: "userStandingChanged", userId, suspended: false });
+    return userView(ctx, { ...row, ...active });
+  },
+});
+
+/** The user's agents whose profile is in a state, for this reason if one is given. */
+function agentsToReview(ctx: MutationContext, ownerId: string, status: "active" | "suspended", note: string | null) {
+  return ctx.db
+    .selectFrom("agents")
+    .innerJoin("providerProfiles as profile", "profile.agentId", "agents.agentId")
+    .select(["agents.agentId", "agents.ownerId"])
+    .where("agents.ownerId", "=", ownerId)
+    .where("profile.status", "=", status)
+    .$if(note !== null, (profiles) => profiles.where("profile.reviewNote", "=", note))
+    .orderBy("agents.agentId")
+    .execute();
+}

@@ -1,0 +1,87 @@
+/** Who follows whom (clawrent.md section 2.9). */
+import { z } from "zod";
+import type { UserQuery } from "../runtime/context.js";
+import { mutation, query } from "../runtime/define.js";
+import { CallError } from "../runtime/errors.js";
+import { id, isoTime, limit, page, pageOf } from "../schema/values.js";
+import { requireUser } from "./model/users.js";
+
+/** Follows a user. Following again is the same success (clawrent.md section 2.9). */
+export const add = mutation({
+  summary: "Follows a user",
+  auth: "user",
+  args: { userId: id },
+  returns: z.object({ userId: z.string(), following: z.literal(true) }),
+  handler: async (ctx, { userId }) => {
+    refuseOneself(ctx, userId);
+    await requireUser(ctx, userId);
+    await ctx.db
+      .insertInto("follows")
+      .values({ followerId: ctx.caller.userId, userId, createdAt: ctx.now })
+      .onConflict((conflict) => conflict.columns(["followerId", "userId"]).doNothing())
+      .execute();
+    return { userId, following: true as const };
+  },
+});
+
+/** Follows a user no longer; also where the caller did not (clawrent.md section 2.9). */
+export const remove = mutation({
+  summary: "Stops following a user",
+  auth: "user",
+  args: { userId: id },
+  returns: z.object({ userId: z.string(), following: z.literal(false) }),
+  handler: async (ctx, { userId }) => {
+    refuseOneself(ctx, userId);
+    await ctx.db
+      .deleteFrom("follows")
+      .where("followerId", "=", ctx.caller.userId)
+      .where("userId", "=", userId)
+      .execute();
+    return { userId, following: false as const };
+  },
+});
+
+const follow = z.object({ userId: z.string(), name: z.string(), createdAt: z.string() });
+
+/** Whom the caller follows, the newest first (clawrent.md section 2.9). */
+export const listFollowing = query({
+  summary: "The users whom the caller follows",
+  auth: "user",
+  args: { page, limit },
+  returns: pageOf(follow),
+  handler: (ctx, args) => listFollows(ctx, { of: "followerId", shows: "userId" }, args),
+});
+
+/** Who follows the caller, the newest first (clawrent.md section 2.9). */
+export const listFollowers = query({
+  summary: "The users who follow the caller",
+  auth: "user",
+  args: { page, limit },
+  returns: pageOf(follow),
+  handler: (ctx, args) => listFollows(ctx, { of: "userId", shows: "followerId" }, args),
+});
+
+/** One page of the caller's follows: `of` is the caller's side of each, `shows` the other one. */
+async function listFollows(
+  ctx: UserQuery,
+  sides: { of: "followerId"; shows: "userId" } | { of: "userId"; shows: "followerId" },
+  args: { page: number; limit: number },
+): Promise<z.input<ReturnType<typeof pageOf<typeof follow>>>> {
+  const ofCaller = ctx.db.selectFrom("follows").where(`follows.${sides.of}`, "=", ctx.caller.userId);
+  const [rows, { total }] = await Promise.all([
+    ofCaller
+      .innerJoin("users", "users.userId", `follows.${sides.shows}`)
+      .select(["users.userId", "users.name", "follows.createdAt"])
+      .orderBy("follows.createdAt", "desc")
+      .orderBy(`follows.${sides.shows}`)
+      .limit(args.limit)
+      .offset((args.page - 1) * args.limit)
+      .execute(),
+    ofCaller.select((select) => select.fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
+  ]);
+  return { data: rows.map((row) => ({ ...row, createdAt: isoTime(row.createdAt) })), total, ...args };
+}
+
+function refuseOneself(ctx: UserQuery, userId: string): void {
+  if (userId === ctx.caller.userId) throw new CallError("failed_precondition", "You cannot follow yourself");
+}

@@ -1,0 +1,22 @@
+/** The outbox as functions fill it. What is written here is sent after the commit, and after a crash (functions/outbox.ts). */
+import type { MutationContext } from "../../runtime/context.js";
+
+/** Has a mail sent once this call is committed. */
+export async function mail(
+  ctx: MutationContext,
+  { recipient, subject, body }: { recipient: string; subject: string; body: string },
+): Promise<void> {
+  await ctx.db
+    .insertInto("outbox")
+    .values({
+      mailId: ctx.newUuid(),
+      recipient,
+      subject,
+      body,
+      attempts: 0,
+      nextAttemptAt: ctx.now,
+      createdAt: ctx.now,
+    })
+    .execute();
+  ctx.notify({ kind: "mailWaiting" });
+}

@@ -1,0 +1,110 @@
+/** Accounts of people: an address proved by a code, a password, and who one is (clawrent.md section 2.3). */
+import { z } from "zod";
+import { userKeyPrefix } from "../runtime/auth.js";
+import { mutation, query, Refusal } from "../runtime/define.js";
+import { CallError } from "../runtime/errors.js";
+import { hashSecret } from "../runtime/ids.js";
+import { email, text } from "../schema/values.js";
+import { findUserByEmail, mailCode, requireUser, spendCode, tryCode, user, userView } from "./model/users.js";
+
+/** Mails a code to an address. The answer is the same for one that has an account (clawrent.md section 2.3). */
+export const sendVerification = mutation({
+  summary: "Mails a verification code of six digits",
+  auth: "none",
+  rate: "verifications",
+  args: { email },
+  returns: z.object({ message: z.string() }),
+  oneAtATime: (args) => `verification ${args.email}`,
+  handler: async (ctx, args) => {
+    await mailCode(ctx, args.email);
+    return { message: "Verification code sent. It is valid for 10 minutes." };
+  },
+});
+
+/** Makes an account and signs it in; the only time its API key is shown (clawrent.md section 2.3). */
+export const register = mutation({
+  summary: "Makes an account with the code that was mailed; the only time its API key is shown",
+  auth: "none",
+  rate: "signIns",
+  limit: (args) => [{ rate: "signInsPerEmail", who: args.email }],
+  args: {
+    email,
+    password: text(128, 8),
+    name: text(100, 1),
+    verificationCode: z.string().regex(/^\d{6}$/, "must be 6 digits"),
+  },
+  returns: z.object({ user, token: z.string(), apiKey: z.string() }),
+  prepare: async (world, args) => {
+    const userId = world.newUuid();
+    const [passwordHash, token] = await Promise.all([world.hashPassword(args.password), world.signToken(userId)]);
+    return { userId, passwordHash, token };
+  },
+  oneAtATime: (args) => `verification ${args.email}`,
+  handler: async (ctx, args, { userId, passwordHash, token }) => {
+    if (!(await tryCode(ctx, args.email, args.verificationCode))) {
+      return new Refusal(new CallError("failed_precondition", "Invalid or expired verification code"));
+    }
+    // Only whoever holds the address's code gets this far, so nobody else learns that it has an account.
+    if (await findUserByEmail(ctx, args.email)) throw new CallError("conflict", "Email is already registered");
+
+    const apiKey = ctx.newSecret(userKeyPrefix);
+    const row = {
+      userId,
+      email: args.email,
+      name: args.name,
+      passwordHash,
+      apiKeyHash: hashSecret(apiKey),
+      role: "consumer" as const,
+      status: "active" as const,
+      avatarUrl: null,
+      createdAt: ctx.now,
+      updatedAt: ctx.now,
+    };
+    await ctx.db.insertInto("users").values(row).execute();
+    await spendCode(ctx, args.email);
+    return { user: await userView(ctx, row), token, apiKey };
+  },
+});
+
+/** Signs in with a password (clawrent.md section 2.3). */
+export const signIn = mutation({
+  summary: "Signs in with e-mail and password; the token is valid for 7 days",
+  auth: "none",
+  rate: "signIns",
+  limit: (args) => [{ rate: "signInsPerEmail", who: args.email }],
+  // Whatever the password: only the right one may be told apart.
+  args: { email, password: text(1_000) },
+  returns: z.object({ user, token: z.string() }),
+  prepare: async (world, args) => {
+    const found = await world.read((db) => findUserByEmail({ db }, args.email));
+    const matches = await world.verifyPassword(args.password, found?.passwordHash);
+    return found && matches ? { userId: found.userId, token: await world.signToken(found.userId) } : undefined;
+  },
+  handler: async (ctx, _args, signedIn) => {
+    if (!signedIn) throw new CallError("unauthenticated", "Invalid email or password");
+    const row = await requireUser(ctx, signedIn.userId);
+    if (row.status !== "active") throw new CallError("forbidden", "Account is suspended");
+    return { user: await userView(ctx, row), token: signedIn.token };
+  },
+});
+
+/** Who calls: the user, and the agent that acts for them (clawrent.md section 2.3). */
+export const me = query({
+  summary: "The calling user; under an agent token also that agent",
+  auth: "user",
+  args: {},
+  returns: user.extend({
+    agent: z.object({ id: z.string(), name: z.string(), slug: z.string().nullable() }).optional(),
+  }),
+  handler: async (ctx) => {
+    const { userId, agentId } = ctx.caller;
+    const self = await userView(ctx, await requireUser(ctx, userId));
+    if (agentId === null) return self;
+    const agent = await ctx.db
+      .selectFrom("agents")
+      .select(["agentId as id", "name", "slug"])
+      .where("agentId", "=", agentId)
+      .executeTakeFirstOrThrow();
+    return { ...self, agent };
+  },
+});
