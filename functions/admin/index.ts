@@ -1,0 +1,5 @@
+/** What an admin does (clawrent.md section 2.10): agents, users, sessions and money. */
+export * from "./agents.js";
+export * from "./billing.js";
+export * from "./sessions.js";
+export * from "./users.js";

@@ -1,0 +1,204 @@
+/** Agents of a user: made, taken over, read and changed by their owner. */
+import { z } from "zod";
+import type { MutationContext } from "../../runtime/context.js";
+import { mutation, query } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { hashSecret } from "../../runtime/ids.js";
+import { id, limit, page, pageOf, text, token } from "../../schema/values.js";
+import { agentView, agentViews, loadAgentView } from "../model/agent-view.js";
+import { issueCredential, requireOwnAgent } from "../model/agents.js";
+import { capabilities, replaceCapabilities } from "../model/capabilities.js";
+import { relist } from "../model/listing.js";
+import { findProfile, parseTerms, profileFields, termsOf } from "../model/profiles.js";
+
+const slug = z.string().regex(/^[a-z0-9-]{3,50}$/, "must be 3 to 50 of a-z, 0-9 and -");
+const description = text(500, 10);
+
+/** What both a registration and a change may hold beside the name and the description. */
+const details = {
+  longDescription: text(5_000).nullish(),
+  capabilities: capabilities.nullish(),
+  requiredPermissions: z.array(text(100, 1)).max(100).nullish(),
+};
+
+/**
+ * Makes an agent of the caller's, with its first token (clawrent.md section 2.4). Registering publishes nothing: prices
+ * and terms that older clients send along are kept for the publish that follows.
+ */
+export const create = mutation({
+  summary: "Makes an agent of the caller's; the only time its first token is shown",
+  auth: "user",
+  args: { name: text(100, 1), slug, description, ...details, ...profileFields },
+  returns: agentView.extend({ agentToken: z.string() }),
+  handler: async (ctx, args) => {
+    await refuseTakenSlug(ctx, args.slug);
+
+    const agentId = ctx.newUuid();
+    const terms = termsOf(args);
+    await ctx.db
+      .insertInto("agents")
+      .values({
+        agentId,
+        name: args.name,
+        description: args.description,
+        // Its owner is known from the start, so nobody ever holds a token to claim it with.
+        claimTokenHash: hashSecret(ctx.newSecret("claim_")),
+        claimedAt: ctx.now,
+        publicKey: null,
+        createdAt: ctx.now,
+        ownerId: ctx.caller.userId,
+        slug: args.slug,
+        longDescription: args.longDescription ?? null,
+        requiredPermissions: JSON.stringify(args.requiredPermissions ?? []),
+        publishDefaults: Object.keys(terms).length === 0 ? null : JSON.stringify(terms),
+      })
+      .execute();
+    await replaceCapabilities(ctx, agentId, args.capabilities ?? []);
+    const agentToken = await issueCredential(ctx, agentId, "agentToken");
+    return { ...(await loadAgentView(ctx, agentId)), agentToken };
+  },
+});
+
+/**
+ * Makes an agent that registered itself the caller's, who proves it with the agent's claim token. Taking over one's own
+ * agent again is the same success; somebody else's reads as a wrong token.
+ */
+export const takeOver = mutation({
+  summary: "Makes an agent that registered itself the caller's, by its claim token",
+  auth: "user",
+  args: { claimToken: token, slug, description: description.nullish() },
+  returns: agentView,
+  handler: async (ctx, args) => {
+    const { userId } = ctx.caller;
+    const agent = await ctx.db
+      .selectFrom("agents")
+      .select(["agentId", "ownerId", "description", "claimedAt"])
+      .where("claimTokenHash", "=", hashSecret(args.claimToken))
+      .executeTakeFirst();
+    if (!agent || (agent.ownerId !== null && agent.ownerId !== userId)) {
+      throw new CallError("not_found", "Invalid claim token");
+    }
+    if (agent.ownerId === userId) return loadAgentView(ctx, agent.agentId);
+
+    const described = args.description ?? agent.description;
+    if (described === null) {
+      const message = "This agent has no description yet: give one";
+      throw new CallError("invalid_args", message, { issues: [{ path: "description", message }] });
+    }
+    await refuseTakenSlug(ctx, args.slug);
+    await ctx.db
+      .updateTable("agents")
+      .set({
+        ownerId: userId,
+        slug: args.slug,
+        description: described,
+        claimedAt: agent.claimedAt ?? ctx.now,
+        updatedAt: ctx.now,
+      })
+      .where("agentId", "=", agent.agentId)
+      .execute();
+    ctx.notify({ kind: "agentOwnerChanged", agentId: agent.agentId });
+    return loadAgentView(ctx, agent.agentId);
+  },
+});
+
+/** The caller's agents, the newest first. */
+export const listMine = query({
+  summary: "The caller's agents, the newest first",
+  auth: "user",
+  args: { page, limit, roles: z.enum(["consumer", "both"]).nullish() },
+  returns: pageOf(agentView),
+  handler: async (ctx, args) => {
+    const { roles } = args;
+    const mine = ctx.db
+      .selectFrom("agents")
+      .where("ownerId", "=", ctx.caller.userId)
+      .$if(roles != null, (all) => all.where("roles", "=", roles ?? "consumer"));
+    const [{ total }, rows] = await Promise.all([
+      mine.select((select) => select.fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
+      mine
+        .select("agentId")
+        .orderBy("createdAt", "desc")
+        .orderBy("agentId", "desc")
+        .limit(args.limit)
+        .offset((args.page - 1) * args.limit)
+        .execute(),
+    ]);
+    const data = await agentViews(
+      ctx,
+      rows.map(({ agentId }) => agentId),
+    );
+    return { data, total, page: args.page, limit: args.limit };
+  },
+});
+
+/** One agent of the caller's. */
+export const get = query({
+  summary: "One agent of the caller's",
+  auth: "user",
+  args: { agentId: id },
+  returns: agentView,
+  handler: async (ctx, args) => {
+    const { agentId } = await requireOwnAgent(ctx, args.agentId);
+    return loadAgentView(ctx, agentId);
+  },
+});
+
+/**
+ * Changes what is given of an agent, and of its profile; an agent that has none yet keeps such terms for its first
+ * publish. New prices hold for sessions made afterwards: every session has its own snapshot.
+ */
+export const update = mutation({
+  summary: "Changes an agent and, where it has one, its profile",
+  auth: "user",
+  args: {
+    agentId: id,
+    name: text(100, 1).nullish(),
+    description: description.nullish(),
+    ...details,
+    ...profileFields,
+  },
+  returns: agentView,
+  oneAtATime: ({ agentId }) => `agent ${agentId}`,
+  handler: async (ctx, args) => {
+    const agent = await requireOwnAgent(ctx, args.agentId);
+    const { agentId } = agent;
+    const profile = await findProfile(ctx, agentId);
+    const terms = termsOf(args);
+    const hasTerms = Object.keys(terms).length > 0;
+    await ctx.db
+      .updateTable("agents")
+      .set({
+        name: args.name ?? agent.name,
+        description: args.description ?? agent.description,
+        longDescription: args.longDescription ?? agent.longDescription,
+        requiredPermissions: args.requiredPermissions
+          ? JSON.stringify(args.requiredPermissions)
+          : agent.requiredPermissions,
+        publishDefaults:
+          hasTerms && !profile
+            ? JSON.stringify({ ...parseTerms(agent.publishDefaults), ...terms })
+            : agent.publishDefaults,
+        updatedAt: ctx.now,
+      })
+      .where("agentId", "=", agentId)
+      .execute();
+    if (args.capabilities) await replaceCapabilities(ctx, agentId, args.capabilities);
+    if (profile && hasTerms) {
+      await ctx.db
+        .updateTable("providerProfiles")
+        .set({ ...terms, updatedAt: ctx.now })
+        .where("agentId", "=", agentId)
+        .execute();
+    }
+    if (profile?.status === "active" && (args.name ?? args.description ?? args.capabilities) != null) {
+      await relist(ctx, agentId);
+    }
+    return loadAgentView(ctx, agentId);
+  },
+});
+
+async function refuseTakenSlug(ctx: MutationContext, wanted: string): Promise<void> {
+  const taken = await ctx.db.selectFrom("agents").select("agentId").where("slug", "=", wanted).executeTakeFirst();
+  if (taken) throw new CallError("conflict", "Slug is already taken");
+}

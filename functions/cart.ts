@@ -1,0 +1,151 @@
+/** The cart: agents that a user means to rent, each with its task (clawrent.md section 2.9). Ordering is `orders:create`. */
+import type { Selectable } from "kysely";
+import { z } from "zod";
+import type { QueryContext, UserCaller } from "../runtime/context.js";
+import { mutation, query } from "../runtime/define.js";
+import { CallError } from "../runtime/errors.js";
+import type { CartItemsTable } from "../schema/listings.js";
+import { id, isoTime, text } from "../schema/values.js";
+import { agentNotFound } from "./model/agents.js";
+import { agentCard, agentCards } from "./model/cards.js";
+
+const mostItems = 100;
+const taskDescription = text(2_000, 1);
+
+const cartItem = z.object({
+  id: z.string(),
+  providerAgentId: z.string(),
+  taskDescription: z.string(),
+  agent: agentCard,
+  createdAt: z.string(),
+  updatedAt: z.string(),
+});
+
+/** The caller's cart, in the order in which it was filled. */
+export const list = query({
+  summary: "The caller's cart",
+  auth: "user",
+  args: {},
+  returns: z.object({ data: z.array(cartItem), total: z.number() }),
+  handler: async (ctx) => {
+    const items = await itemsOf(ctx).orderBy("cartItemId").execute();
+    const data = await itemViews(ctx, items);
+    return { data, total: data.length };
+  },
+});
+
+/** Puts a listed agent into the cart. The same agent again replaces what it is to do. */
+export const add = mutation({
+  summary: "Puts an agent into the cart, or replaces its task",
+  auth: "user",
+  args: { providerAgentId: id, taskDescription },
+  returns: cartItem,
+  oneAtATime: (_args, { userId }) => `cart ${userId}`,
+  handler: async (ctx, args) => {
+    const { userId } = ctx.caller;
+    const agent = await ctx.db
+      .selectFrom("agents")
+      .innerJoin("providerProfiles as profile", "profile.agentId", "agents.agentId")
+      .select("agents.ownerId")
+      .where("agents.agentId", "=", args.providerAgentId)
+      .where("profile.status", "=", "active")
+      .executeTakeFirst();
+    if (!agent) throw agentNotFound();
+    if (agent.ownerId === userId) throw new CallError("failed_precondition", "Cannot rent your own agent");
+
+    const items = await itemsOf(ctx).execute();
+    const known = items.find(({ providerAgentId }) => providerAgentId === args.providerAgentId);
+    if (known) return describe(ctx, known, args.taskDescription);
+    if (items.length >= mostItems) throw new CallError("conflict", `The cart is full (max ${mostItems} items)`);
+    const item = {
+      cartItemId: ctx.newUuid(),
+      userId,
+      ...args,
+      createdAt: ctx.now,
+      updatedAt: ctx.now,
+    };
+    await ctx.db.insertInto("cartItems").values(item).execute();
+    return itemView(ctx, item);
+  },
+});
+
+/** Replaces what an agent in the cart is to do. */
+export const update = mutation({
+  summary: "Replaces the task of a cart item",
+  auth: "user",
+  args: { cartItemId: id, taskDescription },
+  returns: cartItem,
+  handler: async (ctx, args) => {
+    const item = await itemsOf(ctx).where("cartItemId", "=", args.cartItemId).executeTakeFirst();
+    if (!item) throw new CallError("not_found", "Cart item not found");
+    return describe(ctx, item, args.taskDescription);
+  },
+});
+
+/** Takes one item out of the cart. */
+export const remove = mutation({
+  summary: "Takes an item out of the cart",
+  auth: "user",
+  args: { cartItemId: id },
+  returns: z.object({ message: z.string() }),
+  handler: async (ctx, args) => {
+    const removed = await ctx.db
+      .deleteFrom("cartItems")
+      .where("userId", "=", ctx.caller.userId)
+      .where("cartItemId", "=", args.cartItemId)
+      .executeTakeFirstOrThrow();
+    if (removed.numDeletedRows === 0n) throw new CallError("not_found", "Cart item not found");
+    return { message: "Item removed from cart" };
+  },
+});
+
+/** Empties the cart. */
+export const clear = mutation({
+  summary: "Empties the cart",
+  auth: "user",
+  args: {},
+  returns: z.object({ message: z.string(), removed: z.number() }),
+  handler: async (ctx) => {
+    const { numDeletedRows } = await ctx.db
+      .deleteFrom("cartItems")
+      .where("userId", "=", ctx.caller.userId)
+      .executeTakeFirstOrThrow();
+    return { message: "Cart cleared", removed: Number(numDeletedRows) };
+  },
+});
+
+type Item = Selectable<CartItemsTable>;
+type UserContext = QueryContext<UserCaller>;
+
+function itemsOf(ctx: UserContext) {
+  return ctx.db.selectFrom("cartItems").selectAll().where("userId", "=", ctx.caller.userId);
+}
+
+async function describe(ctx: UserContext, item: Item, task: string) {
+  const described = { ...item, taskDescription: task, updatedAt: ctx.now };
+  await ctx.db
+    .updateTable("cartItems")
+    .set({ taskDescription: task, updatedAt: ctx.now })
+    .where("cartItemId", "=", item.cartItemId)
+    .execute();
+  return itemView(ctx, described);
+}
+
+async function itemView(ctx: UserContext, item: Item): Promise<z.input<typeof cartItem>> {
+  const [view] = await itemViews(ctx, [item]);
+  if (!view) throw agentNotFound();
+  return view;
+}
+
+async function itemViews(ctx: UserContext, items: Item[]): Promise<z.input<typeof cartItem>[]> {
+  const cards = await agentCards(
+    ctx,
+    items.map(({ providerAgentId }) => providerAgentId),
+  );
+  return items.flatMap(({ cartItemId, providerAgentId, taskDescription, createdAt, updatedAt }) => {
+    const agent = cards.get(providerAgentId);
+    if (!agent) return [];
+    const times = { createdAt: isoTime(createdAt), updatedAt: isoTime(updatedAt) };
+    return { id: cartItemId, providerAgentId, taskDescription, agent, ...times };
+  });
+}

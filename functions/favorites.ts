@@ -1,0 +1,99 @@
+/** Favorites: agents that a user keeps at hand (clawrent.md section 2.9). */
+import { z } from "zod";
+import { mutation, query } from "../runtime/define.js";
+import { id, isoTime, limit, page, pageOf } from "../schema/values.js";
+import { agentNotFound } from "./model/agents.js";
+import { agentCard, agentCards } from "./model/cards.js";
+
+/** Keeps an agent: a listed one, or one of the caller's own. Again: the same. */
+export const add = mutation({
+  summary: "Keeps an agent as a favorite",
+  auth: "user",
+  args: { agentId: id },
+  returns: z.object({ agentId: z.string(), favorited: z.literal(true), createdAt: z.string() }),
+  handler: async (ctx, args) => {
+    const { userId } = ctx.caller;
+    const { agentId } = args;
+    const kept = await ctx.db
+      .selectFrom("favorites")
+      .select("createdAt")
+      .where("userId", "=", userId)
+      .where("agentId", "=", agentId)
+      .executeTakeFirst();
+    if (kept) return { agentId, favorited: true as const, createdAt: isoTime(kept.createdAt) };
+
+    const agent = await ctx.db
+      .selectFrom("agents")
+      .leftJoin("providerProfiles as profile", "profile.agentId", "agents.agentId")
+      .select(["agents.ownerId", "profile.status"])
+      .where("agents.agentId", "=", agentId)
+      .executeTakeFirst();
+    // A draft of somebody else's is nobody's business: a favorite would show it.
+    if (!agent || (agent.status !== "active" && agent.ownerId !== userId)) throw agentNotFound();
+    await ctx.db.insertInto("favorites").values({ userId, agentId, createdAt: ctx.now }).execute();
+    return { agentId, favorited: true as const, createdAt: isoTime(ctx.now) };
+  },
+});
+
+/** Lets go of an agent; also of one that was not kept. */
+export const remove = mutation({
+  summary: "Removes a favorite",
+  auth: "user",
+  args: { agentId: id },
+  returns: z.object({ agentId: z.string(), favorited: z.literal(false) }),
+  handler: async (ctx, args) => {
+    await ctx.db
+      .deleteFrom("favorites")
+      .where("userId", "=", ctx.caller.userId)
+      .where("agentId", "=", args.agentId)
+      .execute();
+    return { agentId: args.agentId, favorited: false as const };
+  },
+});
+
+/** The caller's favorites, the newest first. One that was taken off the marketplace meanwhile says so by its status. */
+export const list = query({
+  summary: "The caller's favorites, the newest first",
+  auth: "user",
+  args: { page, limit },
+  returns: pageOf(z.object({ agentId: z.string(), createdAt: z.string(), agent: agentCard })),
+  handler: async (ctx, args) => {
+    const mine = ctx.db.selectFrom("favorites").where("userId", "=", ctx.caller.userId);
+    const [{ total }, rows] = await Promise.all([
+      mine.select((select) => select.fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
+      mine
+        .select(["agentId", "createdAt"])
+        .orderBy("createdAt", "desc")
+        .orderBy("agentId", "desc")
+        .limit(args.limit)
+        .offset((args.page - 1) * args.limit)
+        .execute(),
+    ]);
+    const cards = await agentCards(
+      ctx,
+      rows.map(({ agentId }) => agentId),
+    );
+    const data = rows.flatMap(({ agentId, createdAt }) => {
+      const agent = cards.get(agentId);
+      return agent ? { agentId, createdAt: isoTime(createdAt), agent } : [];
+    });
+    return { data, total, page: args.page, limit: args.limit };
+  },
+});
+
+/** Whether the caller keeps an agent. */
+export const check = query({
+  summary: "Whether an agent is a favorite of the caller's",
+  auth: "user",
+  args: { agentId: id },
+  returns: z.object({ agentId: z.string(), favorited: z.boolean() }),
+  handler: async (ctx, args) => {
+    const kept = await ctx.db
+      .selectFrom("favorites")
+      .select("agentId")
+      .where("userId", "=", ctx.caller.userId)
+      .where("agentId", "=", args.agentId)
+      .executeTakeFirst();
+    return { agentId: args.agentId, favorited: kept !== undefined };
+  },
+});

@@ -1,0 +1,104 @@
+/** The marketplace as everybody sees it: the listed agents, their categories, and one agent in full (clawrent.md section 2.5). */
+import { z } from "zod";
+import { JsonText, query } from "../runtime/define.js";
+import { id, limit, page, pageOf, text } from "../schema/values.js";
+import { agentNotFound } from "./model/agents.js";
+import { agentCard, agentCards, cardsInOrder } from "./model/cards.js";
+import { findListed, sorts } from "./model/listed-agents.js";
+import { allListings } from "./model/listing.js";
+
+const mostCategories = 500;
+const searchCharacters = 200;
+
+/** One page of the listed agents. Clients read them under `data` or under `agents`, so both hold the same. */
+export const browse = query({
+  summary: "The listed agents, searched and sorted",
+  auth: "none",
+  args: {
+    search: text(searchCharacters).nullish(),
+    category: text(searchCharacters).nullish(),
+    ownerId: z.string().max(searchCharacters).nullish(),
+    sort: z.enum(sorts).nullish(),
+    page,
+    limit,
+  },
+  returns: pageOf(agentCard).extend({ agents: z.array(agentCard) }),
+  handler: async (ctx, args) => {
+    const { agentIds, total } = await findListed(ctx, {
+      search: given(args.search),
+      category: given(args.category),
+      ownerId: given(args.ownerId),
+      sort: args.sort ?? "newest",
+      page: args.page,
+      limit: args.limit,
+    });
+    const cards = JSON.stringify(await cardsInOrder(ctx, agentIds));
+    return new JsonText(
+      `{"data":${cards},"agents":${cards},"total":${total},"page":${args.page},"limit":${args.limit}}`,
+    );
+  },
+});
+
+/** An empty field of a form asks for nothing. */
+function given(field: string | null | undefined): string | undefined {
+  return field?.trim() || undefined;
+}
+
+const category = z.object({ name: z.string(), count: z.number() });
+
+/** The categories of the listed agents with how many are in each, the fullest first. */
+export const listCategories = query({
+  summary: "The categories of the listed agents",
+  auth: "none",
+  args: {},
+  returns: z.object({ data: z.array(category), categories: z.array(category) }),
+  handler: async (ctx) => {
+    const rows = await ctx.db
+      .selectFrom("listingCounts")
+      .select(["category as name", "listed as count"])
+      .where("listed", ">", 0)
+      .orderBy("listed", "desc")
+      .orderBy("category", "desc")
+      // The count of all listings stands among them.
+      .limit(mostCategories + 1)
+      .execute();
+    const data = rows
+      .filter(({ name }) => name !== allListings)
+      .slice(0, mostCategories)
+      .sort((one, other) => other.count - one.count || (one.name < other.name ? -1 : 1));
+    return { data, categories: data };
+  },
+});
+
+/** A listed agent in full. Any other reads as missing. */
+export const getBySlug = query({
+  summary: "A listed agent in full",
+  auth: "none",
+  args: { slug: id },
+  returns: agentCard.extend({
+    longDescription: z.string().nullable(),
+    requiredPermissions: z.array(z.string()),
+    maxConcurrentSessions: z.number(),
+    maxConsumerSlots: z.number(),
+  }),
+  handler: async (ctx, args) => {
+    const agent = await ctx.db
+      .selectFrom("agents")
+      .innerJoin("providerProfiles as profile", "profile.agentId", "agents.agentId")
+      .select([
+        "agents.agentId",
+        "agents.longDescription",
+        "agents.requiredPermissions",
+        "profile.maxConcurrentSessions",
+        "profile.maxConsumerSlots",
+      ])
+      .where("agents.slug", "=", args.slug)
+      .where("profile.status", "=", "active")
+      .executeTakeFirst();
+    if (!agent) throw agentNotFound();
+    const { agentId, requiredPermissions, ...more } = agent;
+    const card = (await agentCards(ctx, [agentId])).get(agentId);
+    if (!card) throw agentNotFound();
+    return { ...card, ...more, requiredPermissions: JSON.parse(requiredPermissions) as string[] };
+  },
+});

@@ -1,0 +1,49 @@
+/**
+ * The words of a text, as listings are found by them. Languages that put spaces between words give their words; Chinese
+ * and Japanese, which do not, give each pair of neighbouring characters, so that any piece of a text can be found.
+ */
+
+/** Scripts that are written without spaces between words. */
+const unspaced = "\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}";
+/** A run of one kind: unspaced characters, or letters, marks and digits of any other script. */
+const runs = new RegExp(`[${unspaced}]+|(?:(?![${unspaced}])[\\p{L}\\p{M}\\p{N}])+`, "gu");
+const isUnspaced = new RegExp(`^[${unspaced}]`, "u");
+const wordCharacters = 40;
+
+/** Lower-cased, full-width forms as plain ones, and without accents: what people type is rarely more exact. */
+function fold(text: string): string {
+  return text
+    .normalize("NFKD")
+    .toLowerCase()
+    .replace(/[\u0300-\u036f]/g, "")
+    .normalize("NFC");
+}
+
+/** The runs of a text; each as its characters. */
+function runsOf(text: string): { characters: string[]; spaced: boolean }[] {
+  return (fold(text).match(runs) ?? []).map((run) => ({ characters: [...run], spaced: !isUnspaced.test(run) }));
+}
+
+/**
+ * The words under which a text is found: of an unspaced run every pair and the last character alone, so that every
+ * character begins one of them.
+ */
+export function wordsOf(text: string): string[] {
+  return runsOf(text).flatMap(({ characters, spaced }) =>
+    spaced
+      ? [characters.slice(0, wordCharacters).join("")]
+      : characters.map((character, index) => character + (characters[index + 1] ?? "")),
+  );
+}
+
+/** What a search asks for: each of these must begin one of the listing's words. Empty where there is nothing to find. */
+export function beginningsOf(search: string): string[] {
+  const beginnings = runsOf(search).flatMap(({ characters, spaced }) => {
+    if (spaced) return [characters.slice(0, wordCharacters).join("")];
+    if (characters.length === 1) return characters;
+    return characters.slice(1).map((character, index) => characters[index] + character);
+  });
+  const different = [...new Set(beginnings)];
+  // What another one begins with says nothing of its own.
+  return different.filter((one) => !different.some((other) => other !== one && other.startsWith(one)));
+}

@@ -1,0 +1,66 @@
+/** Agents on the marketplace, brought there the way their owners would. */
+import { z } from "zod";
+import { mutation } from "../../runtime/define.js";
+import type { TestServer, User } from "./harness.js";
+import { Agent } from "./harness.js";
+
+/** A slug that nobody has yet. */
+let made = 0;
+export function freshSlug(): string {
+  made += 1;
+  return `agent-${made}`;
+}
+
+export const description = "Reads contracts and says what they mean";
+
+/** An agent of the user's: registered, not published. */
+// biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about to look at.
+export async function draft(owner: User, fields: object = {}): Promise<any> {
+  return owner.call("agents:create", { name: "Reader", slug: freshSlug(), description, ...fields });
+}
+
+/** An agent that an admin approved: listed, never connected. The fields are those of the registration. */
+// biome-ignore lint/suspicious/noExplicitAny: as above.
+export async function listed(server: TestServer, owner: User, fields: object = {}): Promise<any> {
+  const { id } = await draft(owner, fields);
+  await owner.call("agents:publish", { agentId: id });
+  return (await server.admin()).call("admin:approveAgent", { agentId: id });
+}
+
+/** The agent as a caller, with its newest token. */
+export function asAgent(server: TestServer, made: { id: string; name: string; agentToken: string }): Agent {
+  return new Agent(server, made.agentToken, made.id, made.name, "");
+}
+
+/** Opens the agent's control channel as far as the database can tell. */
+export async function connect(server: TestServer, agentId: string): Promise<void> {
+  const open = mutation({
+    summary: "Opens an agent's control channel",
+    auth: "system",
+    args: {},
+    returns: z.null(),
+    handler: async (ctx) => {
+      await ctx.db
+        .insertInto("agentSockets")
+        .values({ agentId, socketId: "s", processId: "p", onlineStatus: "offline", connectedAt: ctx.now })
+        .execute();
+      return null;
+    },
+  });
+  await server.server.runtime.runSystem(open);
+}
+
+/** Closes it again. */
+export async function disconnect(server: TestServer, agentId: string): Promise<void> {
+  const close = mutation({
+    summary: "Closes an agent's control channel",
+    auth: "system",
+    args: {},
+    returns: z.null(),
+    handler: async (ctx) => {
+      await ctx.db.deleteFrom("agentSockets").where("agentId", "=", agentId).execute();
+      return null;
+    },
+  });
+  await server.server.runtime.runSystem(close);
+}
