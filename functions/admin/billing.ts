@@ -1,0 +1,28 @@
+/** Admins and money: giving back what a session cost (clawrent.md sections 2.10 and 6.4), and whether the ledger is right. */
+import { z } from "zod";
+import { mutation, query } from "../../runtime/define.js";
+import { id } from "../../schema/values.js";
+import { auditFinding, auditLedger } from "../model/audit.js";
+import { billingRecord, billingRecordView, refund as refundRecord } from "../model/settlement.js";
+
+/** Gives the consumer the whole amount back, from the provider's income and the platform's fee. Once per record. */
+export const refund = mutation({
+  summary: "Gives a consumer back what a session cost",
+  auth: "admin",
+  args: { recordId: id },
+  returns: billingRecord,
+  oneAtATime: ({ recordId }) => `record ${recordId}`,
+  handler: async (ctx, { recordId }) => billingRecordView(await refundRecord(ctx, recordId)),
+});
+
+/** Every invariant of the ledger, checked in one snapshot (design.md section 5). */
+export const audit = query({
+  summary: "Checks every invariant of the ledger",
+  auth: "admin",
+  args: {},
+  returns: z.object({ ok: z.boolean(), findings: z.array(auditFinding) }),
+  handler: async (ctx) => {
+    const findings = await auditLedger(ctx);
+    return { ok: findings.every(({ ok }) => ok), findings };
+  },
+});

@@ -1,0 +1,191 @@
+/** A user's money: the wallet, what went in and out of it, and what sessions cost (clawrent.md section 2.7). */
+import { z } from "zod";
+import type { QueryContext } from "../runtime/context.js";
+import { mutation, query } from "../runtime/define.js";
+import { CallError } from "../runtime/errors.js";
+import { transactionTypes } from "../schema/ledger.js";
+import { currencies } from "../schema/listings.js";
+import { parseAmount, printAmount, topUpAmount } from "../schema/money.js";
+import { isoTime, limit, page, pageOf } from "../schema/values.js";
+import { loadWallets, postTransfer, walletTurn } from "./model/ledger.js";
+import { billingRecord, billingRecordView } from "./model/settlement.js";
+
+/** The most that a top-up may fill a wallet to. It keeps every balance and sum far below where integers end. */
+const fullWalletMinor = parseAmount("1000000000", { maxDecimals: 0 }) ?? 0;
+
+const wallet = z.object({
+  balance: z.string(),
+  currency: z.literal("CNY"),
+  balances: z.object({ CNY: z.string(), USD: z.string() }),
+  held: z.string(),
+  available: z.string(),
+});
+
+/** What the user has. Where only one currency is shown, it is CNY (clawrent.md section 6.1). */
+async function walletView(ctx: QueryContext, userId: string): Promise<z.input<typeof wallet>> {
+  const { CNY, USD } = await loadWallets(ctx, userId);
+  return {
+    balance: printAmount(CNY.balanceMinor),
+    currency: "CNY",
+    balances: { CNY: printAmount(CNY.balanceMinor), USD: printAmount(USD.balanceMinor) },
+    held: printAmount(CNY.heldMinor),
+    available: printAmount(CNY.availableMinor),
+  };
+}
+
+/** The caller's wallet (clawrent.md section 2.7). */
+export const getWallet = query({
+  summary: "Your balance, what open sessions hold of it, and what is available",
+  auth: "user",
+  args: {},
+  returns: wallet,
+  handler: (ctx) => walletView(ctx, ctx.caller.userId),
+});
+
+/** Adds money at once, as there is no payment provider (clawrent.md section 2.7). */
+export const topUp = mutation({
+  summary: "Adds money to your wallet",
+  auth: "user",
+  args: { amount: topUpAmount, currency: z.enum(currencies).nullish() },
+  returns: wallet,
+  limit: (_args, { userId }) => [{ rate: "topUps", who: userId }],
+  oneAtATime: (_args, { userId }) => walletTurn(userId),
+  handler: async (ctx, args) => {
+    if (!ctx.settings.topUps) throw new CallError("forbidden", "Top-ups are switched off on this server");
+    const { userId } = ctx.caller;
+    const currency = args.currency ?? "CNY";
+    const { balanceMinor } = (await loadWallets(ctx, userId))[currency];
+    if (balanceMinor + args.amount > fullWalletMinor) {
+      throw new CallError("failed_precondition", `A wallet takes top-ups up to ${printAmount(fullWalletMinor)}`);
+    }
+    const description = "Top-up";
+    await postTransfer(ctx, {
+      kind: "recharge",
+      currency,
+      reference: { type: "topup", id: ctx.newUuid() },
+      entries: [
+        { account: "outside", userId, type: "outside", amountMinor: -args.amount, description },
+        { account: "wallet", userId, type: "recharge", amountMinor: args.amount, description },
+      ],
+    });
+    return walletView(ctx, userId);
+  },
+});
+
+/** What the caller's sessions cost or earned, on either side, newest first (clawrent.md section 2.7). */
+export const listRecords = query({
+  summary: "The settlements of sessions that you rented or provided, newest first",
+  auth: "user",
+  args: { page, limit },
+  returns: pageOf(billingRecord),
+  handler: async (ctx, args) => {
+    const { userId } = ctx.caller;
+    const toPage = args.page * args.limit;
+    const recordsAs = (party: "consumerUserId" | "providerUserId") =>
+      ctx.db.selectFrom("billingRecords").where(party, "=", userId);
+    // One walk along an index for each side; nobody is on both sides of a session.
+    const newestAs = (party: "consumerUserId" | "providerUserId") =>
+      ctx.db
+        .selectFrom(
+          recordsAs(party)
+            .selectAll()
+            .orderBy("createdAt", "desc")
+            .orderBy("recordId", "desc")
+            .limit(toPage)
+            .as("newest"),
+        )
+        .selectAll();
+    const countAs = (party: "consumerUserId" | "providerUserId") =>
+      recordsAs(party)
+        .select(({ fn }) => fn.countAll<number>().as("count"))
+        .executeTakeFirstOrThrow();
+
+    const [rows, rented, provided] = await Promise.all([
+      newestAs("consumerUserId")
+        .unionAll(newestAs("providerUserId"))
+        .orderBy("createdAt", "desc")
+        .orderBy("recordId", "desc")
+        .limit(args.limit)
+        .offset(toPage - args.limit)
+        .execute(),
+      countAs("consumerUserId"),
+      countAs("providerUserId"),
+    ]);
+    return {
+      data: rows.map(billingRecordView),
+      total: Number(rented.count) + Number(provided.count),
+      page: args.page,
+      limit: args.limit,
+    };
+  },
+});
+
+/** A WalletTransaction (clawrent.md sections 2.2 and 6.4). */
+const walletTransaction = z.object({
+  id: z.string(),
+  userId: z.string(),
+  type: z.enum(transactionTypes),
+  /** Without a sign: which way it went shows in the type and in `balanceAfter`. */
+  amount: z.string(),
+  currency: z.enum(currencies),
+  balanceAfter: z.string(),
+  referenceType: z.enum(["topup", "session"]),
+  referenceId: z.string(),
+  description: z.string(),
+  createdAt: z.string(),
+});
+
+/** Everything that went into the caller's wallets and out of them, newest first (clawrent.md section 2.7). */
+export const listTransactions = query({
+  summary: "What went in and out of your wallet, newest first",
+  auth: "user",
+  args: { page, limit, type: z.enum(transactionTypes).nullish() },
+  returns: pageOf(walletTransaction),
+  handler: async (ctx, args) => {
+    const { userId } = ctx.caller;
+    const { type } = args;
+    const mine = ctx.db
+      .selectFrom("entries")
+      .where("entries.userId", "=", userId)
+      .$if(type != null, (all) => all.where("entries.type", "=", type ?? "recharge"));
+    const [rows, counted] = await Promise.all([
+      mine
+        .innerJoin("transfers", "transfers.transferId", "entries.transferId")
+        .select([
+          "entries.entryId",
+          "entries.type",
+          "entries.amountMinor",
+          "entries.balanceAfterMinor",
+          "entries.description",
+          "entries.createdAt",
+          "transfers.currency",
+          "transfers.referenceType",
+          "transfers.referenceId",
+        ])
+        .orderBy("entries.createdAt", "desc")
+        .orderBy("entries.position", "desc")
+        .limit(args.limit)
+        .offset((args.page - 1) * args.limit)
+        .execute(),
+      mine.select(({ fn }) => fn.countAll<number>().as("count")).executeTakeFirstOrThrow(),
+    ]);
+    return {
+      data: rows.map((row) => ({
+        id: row.entryId,
+        userId,
+        // Entries on a wallet have no other types.
+        type: row.type as (typeof transactionTypes)[number],
+        amount: printAmount(Math.abs(row.amountMinor)),
+        currency: row.currency,
+        balanceAfter: printAmount(row.balanceAfterMinor),
+        referenceType: row.referenceType,
+        referenceId: row.referenceId,
+        description: row.description,
+        createdAt: isoTime(row.createdAt),
+      })),
+      total: Number(counted.count),
+      page: args.page,
+      limit: args.limit,
+    };
+  },
+});

@@ -1,0 +1,13 @@
+/**
+ * `npm run audit`: checks every invariant of the ledger in the database of `DATABASE_URL`, which may be in use, prints a
+ * line for each, and exits with 1 if one is broken.
+ */
+import { auditLedger } from "../functions/model/audit.js";
+import { readConfig } from "../runtime/config.js";
+import { openStore } from "../runtime/database.js";
+
+const store = await openStore(readConfig(process.env).databaseUrl);
+const findings = await store.read((db) => auditLedger({ db }));
+await store.close();
+for (const { invariant, ok, detail } of findings) console.log(`${ok ? "ok    " : "BROKEN"} ${invariant}: ${detail}`);
+if (findings.some(({ ok }) => !ok)) process.exitCode = 1;

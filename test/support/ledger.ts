@@ -1,0 +1,280 @@
+/**
+ * Rents with nothing of the marketplace around them: users and agents as bare rows, and the life of a session as far as
+ * money goes, in the server's own functions. Tests of the ledger make a thousand of them in the time of one real rent.
+ */
+import { randomUUID } from "node:crypto";
+import { z } from "zod";
+import { placeHold } from "../../functions/model/ledger.js";
+import { activateSession, catchUp, endSession, findSession } from "../../functions/model/session.js";
+import { meterTokens, refund, requiredToStart } from "../../functions/model/settlement.js";
+import type { MutationContext, UserCaller } from "../../runtime/context.js";
+import { mutation } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { type Currency, currencies, type PricingModel, pricingModels } from "../../schema/listings.js";
+import type { SessionsTable } from "../../schema/sessions.js";
+import type { TestServer } from "./harness.js";
+
+export interface Terms {
+  pricingModel: PricingModel;
+  priceMinor: number;
+  currency?: Currency;
+}
+
+/** A user with one agent, which others rent. */
+export interface Party {
+  userId: string;
+  agentId: string;
+}
+
+async function requireSession(ctx: MutationContext, sessionId: string): Promise<SessionsTable> {
+  const session = await findSession(ctx, sessionId);
+  if (!session) throw new CallError("not_found", "Session not found");
+  return session;
+}
+
+const makeParty = mutation({
+  summary: "Writes a user and an agent",
+  auth: "system",
+  args: {},
+  returns: z.object({ userId: z.string(), agentId: z.string() }),
+  handler: async (ctx) => {
+    const [userId, agentId] = [ctx.newUuid(), ctx.newUuid()];
+    const made = { createdAt: ctx.now, updatedAt: ctx.now };
+    const status = { role: "both", status: "active", avatarUrl: null } as const;
+    const secrets = { passwordHash: userId, apiKeyHash: userId };
+    await ctx.db
+      .insertInto("users")
+      .values({ userId, email: `${userId}@example.com`, name: "User", ...secrets, ...status, ...made })
+      .execute();
+    const agent = { agentId, name: "Agent", description: null, claimTokenHash: agentId, claimedAt: null };
+    await ctx.db
+      .insertInto("agents")
+      .values({ ...agent, publicKey: null, createdAt: ctx.now, ownerId: userId })
+      .execute();
+    return { userId, agentId };
+  },
+});
+
+const party = z.object({ userId: z.string(), agentId: z.string() });
+
+const rent = mutation({
+  summary: "Writes a session and holds its money",
+  auth: "system",
+  args: {
+    sessionId: z.string(),
+    consumer: party,
+    provider: party,
+    pricingModel: z.enum(pricingModels),
+    priceMinor: z.number(),
+    currency: z.enum(currencies),
+  },
+  returns: z.null(),
+  oneAtATime: ({ consumer }) => `wallet ${consumer.userId}`,
+  handler: async (ctx, { sessionId, consumer, provider, ...terms }) => {
+    const session: SessionsTable = {
+      sessionId,
+      orderId: null,
+      providerAgentId: provider.agentId,
+      providerUserId: provider.userId,
+      consumerUserId: consumer.userId,
+      consumerAgentId: null,
+      taskDescription: "",
+      grantedPermissions: "{}",
+      missingPermissions: "[]",
+      status: "pending_approval",
+      needsManualReview: 0,
+      guardrailDecision: null,
+      maxSlots: 1,
+      ...terms,
+      totalMessages: 0,
+      totalInstructions: 0,
+      totalTokensProvider: 0,
+      totalTokensConsumer: 0,
+      billingStatus: "pending",
+      billingAmountMinor: null,
+      platformFeeMinor: null,
+      providerIncomeMinor: null,
+      startedAt: null,
+      endedAt: null,
+      endReason: null,
+      expiresAt: ctx.now + 24 * 60 * 60_000,
+      meterAt: null,
+      lastStampAt: ctx.now,
+      announced: null,
+      createdAt: ctx.now,
+      updatedAt: ctx.now,
+    };
+    await ctx.db.insertInto("sessions").values(session).execute();
+    await placeHold(ctx, session, requiredToStart(session));
+    return null;
+  },
+});
+
+const approve = mutation({
+  summary: "Starts a pending session",
+  auth: "system",
+  args: { sessionId: z.string() },
+  returns: z.null(),
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, { sessionId }) => {
+    const session = await requireSession(ctx, sessionId);
+    await catchUp(ctx, session);
+    if (session.status === "pending_approval") await activateSession(ctx, session);
+    return null;
+  },
+});
+
+const use = mutation({
+  summary: "Has the provider use tokens",
+  auth: "system",
+  args: { sessionId: z.string(), tokens: z.number() },
+  returns: z.null(),
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, { sessionId, tokens }) => {
+    const session = await requireSession(ctx, sessionId);
+    await catchUp(ctx, session);
+    if (session.status !== "active") return null;
+    session.totalTokensProvider = Math.min(session.totalTokensProvider + tokens, Number.MAX_SAFE_INTEGER);
+    await ctx.db
+      .updateTable("sessions")
+      .set({ totalTokensProvider: session.totalTokensProvider })
+      .where("sessionId", "=", sessionId)
+      .execute();
+    if (!(await meterTokens(ctx, session))) {
+      await endSession(ctx, session, { as: "completed", reason: "insufficient_balance" });
+    }
+    return null;
+  },
+});
+
+const end = mutation({
+  summary: "Ends a session",
+  auth: "system",
+  args: { sessionId: z.string() },
+  returns: z.null(),
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, { sessionId }) => {
+    const session = await requireSession(ctx, sessionId);
+    await catchUp(ctx, session);
+    if (session.status === "active") await endSession(ctx, session, { as: "completed", reason: "completed" });
+    if (session.status === "pending_approval") {
+      await endSession(ctx, session, { as: "aborted", reason: "cancelled" });
+    }
+    return null;
+  },
+});
+
+const meter = mutation({
+  summary: "Does what is due for a session, as the timer does",
+  auth: "system",
+  args: { sessionId: z.string() },
+  returns: z.null(),
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, { sessionId }) => {
+    await catchUp(ctx, await requireSession(ctx, sessionId));
+    return null;
+  },
+});
+
+const giveBack = mutation({
+  summary: "Refunds the record of a session",
+  auth: "system",
+  args: { sessionId: z.string() },
+  returns: z.null(),
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, { sessionId }) => {
+    const record = await ctx.db
+      .selectFrom("billingRecords")
+      .select("recordId")
+      .where("sessionId", "=", sessionId)
+      .executeTakeFirst();
+    await refund(ctx, record?.recordId ?? "none");
+    return null;
+  },
+});
+
+/** What the tests of the ledger do on a server. */
+export class Ledger {
+  constructor(readonly server: TestServer) {}
+
+  get runtime() {
+    return this.server.server.runtime;
+  }
+
+  party(): Promise<Party> {
+    return this.runtime.runSystem(makeParty);
+  }
+
+  /** Calls a function of the product as a user, whose rows nobody signed up for. */
+  async call(userId: string, path: string, args: object = {}): Promise<unknown> {
+    const caller: UserCaller = { kind: "user", userId, email: `${userId}@example.com`, isAdmin: false, agentId: null };
+    const outcome = await this.runtime.dispatch({
+      path,
+      kind: undefined,
+      args,
+      authorization: undefined,
+      caller,
+      idempotencyKey: undefined,
+      address: "127.0.0.1",
+      requestId: "0",
+    });
+    if (outcome.status === "success") return outcome.value;
+    throw outcome.status === "fault" ? new Error(`${path} failed`) : outcome.error;
+  }
+
+  topUp(userId: string, amount: string, currency: Currency = "CNY"): Promise<unknown> {
+    return this.call(userId, "billing:topUp", { amount, currency });
+  }
+
+  /** A pending session with its money held, by its id. */
+  async rent(consumer: Party, provider: Party, { currency = "CNY", ...terms }: Terms): Promise<string> {
+    const sessionId = randomUUID();
+    await this.runtime.runSystem(rent, { sessionId, consumer, provider, currency, ...terms });
+    return sessionId;
+  }
+
+  /** The same, started. */
+  async start(consumer: Party, provider: Party, terms: Terms): Promise<string> {
+    const sessionId = await this.rent(consumer, provider, terms);
+    await this.approve(sessionId);
+    return sessionId;
+  }
+
+  approve(sessionId: string): Promise<null> {
+    return this.runtime.runSystem(approve, { sessionId });
+  }
+
+  use(sessionId: string, tokens: number): Promise<null> {
+    return this.runtime.runSystem(use, { sessionId, tokens });
+  }
+
+  end(sessionId: string): Promise<null> {
+    return this.runtime.runSystem(end, { sessionId });
+  }
+
+  meter(sessionId: string): Promise<null> {
+    return this.runtime.runSystem(meter, { sessionId });
+  }
+
+  refund(sessionId: string): Promise<null> {
+    return this.runtime.runSystem(giveBack, { sessionId });
+  }
+
+  session(sessionId: string): Promise<SessionsTable> {
+    return this.server.read((db) =>
+      db.selectFrom("sessions").selectAll().where("sessionId", "=", sessionId).executeTakeFirstOrThrow(),
+    );
+  }
+
+  /** What a user has and what of it is held, in 1/10000. */
+  async wallet(userId: string, currency: Currency = "CNY"): Promise<{ balanceMinor: number; heldMinor: number }> {
+    const row = await this.server.read((db) =>
+      db
+        .selectFrom("ledgerAccounts")
+        .select(["balanceMinor", "heldMinor"])
+        .where("accountId", "=", `wallet:${userId}:${currency}`)
+        .executeTakeFirst(),
+    );
+    return row ?? { balanceMinor: 0, heldMinor: 0 };
+  }
+}
