@@ -124,19 +124,26 @@ export async function nextDeadline(ctx: QueryContext): Promise<number | null> {
   return open.length > 0 ? Math.min(...open) : null;
 }
 
-/** Deletes the remembered answers of calls that are too old to be retried. Says whether there are more. */
-export async function forgetOldCalls(ctx: MutationContext, limit: number): Promise<boolean> {
-  const old = ctx.db
-    .selectFrom("idempotency")
-    .select("keyHash")
-    .where("expiresAt", "<=", ctx.now)
-    .orderBy("expiresAt")
-    .limit(limit);
-  const { numDeletedRows } = await ctx.db
-    .deleteFrom("idempotency")
-    .where("keyHash", "in", old)
-    .executeTakeFirstOrThrow();
-  return Number(numDeletedRows) === limit;
+/** Rows that mean nothing any more once they are over. */
+const forgettable = [
+  { table: "idempotency", key: "keyHash" },
+  { table: "emailVerifications", key: "email" },
+] as const;
+
+/** Deletes what is over: answers of calls too old to be retried, addresses that asked for a code. Says whether there are more. */
+export async function forgetOld(ctx: MutationContext, limit: number): Promise<boolean> {
+  let more = false;
+  for (const { table, key } of forgettable) {
+    const old = anyTable(ctx)
+      .selectFrom(table)
+      .select(key)
+      .where("expiresAt", "<=", ctx.now)
+      .orderBy("expiresAt")
+      .limit(limit);
+    const { numDeletedRows } = await anyTable(ctx).deleteFrom(table).where(key, "in", old).executeTakeFirstOrThrow();
+    more ||= Number(numDeletedRows) === limit;
+  }
+  return more;
 }
 
 /** The table above names tables and columns as data, which the types of single tables cannot follow. */

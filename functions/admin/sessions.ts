@@ -1,0 +1,84 @@
+/** Admins and sessions: looking at all of them, and putting an end to one (clawrent.md section 2.10). */
+import { z } from "zod";
+import type { QueryContext } from "../../runtime/context.js";
+import { mutation, query } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import type { SessionsTable } from "../../schema/sessions.js";
+import { id, limit, page, pageOf, text } from "../../schema/values.js";
+import { catchUp, endSession, findSession } from "../model/session.js";
+import { hasStatus, statusFilter } from "../model/session-status.js";
+import { sessionView, sessionViews, viewSession } from "../model/session-view.js";
+import { settlement, settlementOf } from "../model/settlement.js";
+
+/** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
+const mostCounted = 10_000;
+
+/** With the record that `admin:refund` takes, once the session is settled. */
+const sessionWithRecord = sessionView.extend({ billingRecordId: z.string().nullable() });
+
+/** All sessions, newest first. None of their tokens is among what an admin sees. */
+export const listSessions = query({
+  summary: "All sessions, newest first",
+  auth: "admin",
+  args: { status: statusFilter.nullish(), sessionId: id.nullish(), page, limit },
+  returns: pageOf(sessionWithRecord),
+  handler: async (ctx, args) => {
+    const { status, sessionId } = args;
+    const offset = (args.page - 1) * args.limit;
+    const all = ctx.db
+      .selectFrom("sessions")
+      .$if(status != null, (sessions) => sessions.where(hasStatus(status ?? [], ctx.now)))
+      .$if(sessionId != null, (sessions) => sessions.where("sessionId", "=", sessionId ?? ""));
+    const [rows, { total }] = await Promise.all([
+      all
+        .selectAll()
+        .orderBy("createdAt", "desc")
+        .orderBy("sessionId", "desc")
+        .limit(offset < mostCounted ? args.limit : 0)
+        .offset(Math.min(offset, mostCounted))
+        .execute(),
+      ctx.db
+        .selectFrom(all.select("sessionId").limit(mostCounted).as("counted"))
+        .select(({ fn }) => fn.countAll<number>().as("total"))
+        .executeTakeFirstOrThrow(),
+    ]);
+    const [views, records] = await Promise.all([sessionViews(ctx, rows), billingRecordIds(ctx, rows)]);
+    const data = views.map((view) => ({ ...view, billingRecordId: records.get(view.id) ?? null }));
+    return { data, total: Number(total), page: args.page, limit: args.limit };
+  },
+});
+
+async function billingRecordIds(ctx: QueryContext, sessions: readonly SessionsTable[]): Promise<Map<string, string>> {
+  if (sessions.length === 0) return new Map();
+  const records = await ctx.db
+    .selectFrom("billingRecords")
+    .select(["sessionId", "recordId"])
+    .where(
+      "sessionId",
+      "in",
+      sessions.map(({ sessionId }) => sessionId),
+    )
+    .execute();
+  return new Map(records.map(({ sessionId, recordId }) => [sessionId, recordId]));
+}
+
+/** Ends a session that is not the admin's own: an active one settles, a pending one costs nothing. */
+export const terminateSession = mutation({
+  summary: "Ends a session for the platform",
+  auth: "admin",
+  args: { sessionId: id, reason: text(500).nullish() },
+  returns: sessionView.extend({ settlement: settlement.nullable() }),
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, args) => {
+    const session = await findSession(ctx, args.sessionId);
+    if (!session) throw new CallError("not_found", "Session not found");
+    await catchUp(ctx, session);
+    // What the admin wrote is for the log; clients know a few reasons and no more.
+    const ending = { reason: "terminated", closeReason: "Session terminated" };
+    if (session.status === "active") await endSession(ctx, session, { as: "completed", ...ending });
+    else if (session.status === "pending_approval") await endSession(ctx, session, { as: "aborted", ...ending });
+    else throw new CallError("failed_precondition", "Session has ended already", { status: session.status });
+    ctx.log.info({ sessionId: session.sessionId, reason: args.reason ?? undefined }, "session terminated");
+    return { ...(await viewSession(ctx, session)), settlement: settlementOf(session) };
+  },
+});

@@ -1,0 +1,164 @@
+/**
+ * Renting an agent: the checks and what a new session is made of, for `sessions:create` and for every item of an order
+ * (clawrent.md sections 2.6 and 2.8). Presence does not matter: what an agent misses is announced when it returns.
+ */
+import type { z } from "zod";
+import type { UserMutation } from "../../runtime/context.js";
+import { CallError } from "../../runtime/errors.js";
+import { prepared } from "../../runtime/prepared.js";
+import type { ProviderProfilesTable } from "../../schema/listings.js";
+import type { SessionsTable } from "../../schema/sessions.js";
+import { id, text } from "../../schema/values.js";
+import { requireOwnAgent } from "./agents.js";
+import { judgeTask } from "./guardrail.js";
+import { placeHold } from "./ledger.js";
+import { addParticipants } from "./participants.js";
+import { grantedPermissions, missingPermissions } from "./permissions.js";
+import { announceStart, started } from "./session.js";
+import { approvalMs } from "./session-status.js";
+import { requiredToStart } from "./settlement.js";
+
+const longestTask = 2_000;
+
+/** What a session is for. Orders and carts take a shorter one than a rent by itself (clawrent.md section 10). */
+export const taskDescription = (min: number) => text(longestTask, min);
+
+/** What every rent may say beside the agent and the task. */
+export const rentalArgs = { consumerAgentId: id.nullish(), grantedPermissions: grantedPermissions.nullish() };
+
+/** Calls that take a place of an agent take turns under this key (`oneAtATime`). */
+export function placesTurn(agentId: string): string {
+  return `places of agent ${agentId}`;
+}
+
+export interface RentRequest {
+  agentId: string;
+  taskDescription: string;
+  consumerAgentId?: string | null | undefined;
+  grantedPermissions?: z.output<typeof grantedPermissions> | null | undefined;
+}
+
+/**
+ * Makes the session, with its money held. Two that want the last place of an agent, or the last of a wallet, cannot
+ * both have it: each reads what the other writes, and transactions are serializable.
+ */
+export async function rent(
+  ctx: UserMutation,
+  request: RentRequest,
+  place: { orderId?: string; sessionId?: string } = {},
+): Promise<SessionsTable> {
+  const { userId } = ctx.caller;
+  const { profile, requiredPermissions } = await requireRentable(ctx, request.agentId);
+  const consumerAgentId = request.consumerAgentId ?? null;
+  if (consumerAgentId !== null) await requireOwnAgent(ctx, consumerAgentId);
+
+  const decision = judgeTask(request.taskDescription);
+  const blocked = decision?.verdict === "block";
+  const granted = request.grantedPermissions ?? {};
+  const session: SessionsTable = {
+    sessionId: place.sessionId ?? ctx.newUuid(),
+    orderId: place.orderId ?? null,
+    providerAgentId: request.agentId,
+    providerUserId: profile.ownerId,
+    consumerUserId: userId,
+    consumerAgentId,
+    taskDescription: request.taskDescription,
+    grantedPermissions: JSON.stringify(granted),
+    missingPermissions: JSON.stringify(missingPermissions(requiredPermissions, granted)),
+    status: "pending_approval",
+    needsManualReview: blocked ? 1 : 0,
+    guardrailDecision: decision ? JSON.stringify(decision) : null,
+    maxSlots: profile.maxConsumerSlots,
+    pricingModel: profile.pricingModel,
+    priceMinor: profile.priceMinor,
+    currency: profile.currency,
+    totalMessages: 0,
+    totalInstructions: 0,
+    totalTokensProvider: 0,
+    totalTokensConsumer: 0,
+    billingStatus: "pending",
+    billingAmountMinor: null,
+    platformFeeMinor: null,
+    providerIncomeMinor: null,
+    startedAt: null,
+    endedAt: null,
+    endReason: null,
+    expiresAt: ctx.now + approvalMs,
+    meterAt: null,
+    lastStampAt: ctx.now,
+    announced: null,
+    createdAt: ctx.now,
+    updatedAt: ctx.now,
+  };
+  if (profile.approvalMode === "auto" && !blocked) Object.assign(session, started(session, ctx.now));
+  await ctx.db.insertInto("sessions").values(session).execute();
+  await addParticipants(ctx, session);
+  await placeHold(ctx, session, requiredToStart(session));
+
+  if (session.status === "active") announceStart(ctx, session);
+  else {
+    ctx.notify({ kind: "announcementsDue", agentId: session.providerAgentId });
+    ctx.wakeAt(ctx.now + approvalMs);
+  }
+  return session;
+}
+
+type RentableProfile = Pick<
+  ProviderProfilesTable,
+  "approvalMode" | "maxConcurrentSessions" | "maxConsumerSlots" | "pricingModel" | "priceMinor" | "currency"
+> & { ownerId: string };
+
+const agentToRent = prepared(["agentId"], (db, { agentId }) =>
+  db
+    .selectFrom("agents")
+    .leftJoin("users as owner", "owner.userId", "agents.ownerId")
+    .leftJoin("providerProfiles as profile", "profile.agentId", "agents.agentId")
+    .leftJoin("agentSockets as socket", "socket.agentId", "agents.agentId")
+    .select([
+      "agents.ownerId",
+      "agents.requiredPermissions",
+      "owner.status as ownerStatus",
+      "socket.onlineStatus",
+      "profile.status",
+      "profile.activatedAt",
+      "profile.approvalMode",
+      "profile.maxConcurrentSessions",
+      "profile.maxConsumerSlots",
+      "profile.pricingModel",
+      "profile.priceMinor",
+      "profile.currency",
+    ])
+    .where("agents.agentId", "=", agentId),
+);
+
+const openSessionsOf = prepared(["agentId", "now"], (db, { agentId, now }) =>
+  db
+    .selectFrom("sessions")
+    .select(({ fn }) => fn.countAll<number>().as("open"))
+    .where("providerAgentId", "=", agentId)
+    .where("status", "in", ["pending_approval", "active"])
+    .where(({ or, eb }) => or([eb("status", "=", "active"), eb("expiresAt", ">", now)])),
+);
+
+/** The agent's terms, or the first reason why it cannot be rented. */
+async function requireRentable(
+  ctx: UserMutation,
+  agentId: string,
+): Promise<{ profile: RentableProfile; requiredPermissions: string[] }> {
+  const { rows } = await agentToRent(ctx, { agentId });
+  const [agent] = rows;
+  if (!agent) throw new CallError("not_found", "Agent not found");
+  const { ownerId, ownerStatus, onlineStatus, status, activatedAt, requiredPermissions, ...terms } = agent;
+  if (ownerId === ctx.caller.userId) throw new CallError("failed_precondition", "Cannot rent your own agent");
+  if (ownerId === null || ownerStatus !== "active" || status !== "active" || activatedAt === null) {
+    throw new CallError("failed_precondition", "Agent is not available for rent");
+  }
+  if (onlineStatus === "busy") throw new CallError("conflict", "Agent is busy");
+  // The join made its columns nullable; an active profile has them.
+  const profile = { ...terms, ownerId } as RentableProfile;
+  const [counted] = (await openSessionsOf(ctx, { agentId, now: ctx.now })).rows;
+  if (Number(counted?.open) >= profile.maxConcurrentSessions) {
+    throw new CallError("conflict", "Agent has reached its maximum concurrent sessions");
+  }
+  return { profile, requiredPermissions: JSON.parse(requiredPermissions) as string[] };
+}

@@ -1,0 +1,105 @@
+/**
+ * The messages of a session (clawrent.md section 4.6): which types there are, how a stored one looks in a list, and how
+ * it goes to the sockets. Their rows are written by `sessions:sendMessage`.
+ */
+import { z } from "zod";
+import { CallError } from "../../runtime/errors.js";
+import type { MessageNotice } from "../../runtime/notices.js";
+import { type SessionMessagesTable, sides } from "../../schema/sessions.js";
+import { isoTime } from "../../schema/values.js";
+
+/** The most bytes of a payload as JSON. */
+const payloadBytes = 256 * 1_024;
+
+/** The four families; the names in them are open, because shipped agents use a few of their own. */
+const messageType = /^(dialogue|instruction|result|session)\.[a-z][a-z0-9_]{0,63}$/;
+
+/** The one type that only sockets carry, past everything else. */
+export const typingType = "dialogue.typing";
+
+/** Refuses what is no type of a message. */
+export function requireMessageType(type: string): void {
+  if (!messageType.test(type)) throw new CallError("invalid_args", "Invalid message type");
+  if (type === typingType) throw new CallError("invalid_args", "dialogue.typing is sent over the WebSocket only");
+}
+
+/** The payload as it is stored. */
+export function payloadJson(payload: Record<string, unknown>): string {
+  const json = JSON.stringify(payload);
+  if (Buffer.byteLength(json) > payloadBytes) {
+    throw new CallError("too_large", `payload is too large (max ${payloadBytes} bytes)`);
+  }
+  return json;
+}
+
+/** What a provider's message says it used (section 4.6, step 5); 0 where it says nothing that counts. */
+export function tokensUsed(payload: Record<string, unknown>): number {
+  const { usage } = payload;
+  if (typeof usage !== "object" || usage === null) return 0;
+  const { totalTokens } = usage as { totalTokens?: unknown };
+  if (typeof totalTokens !== "number" || !Number.isFinite(totalTokens) || totalTokens < 0) return 0;
+  return Math.min(Math.round(totalTokens), Number.MAX_SAFE_INTEGER);
+}
+
+/** A message as lists show it (section 2.2). */
+export const sessionMessage = z.object({
+  id: z.string(),
+  sessionId: z.string(),
+  type: z.string(),
+  messageType: z.string(),
+  senderRole: z.enum(sides),
+  sender: z.object({ role: z.enum(sides), agentId: z.string(), slotIndex: z.number().optional() }),
+  payload: z.record(z.string(), z.unknown()),
+  mentions: z.array(z.string()).optional(),
+  delivered: z.boolean(),
+  gatewayResult: z.literal("passed"),
+  timestamp: z.number(),
+  createdAt: z.string(),
+});
+
+export function sessionMessageView(row: SessionMessagesTable): z.input<typeof sessionMessage> {
+  return {
+    id: row.messageId,
+    sessionId: row.sessionId,
+    type: row.type,
+    messageType: row.type,
+    senderRole: row.senderSide,
+    // Clients want a string: the user's id where no agent acts.
+    sender: {
+      role: row.senderSide,
+      agentId: row.senderAgentId ?? row.senderUserId,
+      slotIndex: row.slotIndex ?? undefined,
+    },
+    payload: JSON.parse(row.payload) as Record<string, unknown>,
+    mentions: parseMentions(row.mentions) ?? undefined,
+    delivered: row.delivered === 1,
+    // What the gateway stopped is not in the history.
+    gatewayResult: "passed",
+    timestamp: row.createdAt,
+    createdAt: isoTime(row.createdAt),
+  };
+}
+
+/** A stored message, as its sockets get it: live, and again in a replay. */
+export function messageNotice(row: SessionMessagesTable): MessageNotice {
+  return {
+    messageId: row.messageId,
+    clientId: row.clientId,
+    type: row.type,
+    payload: row.payload,
+    sender: {
+      participantId: row.senderParticipantId,
+      side: row.senderSide,
+      userId: row.senderUserId,
+      agentId: row.senderAgentId,
+      slotIndex: row.slotIndex,
+    },
+    mentions: parseMentions(row.mentions),
+    targetSlot: row.targetSlot,
+    stamp: row.createdAt,
+  };
+}
+
+function parseMentions(stored: string | null): string[] | null {
+  return stored === null ? null : (JSON.parse(stored) as string[]);
+}

@@ -1,0 +1,200 @@
+/** Sessions as other modules meet them: finding one, its clock, and every change of its state (session-status.ts). */
+import { sql } from "kysely";
+import type { MutationContext, QueryContext, UserCaller } from "../../runtime/context.js";
+import { CallError } from "../../runtime/errors.js";
+import { prepared } from "../../runtime/prepared.js";
+import type { SessionStatus, SessionsTable, Side } from "../../schema/sessions.js";
+import { releaseHold } from "./ledger.js";
+import { followOrder } from "./order.js";
+import { afterAct, type SessionAct, statusOf } from "./session-status.js";
+import { firstMeterAt, meterMinute, settle } from "./settlement.js";
+
+const sessionById = prepared(["sessionId"], (db, { sessionId }) =>
+  db.selectFrom("sessions").selectAll().where("sessionId", "=", sessionId),
+);
+
+export async function findSession(ctx: QueryContext, sessionId: string): Promise<SessionsTable | undefined> {
+  const { rows } = await sessionById(ctx, { sessionId });
+  return rows[0];
+}
+
+/** The session, for one of its two parties. A stranger's reads as missing. */
+export async function requireParty(
+  ctx: QueryContext<UserCaller>,
+  sessionId: string,
+): Promise<{ session: SessionsTable; side: Side }> {
+  const session = await findSession(ctx, sessionId);
+  const side = session && sideOf(session, ctx.caller);
+  if (!session || !side) throw new CallError("not_found", "Session not found");
+  return { session, side };
+}
+
+/** The same, for what changes the session: with everything done that fell due before. */
+export async function requirePartyNow(
+  ctx: MutationContext<UserCaller>,
+  sessionId: string,
+): Promise<{ session: SessionsTable; side: Side }> {
+  const party = await requireParty(ctx, sessionId);
+  await catchUp(ctx, party.session);
+  return party;
+}
+
+export function sideOf(session: SessionsTable, caller: UserCaller): Side | undefined {
+  if (session.consumerUserId === caller.userId) return "consumer";
+  return session.providerUserId === caller.userId ? "provider" : undefined;
+}
+
+export function requireActive(session: SessionsTable): void {
+  if (session.status !== "active") {
+    throw new CallError("failed_precondition", "Session is not active", { status: session.status });
+  }
+}
+
+/**
+ * The next instant of the session's clock (section 4.6, step 1): later than everything that was stamped before, however
+ * the machine's clock went. A mutation that takes one has to write it, so that stamps rise in the order of commits.
+ */
+export function nextStamp(session: Pick<SessionsTable, "lastStampAt">, now: number): number {
+  return Math.max(now, session.lastStampAt + 1);
+}
+
+const writeStamp = prepared(["sessionId", "lastStampAt"], (db, { sessionId, lastStampAt }) =>
+  db.updateTable("sessions").set({ lastStampAt }).where("sessionId", "=", sessionId),
+);
+
+/**
+ * Takes the next instant of the session's clock and keeps it, or as many as are asked for, one millisecond apart, and
+ * returns the first. The row in hand follows.
+ */
+export async function stampSession(ctx: MutationContext, session: SessionsTable, count = 1): Promise<number> {
+  const first = nextStamp(session, ctx.now);
+  session.lastStampAt = first + count - 1;
+  await writeStamp(ctx, { sessionId: session.sessionId, lastStampAt: session.lastStampAt });
+  return first;
+}
+
+/** What a session is from the moment on in which it becomes active. Polling from `startedAt` has to miss nothing. */
+export function started(session: SessionsTable, now: number): Partial<SessionsTable> {
+  return {
+    status: "active",
+    startedAt: now,
+    expiresAt: null,
+    needsManualReview: 0,
+    meterAt: firstMeterAt(session, now),
+    lastStampAt: Math.max(session.lastStampAt, now),
+    updatedAt: now,
+  };
+}
+
+/** Tells those whom an active session concerns. */
+export function announceStart(ctx: MutationContext, session: SessionsTable): void {
+  const { sessionId, providerAgentId, consumerAgentId, meterAt } = session;
+  ctx.notify({ kind: "announcementsDue", agentId: providerAgentId });
+  if (consumerAgentId !== null) ctx.notify({ kind: "consumerSessionStarted", agentId: consumerAgentId, sessionId });
+  if (meterAt !== null) ctx.wakeAt(meterAt);
+}
+
+/** Moves a pending session to active; the row in hand follows. Who may approve is the caller's to check. */
+export async function activateSession(ctx: MutationContext, session: SessionsTable): Promise<void> {
+  requireMove(session, "approve", "active");
+  await change(ctx, session, started(session, ctx.now));
+  announceStart(ctx, session);
+  await followOrder(ctx, session.orderId);
+}
+
+export interface Ending {
+  as: Extract<SessionStatus, "completed" | "aborted" | "expired">;
+  /** Kept as `endReason`, and told to its sockets. */
+  reason: string;
+  /** With which its sockets close. */
+  closeReason?: string;
+  /** When it ended, where that is not now. */
+  endedAt?: number;
+}
+
+/** Ends an open session: money, counters, its order and its sockets follow. The row in hand does too. */
+export async function endSession(ctx: MutationContext, session: SessionsTable, ending: Ending): Promise<void> {
+  requireMove(session, ending.as === "expired" ? "expire" : "end", ending.as);
+  const { sessionId, providerAgentId, consumerAgentId } = session;
+  const { reason } = ending;
+  // A clock that was set back must not make a session end before it began.
+  const endedAt = Math.max(ending.endedAt ?? ctx.now, session.startedAt ?? session.createdAt);
+  const stamp = nextStamp(session, ctx.now);
+  const wasActive = ending.as === "completed";
+  const ended = {
+    status: ending.as,
+    endedAt,
+    endReason: reason,
+    expiresAt: null,
+    meterAt: null,
+    lastStampAt: stamp,
+    updatedAt: ctx.now,
+  };
+  if (wasActive) {
+    const { amountMinor, platformFeeMinor, providerIncomeMinor } = await settle(ctx, { ...session, ...ended });
+    await change(ctx, session, {
+      ...ended,
+      billingStatus: "settled",
+      billingAmountMinor: amountMinor,
+      platformFeeMinor,
+      providerIncomeMinor,
+    });
+  } else {
+    await releaseHold(ctx, sessionId, ending.as === "expired" ? "expired" : "released");
+    await change(ctx, session, ended);
+  }
+  await countEnd(ctx, { agentId: providerAgentId, completed: wasActive ? 1 : 0 });
+  await followOrder(ctx, session.orderId);
+
+  const closeReason = ending.closeReason ?? "Session ended";
+  ctx.notify({ kind: "sessionEnded", sessionId, reason, closeReason, stamp });
+  if (wasActive && consumerAgentId !== null) {
+    ctx.notify({ kind: "consumerSessionEnded", agentId: consumerAgentId, sessionId, reason, at: endedAt });
+  }
+}
+
+/** Does what fell due for the session, at the instant at which it did, before anything else is done with it. */
+export async function catchUp(ctx: MutationContext, session: SessionsTable): Promise<void> {
+  if (session.status === "pending_approval" && statusOf(session, ctx.now) === "expired") {
+    await endSession(ctx, session, { as: "expired", reason: "expired", endedAt: session.expiresAt ?? ctx.now });
+  }
+  while (session.meterAt !== null && session.meterAt <= ctx.now) await meterTime(ctx, session);
+}
+
+/** One step of a session that is paid by the minute: its hold grows, or there is no money left and it ends. */
+export async function meterTime(ctx: MutationContext, session: SessionsTable): Promise<void> {
+  const { meterAt } = session;
+  if (meterAt === null) return;
+  const extendedTo = await meterMinute(ctx, session);
+  if (extendedTo === null) {
+    await endSession(ctx, session, { as: "completed", reason: "insufficient_balance", endedAt: meterAt });
+    return;
+  }
+  await change(ctx, session, { meterAt: extendedTo });
+  ctx.wakeAt(extendedTo);
+}
+
+async function change(ctx: MutationContext, session: SessionsTable, changes: Partial<SessionsTable>): Promise<void> {
+  await ctx.db.updateTable("sessions").set(changes).where("sessionId", "=", session.sessionId).execute();
+  Object.assign(session, changes);
+}
+
+/** A move that the table does not have is a mistake in here, not the caller's. */
+function requireMove(session: SessionsTable, act: SessionAct, to: SessionStatus): void {
+  if (session.status === to || afterAct[session.status][act] !== to) {
+    throw new Error(`A session cannot go from ${session.status} to ${to}`);
+  }
+}
+
+const countEnd = prepared(["agentId", "completed"], (db, { agentId, completed }) => {
+  const totalSessions = sql<number>`"totalSessions" + cast(${completed} as integer)`;
+  const endedSessions = sql<number>`"endedSessions" + 1`;
+  return db
+    .updateTable("providerProfiles")
+    .set({
+      totalSessions,
+      endedSessions,
+      completionRate: sql<number>`cast(${totalSessions} as double precision) / (${endedSessions})`,
+    })
+    .where("agentId", "=", agentId);
+});

@@ -1,0 +1,172 @@
+/** Orders: several rents that happen together or not at all (clawrent.md section 2.8). */
+import { z } from "zod";
+import type { UserMutation, UserQuery } from "../runtime/context.js";
+import { mutation, query } from "../runtime/define.js";
+import { CallError } from "../runtime/errors.js";
+import { type OrdersTable, orderStatuses, type SessionsTable } from "../schema/sessions.js";
+import { id, limit, page, pageOf, text } from "../schema/values.js";
+import { walletTurn } from "./model/ledger.js";
+import { orderStatusInSql, orderStatusOf, orderView, orderViews, sessionsOfOrders } from "./model/order.js";
+import { placesTurn, type RentRequest, rent, rentalArgs, taskDescription } from "./model/renting.js";
+import { catchUp, endSession } from "./model/session.js";
+import { requiredToStart } from "./model/settlement.js";
+
+const mostItems = 50;
+
+const item = z.object({ providerAgentId: id, taskDescription: taskDescription(1), ...rentalArgs });
+
+/** Rents several agents at once, or none of them. Every item is checked as `sessions:create` checks. */
+export const create = mutation({
+  summary: "Rents several agents together, or none of them",
+  auth: "user",
+  args: {
+    items: z.array(item).min(1).max(mostItems),
+    note: text(500).nullish(),
+    fromCart: z.boolean().nullish(),
+  },
+  returns: orderView,
+  oneAtATime: ({ items }, { userId }) => [
+    walletTurn(userId),
+    ...items.map(({ providerAgentId }) => placesTurn(providerAgentId)),
+  ],
+  handler: async (ctx, args) => {
+    const order: OrdersTable = {
+      orderId: ctx.newUuid(),
+      userId: ctx.caller.userId,
+      note: args.note ?? null,
+      status: "pending",
+      totalMinor: 0,
+      currency: "CNY",
+      createdAt: ctx.now,
+      updatedAt: ctx.now,
+    };
+    await ctx.db.insertInto("orders").values(order).execute();
+
+    // Items are listed by their sessions' ids.
+    const sessionIds = args.items.map(() => ctx.newUuid()).sort();
+    const sessions: SessionsTable[] = [];
+    for (const [index, { providerAgentId: agentId, ...request }] of args.items.entries()) {
+      const place = { orderId: order.orderId, sessionId: sessionIds[index] };
+      const session = await rentItem(ctx, { agentId, ...request }, place, index);
+      if (session.currency !== (sessions[0] ?? session).currency) {
+        throw atItem(
+          new CallError("failed_precondition", "All agents of one order must be priced in the same currency"),
+          index,
+        );
+      }
+      sessions.push(session);
+    }
+
+    const settled = {
+      status: orderStatusOf(sessions.map(({ status }) => status)),
+      totalMinor: sessions.reduce((sum, session) => sum + requiredToStart(session), 0),
+      currency: (sessions[0] as SessionsTable).currency,
+    };
+    await ctx.db.updateTable("orders").set(settled).where("orderId", "=", order.orderId).execute();
+    if (args.fromCart) await ctx.db.deleteFrom("cartItems").where("userId", "=", ctx.caller.userId).execute();
+    return viewOrder(ctx, { ...order, ...settled });
+  },
+});
+
+async function rentItem(
+  ctx: UserMutation,
+  request: RentRequest,
+  place: Parameters<typeof rent>[2],
+  index: number,
+): Promise<SessionsTable> {
+  try {
+    return await rent(ctx, request, place);
+  } catch (error) {
+    throw error instanceof CallError ? atItem(error, index) : error;
+  }
+}
+
+/** The item's own refusal, which says whose it is. */
+function atItem({ code, message, data }: CallError, index: number): CallError {
+  return new CallError(code, message, { ...data, item: index, issues: [{ path: `items.${index}`, message }] });
+}
+
+/** The caller's orders, newest first. */
+export const list = query({
+  summary: "Your orders, newest first",
+  auth: "user",
+  args: { status: z.enum(orderStatuses).nullish(), page, limit },
+  returns: pageOf(orderView),
+  handler: async (ctx, args) => {
+    const mine = ordersOf(ctx).$if(args.status != null, (all) =>
+      all.where(orderStatusInSql(ctx.now), "=", args.status as OrdersTable["status"]),
+    );
+    const [orders, { total }] = await Promise.all([
+      mine
+        .selectAll("orders")
+        .select(orderStatusInSql(ctx.now).as("status"))
+        .orderBy("createdAt", "desc")
+        .orderBy("orderId", "desc")
+        .limit(args.limit)
+        .offset((args.page - 1) * args.limit)
+        .execute(),
+      mine.select(({ fn }) => fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
+    ]);
+    return { data: await orderViews(ctx, orders), total: Number(total), page: args.page, limit: args.limit };
+  },
+});
+
+/** One order. */
+export const get = query({
+  summary: "One of your orders",
+  auth: "user",
+  args: { orderId: id },
+  returns: orderView,
+  handler: async (ctx, args) => viewOrder(ctx, await requireOrder(ctx, args.orderId)),
+});
+
+/** Ends all that is left of an order: pending sessions cost nothing, active ones settle. */
+export const cancel = mutation({
+  summary: "Cancels an order and ends its sessions",
+  auth: "user",
+  args: { orderId: id },
+  returns: orderView,
+  oneAtATime: (_args, { userId }) => walletTurn(userId),
+  handler: async (ctx, args) => {
+    const { orderId } = await requireOrder(ctx, args.orderId);
+    const sessions = await sessionsOfOrders(ctx, [orderId]);
+    for (const session of sessions) await catchUp(ctx, session);
+    const order = await requireOrder(ctx, orderId);
+    if (order.status !== "pending" && order.status !== "active") {
+      throw new CallError("failed_precondition", "Only pending or active orders can be cancelled", {
+        status: order.status,
+      });
+    }
+    for (const session of sessions) {
+      if (session.status === "active") await endSession(ctx, session, { as: "completed", reason: "cancelled" });
+      else if (session.status === "pending_approval") {
+        await endSession(ctx, session, { as: "aborted", reason: "cancelled" });
+      }
+    }
+    // Its sessions may say `completed`; what the consumer did is a cancellation.
+    const cancelled = { status: "cancelled" as const, updatedAt: ctx.now };
+    await ctx.db.updateTable("orders").set(cancelled).where("orderId", "=", orderId).execute();
+    return viewOrder(ctx, { ...order, ...cancelled });
+  },
+});
+
+/** The caller's order. Anybody else's reads as missing. */
+async function requireOrder(ctx: UserQuery, orderId: string): Promise<OrdersTable> {
+  const order = await ordersOf(ctx)
+    .selectAll("orders")
+    .select(orderStatusInSql(ctx.now).as("status"))
+    .where("orderId", "=", orderId)
+    .executeTakeFirst();
+  if (!order) throw new CallError("not_found", "Order not found");
+  return order;
+}
+
+function ordersOf(ctx: UserQuery) {
+  return ctx.db.selectFrom("orders").where("userId", "=", ctx.caller.userId);
+}
+
+async function viewOrder(ctx: UserQuery, order: OrdersTable) {
+  const [view] = await orderViews(ctx, [order]);
+  if (!view) throw new Error("An order has a view");
+  return view;
+}

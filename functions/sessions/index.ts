@@ -1,0 +1,5 @@
+/** Rentals: made, approved, worked in, ended (clawrent.md section 2.6). Their life is functions/model/session.ts. */
+
+export { listMessages, sendMessage } from "./messages.js";
+export { pauseParticipant, resumeParticipant } from "./participants.js";
+export { approve, create, end, get, list, listRentedAgents } from "./rentals.js";

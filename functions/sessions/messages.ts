@@ -1,0 +1,291 @@
+/** What the two sides of a session write to each other. */
+import { type SqlBool, sql } from "kysely";
+import { z } from "zod";
+import type { UserMutation } from "../../runtime/context.js";
+import { mutation, query, Refusal } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { prepared } from "../../runtime/prepared.js";
+import type { SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
+import { id, isoTime, limitOf } from "../../schema/values.js";
+import { checkMessage, needsRecent, type SentInstruction } from "../model/gateway.js";
+import { listParticipants, participantIdOf } from "../model/participants.js";
+import type { GrantedPermissions } from "../model/permissions.js";
+import { endSession, nextStamp, requireActive, requireParty, requirePartyNow } from "../model/session.js";
+import {
+  messageNotice,
+  payloadJson,
+  requireMessageType,
+  sessionMessage,
+  sessionMessageView,
+  tokensUsed,
+} from "../model/session-messages.js";
+import { meterTokens } from "../model/settlement.js";
+
+const mostMessages = 1_000;
+const mostMentions = 100;
+/** How much of payloads one list holds at least before it ends early: a thousand of the largest would be 256 MiB. */
+const enoughCharacters = 4 * 1_024 * 1_024;
+const readAtOnce = 50;
+/** Over which the rates of grants count. */
+const rateWindowMs = 60_000;
+
+/** The session's messages from both sides, oldest first (clawrent.md section 2.6). */
+export const listMessages = query({
+  summary: "A session's messages after an instant, oldest first",
+  auth: "user",
+  args: {
+    sessionId: id,
+    since: z.iso.datetime({ offset: true, error: "must be an ISO 8601 time" }).nullish(),
+    limit: limitOf(mostMessages, mostMessages),
+  },
+  returns: z.object({ data: z.array(sessionMessage), total: z.number(), limit: z.number() }),
+  handler: async (ctx, args) => {
+    const { session } = await requireParty(ctx, args.sessionId);
+    const { sessionId } = session;
+    const since = args.since == null ? -1 : Date.parse(args.since);
+    const { total } = await ctx.db
+      .selectFrom("sessionMessages")
+      .select(({ fn }) => fn.countAll<number>().as("total"))
+      .where("sessionId", "=", sessionId)
+      .where("createdAt", ">", since)
+      .executeTakeFirstOrThrow();
+
+    const messages: SessionMessagesTable[] = [];
+    let characters = 0;
+    let after = since;
+    let more = true;
+    while (more && messages.length < args.limit && characters < enoughCharacters) {
+      const atOnce = Math.min(readAtOnce, args.limit - messages.length);
+      const { rows } = await messagesAfter(ctx, { sessionId, after, atOnce });
+      for (const row of rows) characters += row.payload.length;
+      messages.push(...rows);
+      after = rows.at(-1)?.createdAt ?? after;
+      more = rows.length === atOnce;
+    }
+    return { data: messages.map(sessionMessageView), total: Number(total), limit: args.limit };
+  },
+});
+
+const messagesAfter = prepared(["sessionId", "after", "atOnce"], (db, { sessionId, after, atOnce }) =>
+  db
+    .selectFrom("sessionMessages")
+    .selectAll()
+    .where("sessionId", "=", sessionId)
+    .where("createdAt", ">", after)
+    .orderBy("createdAt")
+    .limit(atOnce),
+);
+
+const slot = z.number().int().min(0).max(99);
+
+/**
+ * Sends a message to the other side (clawrent.md section 4.6): stamped, stored and handed to the sockets in one order,
+ * whichever way it came. What the gateway stops is kept for audit, and the other side never sees it.
+ */
+export const sendMessage = mutation({
+  summary: "Sends a message to the other side of a session",
+  auth: "user",
+  args: {
+    sessionId: id,
+    /** The sender's own id of the message: sent again under it, it is the same message. */
+    id: id.nullish(),
+    type: z.string(),
+    payload: z.record(z.string(), z.json()),
+    /** The one consumer slot that it is for. */
+    targetSlot: slot.nullish(),
+    /** Participants that it is addressed to; everybody else gets it too. */
+    mentions: z.array(id).max(mostMentions).nullish(),
+    /** The consumer slot that it comes from. */
+    slotIndex: slot.nullish(),
+  },
+  returns: z.object({
+    messageId: z.string(),
+    delivered: z.boolean(),
+    gatewayResult: z.literal("passed"),
+    createdAt: z.string(),
+  }),
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, args) => {
+    requireMessageType(args.type);
+    const payload = payloadJson(args.payload);
+    const { session, side } = await requirePartyNow(ctx, args.sessionId);
+    const { sessionId } = session;
+    const clientId = args.id ?? null;
+    const earlier = clientId === null ? undefined : await findByClientId(ctx, sessionId, side, clientId);
+    if (earlier) return sent(earlier);
+    requireActive(session);
+    const sender = await requireSender(ctx, session, side, args);
+
+    const checked = {
+      type: args.type,
+      payload: args.payload,
+      senderSide: side,
+      grants: JSON.parse(session.grantedPermissions) as GrantedPermissions,
+    };
+    const recent = needsRecent(checked) ? await recentInstructions(ctx, sessionId) : [];
+    const stopped = checkMessage({ ...checked, recent });
+    if (stopped) {
+      const { category, reason } = stopped;
+      const messageId = ctx.newUuid();
+      const { senderSide, senderParticipantId } = sender;
+      const attempt = { messageId, sessionId, type: args.type, senderSide, senderParticipantId, payload };
+      await ctx.db
+        .insertInto("blockedMessages")
+        .values({ ...attempt, category, reason, createdAt: ctx.now })
+        .execute();
+      const told = { messageId, delivered: false, gatewayResult: "blocked", category, reason };
+      return new Refusal(new CallError("forbidden", `Message blocked by the security gateway: ${reason}`, told));
+    }
+
+    const targetSlot = args.targetSlot ?? null;
+    const { rows: sockets } = await openSocketOf(ctx, {
+      sessionId,
+      side: side === "provider" ? "consumer" : "provider",
+      slotIndex: side === "provider" ? targetSlot : null,
+    });
+    const message: SessionMessagesTable = {
+      sessionId,
+      createdAt: nextStamp(session, ctx.now),
+      messageId: ctx.newUuid(),
+      clientId,
+      type: args.type,
+      ...sender,
+      targetSlot,
+      mentions: args.mentions ? JSON.stringify(args.mentions) : null,
+      payload,
+      delivered: sockets.length > 0 ? 1 : 0,
+    };
+    ctx.defer(insertMessage(ctx, { ...message }));
+    const used = side === "provider" ? tokensUsed(args.payload) : 0;
+    session.lastStampAt = message.createdAt;
+    session.totalMessages += 1;
+    if (args.type.startsWith("instruction.")) session.totalInstructions += 1;
+    session.totalTokensProvider = Math.min(session.totalTokensProvider + used, Number.MAX_SAFE_INTEGER);
+    session.updatedAt = ctx.now;
+    const { lastStampAt, totalMessages, totalInstructions, totalTokensProvider, updatedAt } = session;
+    const counted = { sessionId, lastStampAt, totalMessages, totalInstructions, totalTokensProvider, updatedAt };
+    ctx.defer(countMessage(ctx, counted));
+    ctx.notify({ kind: "sessionMessage", sessionId, message: messageNotice(message) });
+
+    if (used > 0 && !(await meterTokens(ctx, session))) {
+      await endSession(ctx, session, { as: "completed", reason: "insufficient_balance" });
+    }
+    return sent(message);
+  },
+});
+
+function sent({
+  messageId,
+  delivered,
+  createdAt,
+}: Pick<SessionMessagesTable, "messageId" | "delivered" | "createdAt">) {
+  return { messageId, delivered: delivered === 1, gatewayResult: "passed" as const, createdAt: isoTime(createdAt) };
+}
+
+type Sender = Pick<
+  SessionMessagesTable,
+  "senderSide" | "senderParticipantId" | "senderUserId" | "senderAgentId" | "slotIndex"
+>;
+
+/** Who the message is from, which is what the server knows and never what the client wrote. */
+async function requireSender(
+  ctx: UserMutation,
+  session: SessionsTable,
+  side: Side,
+  args: { slotIndex?: number | null; targetSlot?: number | null; mentions?: string[] | null },
+): Promise<Sender> {
+  const participants = await listParticipants(ctx, session.sessionId);
+  const participantId = participantIdOf(session, side, ctx.caller);
+  const sender = participants.find((participant) => participant.participantId === participantId);
+  if (!sender) throw new Error(`Session ${session.sessionId} has no participant ${participantId}`);
+  if (sender.pausedAt !== null) {
+    throw new CallError("failed_precondition", "You are paused in this session. What is sent to you waits.");
+  }
+  for (const field of ["slotIndex", "targetSlot"] as const) {
+    if ((args[field] ?? 0) >= session.maxSlots) {
+      throw new CallError("invalid_args", `${field} must be below ${session.maxSlots}`, { maxSlots: session.maxSlots });
+    }
+  }
+  const stranger = args.mentions?.find((mention) => !participants.some((known) => known.participantId === mention));
+  if (stranger !== undefined) {
+    throw new CallError("invalid_args", "A mention names no participant of this session", { mention: stranger });
+  }
+  return {
+    senderSide: side,
+    senderParticipantId: participantId,
+    senderUserId: sender.userId,
+    senderAgentId: sender.agentId,
+    slotIndex: side === "consumer" ? (args.slotIndex ?? 0) : null,
+  };
+}
+
+const instructionsSince = prepared(["sessionId", "since"], (db, { sessionId, since }) =>
+  db
+    .selectFrom("sessionMessages")
+    .select(["type", sql<string | null>`case when type = 'instruction.batch' then payload end`.as("payload")])
+    .where("sessionId", "=", sessionId)
+    .where("createdAt", ">", since)
+    .where("senderSide", "=", "provider")
+    .where("type", "like", "instruction.%"),
+);
+
+/** What of the provider's counts against a rate of the consumer's grants. */
+async function recentInstructions(ctx: UserMutation, sessionId: string): Promise<SentInstruction[]> {
+  const { rows } = await instructionsSince(ctx, { sessionId, since: ctx.now - rateWindowMs });
+  return rows.map(({ type, payload }) => ({ type, payload: payload === null ? {} : JSON.parse(payload) }));
+}
+
+const messageByClientId = prepared(["sessionId", "side", "clientId"], (db, { sessionId, side, clientId }) =>
+  db
+    .selectFrom("sessionMessages")
+    .select(["messageId", "delivered", "createdAt"])
+    .where("sessionId", "=", sessionId)
+    .where("senderSide", "=", side)
+    .where("clientId", "=", clientId),
+);
+
+async function findByClientId(ctx: UserMutation, sessionId: string, side: Side, clientId: string) {
+  const { rows } = await messageByClientId(ctx, { sessionId, side, clientId });
+  return rows[0];
+}
+
+/** A socket of a side that is open now; with a slot, one of that slot. */
+const openSocketOf = prepared(["sessionId", "side", "slotIndex"], (db, { sessionId, side, slotIndex }) =>
+  db
+    .selectFrom("sessionSockets")
+    .select("socketId")
+    .where("sessionId", "=", sessionId)
+    .where("side", "=", side)
+    .where(({ or, eb }) =>
+      or([
+        sql<SqlBool>`cast(${slotIndex} as integer) is null`,
+        eb("slotIndex", "=", sql<number>`cast(${slotIndex} as integer)`),
+      ]),
+    )
+    .limit(1),
+);
+
+const insertMessage = prepared(
+  [
+    "sessionId",
+    "createdAt",
+    "messageId",
+    "clientId",
+    "type",
+    "senderSide",
+    "senderParticipantId",
+    "senderUserId",
+    "senderAgentId",
+    "slotIndex",
+    "targetSlot",
+    "mentions",
+    "payload",
+    "delivered",
+  ],
+  (db, values) => db.insertInto("sessionMessages").values(values),
+);
+
+const countMessage = prepared(
+  ["sessionId", "lastStampAt", "totalMessages", "totalInstructions", "totalTokensProvider", "updatedAt"],
+  (db, { sessionId, ...counted }) => db.updateTable("sessions").set(counted).where("sessionId", "=", sessionId),
+);

@@ -1,0 +1,192 @@
+/** Making a session, reading it, approving and ending it. */
+import { z } from "zod";
+import type { UserQuery } from "../../runtime/context.js";
+import { mutation, query } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { type SessionStatus, type Side, sides } from "../../schema/sessions.js";
+import { id, isoTime, limit, limitOf, page, pageOf } from "../../schema/values.js";
+import { agentCard, agentCards } from "../model/cards.js";
+import { walletTurn } from "../model/ledger.js";
+import { placesTurn, rent, rentalArgs, taskDescription } from "../model/renting.js";
+import { activateSession, endSession, findSession, requirePartyNow, sideOf } from "../model/session.js";
+import { afterAct, hasStatus, statusFilter } from "../model/session-status.js";
+import { sessionView, sessionViews, viewSession } from "../model/session-view.js";
+import { settlement, settlementOf } from "../model/settlement.js";
+
+/** Daemons ask without a limit and attach only to what they get. */
+const sessionsLimit = limitOf(100, 100);
+/** Beyond this nobody reads on: the total of a side stops counting here. */
+const mostCounted = 10_000;
+
+/** Rents an agent (clawrent.md section 2.6; what is checked in which order: functions/model/renting.ts). */
+export const create = mutation({
+  summary: "Rents an agent for a task",
+  auth: "user",
+  args: { agentId: id, taskDescription: taskDescription(10), ...rentalArgs },
+  returns: sessionView,
+  oneAtATime: ({ agentId }, { userId }) => [walletTurn(userId), placesTurn(agentId)],
+  handler: async (ctx, args) => viewSession(ctx, await rent(ctx, args)),
+});
+
+/** The caller's sessions, newest first (clawrent.md section 2.6). */
+export const list = query({
+  summary: "Your sessions on either side, newest first",
+  auth: "user",
+  args: { role: z.enum(sides).nullish(), status: statusFilter.nullish(), page, limit: sessionsLimit },
+  returns: pageOf(sessionView),
+  handler: async (ctx, args) => {
+    const toPage = args.page * args.limit;
+    // One walk along an index for each side; nobody is on both sides of a session.
+    const walks = (args.role ? [args.role] : sides).map((side) => sessionsOn(ctx, side, args));
+    const [first, ...others] = walks.map((walk) =>
+      ctx.db
+        .selectFrom(
+          walk.selectAll().orderBy("createdAt", "desc").orderBy("sessionId", "desc").limit(toPage).as("newest"),
+        )
+        .selectAll(),
+    );
+    if (!first) throw new Error("A session has sides");
+    const rows = await others
+      .reduce((all, walk) => all.unionAll(walk), first)
+      .orderBy("createdAt", "desc")
+      .orderBy("sessionId", "desc")
+      .limit(args.limit)
+      .offset(toPage - args.limit)
+      .execute();
+    const counts = await Promise.all(walks.map((walk) => countOf(ctx, walk)));
+    return {
+      data: await sessionViews(ctx, rows),
+      total: counts.reduce((sum, count) => sum + count, 0),
+      page: args.page,
+      limit: args.limit,
+    };
+  },
+});
+
+/**
+ * The sessions that the caller has on a side. An agent that asks for the provider's gets its own alone: two agents of
+ * one owner would take each other's (clawrent.md section 1).
+ */
+function sessionsOn(
+  ctx: UserQuery,
+  side: Side,
+  { role, status }: { role?: Side | null | undefined; status?: SessionStatus[] | null | undefined },
+) {
+  const { userId, agentId } = ctx.caller;
+  const sessions = ctx.db
+    .selectFrom("sessions")
+    .$if(status != null, (all) => all.where(hasStatus(status ?? [], ctx.now)));
+  if (side === "consumer") return sessions.where("consumerUserId", "=", userId);
+  return role === "provider" && agentId !== null
+    ? sessions.where("providerAgentId", "=", agentId)
+    : sessions.where("providerUserId", "=", userId);
+}
+
+async function countOf(ctx: UserQuery, walk: ReturnType<typeof sessionsOn>): Promise<number> {
+  const { total } = await ctx.db
+    .selectFrom(walk.select("sessionId").limit(mostCounted).as("counted"))
+    .select(({ fn }) => fn.countAll<number>().as("total"))
+    .executeTakeFirstOrThrow();
+  return Number(total);
+}
+
+/** The agents that the caller rented, each once, the latest first (clawrent.md section 2.6). */
+export const listRentedAgents = query({
+  summary: "The agents you rented, each once",
+  auth: "user",
+  args: { page, limit },
+  returns: pageOf(agentCard.extend({ lastRentedAt: z.string(), sessionCount: z.number() })),
+  handler: async (ctx, args) => {
+    const mine = ctx.db.selectFrom("sessions").where("consumerUserId", "=", ctx.caller.userId);
+    const [rented, { total }] = await Promise.all([
+      mine
+        .select(({ fn }) => [
+          "providerAgentId",
+          fn.max("createdAt").as("lastRentedAt"),
+          fn.countAll<number>().as("sessionCount"),
+        ])
+        .groupBy("providerAgentId")
+        .orderBy("lastRentedAt", "desc")
+        .orderBy("providerAgentId", "desc")
+        .limit(args.limit)
+        .offset((args.page - 1) * args.limit)
+        .execute(),
+      mine.select(({ fn }) => fn.count<number>("providerAgentId").distinct().as("total")).executeTakeFirstOrThrow(),
+    ]);
+    const cards = await agentCards(
+      ctx,
+      rented.map(({ providerAgentId }) => providerAgentId),
+    );
+    return {
+      data: rented.flatMap(({ providerAgentId, lastRentedAt, sessionCount }) => {
+        const card = cards.get(providerAgentId);
+        return card ? { ...card, lastRentedAt: isoTime(lastRentedAt), sessionCount: Number(sessionCount) } : [];
+      }),
+      total: Number(total),
+      page: args.page,
+      limit: args.limit,
+    };
+  },
+});
+
+/** One session, for its parties and for admins (clawrent.md section 2.6). */
+export const get = query({
+  summary: "One of your sessions",
+  auth: "user",
+  args: { sessionId: id },
+  returns: sessionView,
+  handler: async (ctx, args) => {
+    const session = await findSession(ctx, args.sessionId);
+    if (!session || !(sideOf(session, ctx.caller) || ctx.caller.isAdmin)) {
+      throw new CallError("not_found", "Session not found");
+    }
+    return viewSession(ctx, session);
+  },
+});
+
+/**
+ * Lets a pending session begin (clawrent.md section 2.6). Clients approve whatever is announced to them, so approving
+ * an active session is no mistake. What the guardrail stopped wants a person who says that they looked.
+ */
+export const approve = mutation({
+  summary: "Approves a pending session of your agent",
+  auth: "user",
+  args: { sessionId: id, manual: z.boolean().nullish() },
+  returns: sessionView,
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, args) => {
+    const { session, side } = await requirePartyNow(ctx, args.sessionId);
+    if (side !== "provider") throw new CallError("forbidden", "Not authorized for this action");
+    if (afterAct[session.status].approve === undefined) {
+      throw new CallError("failed_precondition", "Session is not pending approval", { status: session.status });
+    }
+    if (session.status === "pending_approval") {
+      const byAPerson = args.manual === true && ctx.caller.agentId === null;
+      if (session.needsManualReview === 1 && !byAPerson) {
+        throw new CallError("forbidden", "Session requires manual review", { needsManualReview: true });
+      }
+      await activateSession(ctx, session);
+    }
+    return viewSession(ctx, session);
+  },
+});
+
+/**
+ * Ends a session from either side, and settles it (clawrent.md section 2.6). Before the approval that is a cancellation
+ * or a refusal, and costs nothing. Repeated, it answers the same.
+ */
+export const end = mutation({
+  summary: "Ends a session and settles it",
+  auth: "user",
+  args: { sessionId: id },
+  returns: sessionView.extend({ settlement: settlement.nullable() }),
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, args) => {
+    const { session, side } = await requirePartyNow(ctx, args.sessionId);
+    if (session.status === "active") await endSession(ctx, session, { as: "completed", reason: "completed" });
+    else if (session.status === "pending_approval") {
+      await endSession(ctx, session, { as: "aborted", reason: side === "provider" ? "refused" : "cancelled" });
+    }
+    return { ...(await viewSession(ctx, session)), settlement: settlementOf(session) };
+  },
+});
