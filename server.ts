@@ -1,4 +1,5 @@
 /** `createServer`: wires configuration, database, runtime, timer and adapters into one running server. It owns nothing else. */
+import type { Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { createAdaptorServer, type ServerType } from "@hono/node-server";
@@ -6,8 +7,12 @@ import { type Logger, pino } from "pino";
 import { addHealthRoutes } from "./adapters/health.js";
 import { createHttpApp } from "./adapters/http.js";
 import { createSendMail, Mailer, type SendMail } from "./adapters/mailer.js";
+import { addMarketplaceSockets } from "./adapters/marketplace-sockets.js";
 import { addPageRoutes } from "./adapters/pages.js";
+import { addRestRoutes } from "./adapters/rest.js";
 import { addRpcRoutes } from "./adapters/rpc.js";
+import { Background } from "./adapters/sockets/background.js";
+import { SocketServer } from "./adapters/websocket.js";
 import { expire } from "./functions/deadlines.js";
 import { modules } from "./functions/index.js";
 import { Authenticator } from "./runtime/auth.js";
@@ -16,6 +21,7 @@ import type { Config } from "./runtime/config.js";
 import { openStore } from "./runtime/database.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
 import { Runtime } from "./runtime/dispatch.js";
+import { newUuid } from "./runtime/ids.js";
 import { RateLimits } from "./runtime/limits.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
@@ -61,6 +67,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   let accepting = true;
 
   const notices = new NoticeBoard(log);
+  const limits = new RateLimits(config.rateLimits);
   const tokens = new Tokens(config.jwtSecret ?? loadSecret(secretFile(config.databaseUrl)), clock);
   const adminEmails = new Set(config.adminEmails);
   const timer = new DeadlineTimer(clock, log, () => runtime.runSystem(expire));
@@ -69,7 +76,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     store,
     clock,
     log,
-    limits: new RateLimits(config.rateLimits),
+    limits,
     authenticator: new Authenticator(store, clock, tokens, adminEmails, notices),
     passwords: parts.passwords ?? new Passwords(),
     tokens,
@@ -84,10 +91,24 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
 
   const mailer = new Mailer(runtime, notices, clock, log, parts.sendMail ?? createSendMail(config, log));
 
+  const { trustProxy } = config;
   const app = createHttpApp(log);
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
-  addRpcRoutes(app, runtime, { trustProxy: config.trustProxy });
-  addPageRoutes(app, runtime, { trustProxy: config.trustProxy });
+  addRestRoutes(app, runtime, { trustProxy });
+  addRpcRoutes(app, runtime, { trustProxy });
+  addPageRoutes(app, runtime, { trustProxy });
+  const background = new Background(clock, log);
+  const sockets = new SocketServer({ clock, log, limits, notices, background, trustProxy });
+  const presence = addMarketplaceSockets(sockets, {
+    runtime,
+    notices,
+    clock,
+    log,
+    limits,
+    background,
+    processId: newUuid(clock.now()),
+    alone: !store.dialect.sharedByProcesses,
+  });
   const http = createAdaptorServer({
     fetch: app.fetch,
     serverOptions: { requestTimeout: requestTimeoutMs, keepAliveTimeout: 65_000 },
@@ -95,11 +116,14 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
 
   try {
     await store.migrate();
+    await presence.start();
     await timer.start();
     mailer.start();
+    sockets.start(http as HttpServer);
     port = await listen(http, config);
   } catch (error) {
-    await timer.stop();
+    await Promise.all([sockets.stop(), timer.stop(), mailer.stop()]);
+    await presence.end();
     await store.close().catch(() => {});
     throw error;
   }
@@ -109,7 +133,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   let closing: Promise<void> | undefined;
   const close = async () => {
     accepting = false;
-    await Promise.all([stopListening(http), timer.stop(), mailer.stop()]);
+    await Promise.all([stopListening(http), sockets.stop(), timer.stop(), mailer.stop()]);
+    await presence.end();
     await store.close();
     log.info("stopped");
     log.flush();
@@ -148,7 +173,7 @@ function listen(http: ServerType, { host, port }: Config): Promise<number> {
 /** New connections are refused at once; idle ones end; calls that run may finish, for a while. */
 function stopListening(http: ServerType): Promise<void> {
   return new Promise((resolve) => {
-    const closable = http as import("node:http").Server;
+    const closable = http as HttpServer;
     const idle = setInterval(() => closable.closeIdleConnections(), 50);
     const impatient = setTimeout(() => closable.closeAllConnections(), shutdownMs);
     closable.close(() => {

@@ -1,0 +1,243 @@
+/**
+ * `/ws/agent`: the control channel of a provider agent (clawrent.md section 4.2). It tells the agent of its sessions and
+ * of its status, and is the reason why the agent counts as connected.
+ */
+import {
+  type Announcement,
+  connectAgent,
+  disconnectAgent,
+  listAnnouncements,
+  markAnnounced,
+} from "../../functions/presence.js";
+import type { AgentCaller } from "../../runtime/context.js";
+import type { Runtime } from "../../runtime/dispatch.js";
+import { hashSecret, nextRequestId } from "../../runtime/ids.js";
+import type { NoticeBoard } from "../../runtime/notices.js";
+import { isoTime } from "../../schema/values.js";
+import type { Channel, SocketServer } from "../websocket.js";
+import { agentCallerOf } from "./agent-token.js";
+import type { Background } from "./background.js";
+import { type Closing, closingOf } from "./close-codes.js";
+import { frame, systemError } from "./frames.js";
+import { SocketIndex } from "./index-by-key.js";
+import type { InboundFrame, Socket } from "./socket.js";
+
+const missingToken: Closing = { code: 4000, reason: "Missing token" };
+const invalidToken: Closing = { code: 4001, reason: "Invalid or revoked agent token" };
+
+export interface ChannelParts {
+  runtime: Runtime;
+  notices: NoticeBoard;
+  background: Background;
+  server: SocketServer;
+  processId: string;
+}
+
+export class AgentChannel implements Channel {
+  readonly #parts: ChannelParts;
+  readonly #open = new SocketIndex<AgentSocket>();
+
+  constructor(parts: ChannelParts) {
+    this.#parts = parts;
+    const { notices } = parts;
+    notices.on("announcementsDue", ({ agentId }) => {
+      for (const open of this.#open.get(agentId)) open.announce();
+    });
+    notices.on("agentStatusChanged", ({ agentId, onlineStatus, at }) => {
+      for (const open of this.#open.get(agentId)) open.tellStatus(onlineStatus, at);
+    });
+    notices.on("participantResumed", ({ agentId, sessionId }) => {
+      if (agentId === null) return;
+      for (const open of this.#open.get(agentId)) open.send("session.participant_resumed", { sessionId });
+    });
+  }
+
+  async open(socket: Socket, query: URLSearchParams): Promise<void> {
+    const { runtime, server, background, processId } = this.#parts;
+    const token = query.get("token");
+    if (!token) return socket.close(missingToken);
+    const caller = await agentCallerOf(runtime, socket, token, invalidToken);
+    if (!caller) return;
+    const { agentId } = caller;
+    const entry = new AgentSocket(socket, caller, runtime, background);
+    // From here on the notices of this agent find the socket, and so does the end of its credential.
+    server.identify(socket, {
+      agentId,
+      userId: caller.owner?.userId ?? null,
+      byAgentToken: token.startsWith("agt_"),
+      revoked: invalidToken,
+    });
+    this.#open.add(agentId, entry, socket);
+
+    const forget = () =>
+      background.ensure("disconnecting an agent", () =>
+        runtime.runSystem(disconnectAgent, { agentId, socketId: socket.id }),
+      );
+    try {
+      const connected = await runtime.runSystem(connectAgent, {
+        agentId,
+        secretHash: hashSecret(token),
+        socketId: socket.id,
+        processId,
+      });
+      if ("lapse" in connected) {
+        return socket.close(
+          connected.lapse === "revoked" ? invalidToken : { ...invalidToken, reason: "Account is suspended" },
+        );
+      }
+      socket.onGone(forget);
+      entry.greet(connected.name, connected.onlineStatus);
+    } catch (error) {
+      // The commit may have happened all the same.
+      forget();
+      socket.close(closingOf(error, invalidToken));
+    }
+  }
+}
+
+type OnlineStatus = "online" | "offline" | "busy";
+
+/** One open control channel. */
+class AgentSocket {
+  /** What this socket was told and the database does not know yet. */
+  readonly #told = new Map<string, Announcement["status"]>();
+  #greeted = false;
+  /** The last word before the greeting: that of its own coming, or a later one. */
+  #statusBeforeGreeting: { onlineStatus: OnlineStatus; at: number } | undefined;
+  #statusesTold = 0;
+  #announcing: Promise<void> | undefined;
+  #due = false;
+  #pings = 0;
+  readonly #awaitingPong = new Map<string, () => void>();
+
+  constructor(
+    readonly socket: Socket,
+    readonly caller: AgentCaller,
+    readonly runtime: Runtime,
+    readonly background: Background,
+  ) {
+    socket.onPong((payload) => {
+      this.#awaitingPong.get(payload)?.();
+      this.#awaitingPong.delete(payload);
+    });
+  }
+
+  send(type: string, payload: object): void {
+    if (this.#greeted) this.socket.send(frame(type, payload));
+  }
+
+  greet(name: string, onlineStatus: OnlineStatus): void {
+    const { agentId } = this.caller;
+    this.#greeted = true;
+    this.send("agent.connected", { agentId, name, onlineStatus, timestamp: isoTime(this.runtime.now()) });
+    const later = this.#statusBeforeGreeting;
+    if (later && later.onlineStatus !== onlineStatus) this.tellStatus(later.onlineStatus, later.at);
+    this.#announceAll(true);
+    this.socket.handle({
+      frame: (inbound) => this.#take(inbound),
+      bad: async (message) => this.socket.send(systemError("invalid_args", message)),
+    });
+  }
+
+  tellStatus(onlineStatus: OnlineStatus, at: number): void {
+    if (!this.#greeted) {
+      this.#statusBeforeGreeting = { onlineStatus, at };
+      return;
+    }
+    this.#statusesTold += 1;
+    this.send("agent.status_updated", { agentId: this.caller.agentId, onlineStatus, timestamp: isoTime(at) });
+  }
+
+  /** There is something to announce. Before the greeting that comes with everything else. */
+  announce(): void {
+    if (this.#greeted) this.#announceAll(false);
+  }
+
+  /** One look at a time, and another one after it where something came up meanwhile. */
+  #announceAll(again: boolean): void {
+    if (this.#announcing) {
+      this.#due = true;
+      return;
+    }
+    this.#announcing = this.#lookAndTell(again)
+      .catch((error: unknown) => {
+        // The client comes again, and so does what it was not told.
+        this.socket.close(closingOf(error, invalidToken));
+      })
+      .finally(() => {
+        this.#announcing = undefined;
+        if (!this.#due) return;
+        this.#due = false;
+        if (!this.socket.gone) this.#announceAll(false);
+      });
+    void this.background.track(this.#announcing);
+  }
+
+  async #lookAndTell(again: boolean): Promise<void> {
+    const { agentId } = this.caller;
+    const announcements = await this.runtime.runSystem(listAnnouncements, { agentId, again });
+    const told: { sessionId: string; status: Announcement["status"] }[] = [];
+    for (const announcement of announcements) {
+      const { sessionId, status } = announcement;
+      if (this.#told.get(sessionId) === status) continue;
+      const frames = this.#told.has(sessionId) ? (["session.approved"] as const) : announcement.frames;
+      for (const type of frames) this.send(type, payloadOf(type, announcement, this.runtime.now()));
+      this.#told.set(sessionId, status);
+      told.push({ sessionId, status });
+    }
+    if (told.length > 0) this.#markOncePonged(told);
+  }
+
+  /** A pong proves that the client has read what was sent before the ping; a buffered write proves nothing. */
+  #markOncePonged(announced: { sessionId: string; status: Announcement["status"] }[]): void {
+    this.#pings += 1;
+    const ping = `announced ${this.#pings}`;
+    this.#awaitingPong.set(ping, () =>
+      this.background.ensure("marking announcements", async () => {
+        await this.runtime.runSystem(markAnnounced, { announced });
+        // A look that began before must not take them for news, so they are forgotten after it.
+        await this.#announcing;
+        for (const { sessionId, status } of announced) {
+          if (this.#told.get(sessionId) === status) this.#told.delete(sessionId);
+        }
+      }),
+    );
+    this.socket.ping(ping);
+  }
+
+  async #take({ type, payload }: InboundFrame): Promise<void> {
+    if (type !== "agent.status_update") {
+      this.socket.send(systemError("invalid_args", "Unknown frame type"));
+      return;
+    }
+    const { onlineStatus } = payload;
+    if (onlineStatus !== "busy" && onlineStatus !== "online") {
+      this.socket.send(systemError("invalid_args", "onlineStatus must be 'busy' or 'online'"));
+      return;
+    }
+    const { agentId } = this.caller;
+    const toldBefore = this.#statusesTold;
+    const outcome = await this.runtime.dispatch({
+      path: "agents:setOnlineStatus",
+      kind: "mutation",
+      args: { agentId, onlineStatus },
+      authorization: undefined,
+      caller: this.caller,
+      idempotencyKey: undefined,
+      address: this.socket.address,
+      requestId: nextRequestId(),
+    });
+    if (outcome.status === "fault") this.socket.send(systemError("internal", "Server error"));
+    else if (outcome.status !== "success") this.socket.send(systemError(outcome.error.code, outcome.error.message));
+    // A change has told itself; where there was none, this is the answer.
+    else if (this.#statusesTold === toldBefore) this.tellStatus(onlineStatus, this.runtime.now());
+  }
+}
+
+function payloadOf(type: Announcement["frames"][number], announcement: Announcement, now: number): object {
+  const { frames: _frames, ...details } = announcement;
+  const timestamp = isoTime(now);
+  if (type === "session.new") return { ...details, timestamp };
+  const { sessionId, sessionToken, taskDescription, consumerUserId } = details;
+  return { sessionId, sessionToken, status: "active", taskDescription, consumerUserId, slotIndex: 0, timestamp };
+}

@@ -1,0 +1,33 @@
+/**
+ * The codes with which the server closes a WebSocket (clawrent.md section 4.7). What a client does next hangs on them:
+ * the final ones end it for good, every other one makes it come again. 1000 is never sent, because clients then forget
+ * the session without a word (section 0, rule 11).
+ */
+import { CallError } from "../../runtime/errors.js";
+
+export interface Closing {
+  code: number;
+  reason: string;
+}
+
+/** On every channel; the client comes again. */
+export const closings = {
+  restart: { code: 1012, reason: "Server restart" },
+  fault: { code: 1011, reason: "Server error" },
+  later: { code: 1013, reason: "Try again later" },
+  tooMany: { code: 1013, reason: "Too many sockets" },
+  tooSlow: { code: 1013, reason: "Frames are read too slowly" },
+  silent: { code: 4008, reason: "Silent for too long" },
+  replaced: { code: 4009, reason: "Replaced by a newer socket" },
+} as const satisfies Record<string, Closing>;
+
+/**
+ * How a socket closes whose credential was refused: with the channel's own code where it is wrong, and so that the
+ * client comes again where the server could not tell.
+ */
+export function closingOf(error: unknown, refused: Closing): Closing {
+  if (!(error instanceof CallError)) return closings.fault;
+  if (error.code === "unauthenticated") return refused;
+  if (error.code === "forbidden") return { ...refused, reason: error.message };
+  return closings.later;
+}

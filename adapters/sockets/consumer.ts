@@ -1,0 +1,87 @@
+/**
+ * `/ws/agent/consumer`: the control channel of a consumer-side agent (clawrent.md section 4.5). It only tells: the agent
+ * counts as connected by `/ws/agent` alone, and what is missed here the client finds with its next poll.
+ */
+import { consumerAnnouncement, findLapse } from "../../functions/presence.js";
+import { hashSecret } from "../../runtime/ids.js";
+import { sizes } from "../../runtime/limits.js";
+import { isoTime } from "../../schema/values.js";
+import type { Channel } from "../websocket.js";
+import type { ChannelParts } from "./agent.js";
+import { agentCallerOf } from "./agent-token.js";
+import { type Closing, closingOf, closings } from "./close-codes.js";
+import { frame, systemError } from "./frames.js";
+import { SocketIndex } from "./index-by-key.js";
+import type { Socket } from "./socket.js";
+
+const missingToken: Closing = { code: 4000, reason: "Missing token" };
+const invalidToken: Closing = { code: 4001, reason: "Invalid or revoked agent token" };
+
+export class ConsumerChannel implements Channel {
+  readonly #parts: Omit<ChannelParts, "processId">;
+  readonly #open = new SocketIndex<Socket>();
+  /** What has still to be read before it is told, so that an end does not overtake its start. */
+  readonly #telling = new Map<string, Promise<void>>();
+
+  constructor(parts: Omit<ChannelParts, "processId">) {
+    this.#parts = parts;
+    const { notices, runtime } = parts;
+    notices.on("consumerSessionStarted", ({ agentId, sessionId }) => {
+      this.#tell(agentId, async () => {
+        const announcement = await runtime.runSystem(consumerAnnouncement, { sessionId });
+        return announcement && frame("session.new", { ...announcement, timestamp: isoTime(runtime.now()) });
+      });
+    });
+    notices.on("consumerSessionEnded", ({ agentId, sessionId, reason, at }) => {
+      this.#tell(agentId, async () => frame("session.ended", { sessionId, reason, timestamp: isoTime(at) }));
+    });
+    notices.on("serveRulesChanged", ({ agentId }) => {
+      this.#tell(agentId, async () => frame("serve.rules_updated", {}));
+    });
+  }
+
+  async open(socket: Socket, query: URLSearchParams): Promise<void> {
+    const { runtime, server } = this.#parts;
+    const token = query.get("token");
+    if (!token) return socket.close(missingToken);
+    const caller = await agentCallerOf(runtime, socket, token, invalidToken);
+    if (!caller) return;
+    const { agentId } = caller;
+    if (this.#open.count(agentId) >= sizes.consumerSocketsPerAgent) return socket.close(closings.tooMany);
+    server.identify(socket, {
+      agentId,
+      userId: caller.owner?.userId ?? null,
+      byAgentToken: token.startsWith("agt_"),
+      revoked: invalidToken,
+    });
+    this.#open.add(agentId, socket, socket);
+    // Asked now, as what lapses later finds the socket.
+    try {
+      if (await runtime.runSystem(findLapse, { agentId, secretHash: hashSecret(token) })) {
+        return socket.close(invalidToken);
+      }
+    } catch (error) {
+      return socket.close(closingOf(error, invalidToken));
+    }
+    socket.send(frame("agent.connected", { agentId }));
+    const unknown = (message: string) => socket.send(systemError("invalid_args", message));
+    socket.handle({ frame: async () => unknown("Unknown frame type"), bad: async (message) => unknown(message) });
+  }
+
+  #tell(agentId: string, read: () => Promise<Buffer | null>): void {
+    if (this.#open.count(agentId) === 0) return;
+    const { background, server } = this.#parts;
+    const before = this.#telling.get(agentId) ?? Promise.resolve();
+    const told = before.then(async () => {
+      try {
+        const bytes = await read();
+        for (const socket of this.#open.get(agentId)) if (bytes) socket.send(bytes);
+      } catch (error) {
+        server.log.warn({ err: error }, "a consumer agent was not told");
+      }
+      if (this.#telling.get(agentId) === told) this.#telling.delete(agentId);
+    });
+    this.#telling.set(agentId, told);
+    void background.track(told);
+  }
+}

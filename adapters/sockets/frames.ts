@@ -1,0 +1,105 @@
+/** Frames to clients, as bytes. What goes to several sockets is written once per shape and shared. */
+import type { MessageNotice, SenderNotice } from "../../runtime/notices.js";
+import { isoTime } from "../../schema/values.js";
+
+/** The two shapes of a session's frames: by role (`/ws/session`), and by participant (`/ws/group`). */
+export type Shape = "session" | "group";
+
+/** A frame of a control channel. */
+export function frame(type: string, payload: object): Buffer {
+  return Buffer.from(JSON.stringify({ type, payload }));
+}
+
+export function systemError(code: string, message: string): Buffer {
+  return frame("system.error", { code, message });
+}
+
+/** A frame of the platform's within a session. Its stamp is of the session's clock (clawrent.md section 0, rule 8). */
+export function sessionFrame(type: string, sessionId: string, payload: object, stamp: number): Buffer {
+  return Buffer.from(
+    JSON.stringify({
+      type,
+      payload,
+      sessionId,
+      timestamp: stamp,
+      _meta: { sessionId, senderRole: "platform", timestamp: isoTime(stamp) },
+    }),
+  );
+}
+
+/** A message, with the sender that the server knows and not what the client wrote. */
+export function messageFrame(sessionId: string, message: MessageNotice, shape: Shape): Buffer {
+  const { messageId, type, payload, sender, mentions, stamp } = message;
+  const head = {
+    id: messageId,
+    sessionId,
+    timestamp: stamp,
+    sender: senderOf(sender, shape),
+    type,
+    mentions: shape === "group" ? (mentions ?? undefined) : undefined,
+  };
+  const meta = {
+    sessionId,
+    senderRole: sender.side,
+    slotIndex: sender.slotIndex ?? undefined,
+    participantId: shape === "group" ? sender.participantId : undefined,
+    timestamp: isoTime(stamp),
+  };
+  // The payload is stored as JSON and goes out as it is.
+  return Buffer.from(`${JSON.stringify(head).slice(0, -1)},"payload":${payload},"_meta":${JSON.stringify(meta)}}`);
+}
+
+export function typingFrame(sessionId: string, sender: SenderNotice, stamp: number, shape: Shape): Buffer {
+  return messageFrame(
+    sessionId,
+    {
+      messageId: `typing_${stamp}`,
+      clientId: null,
+      type: "dialogue.typing",
+      payload: "{}",
+      sender,
+      mentions: null,
+      targetSlot: null,
+      stamp,
+    },
+    shape,
+  );
+}
+
+/** Clients want a string as `agentId`: the user's id where no agent acts. */
+function senderOf({ participantId, side, userId, agentId, slotIndex }: SenderNotice, shape: Shape): object {
+  const common = { role: side, agentId: agentId ?? userId, slotIndex: slotIndex ?? undefined };
+  return shape === "session" ? common : { participantId, side, userId, ...common };
+}
+
+/** Somebody's coming or going. What has no counterpart in the shape is undefined. */
+export function peerFrame(
+  sessionId: string,
+  change: "connected" | "disconnected" | "offline",
+  participant: SenderNotice,
+  stamp: number,
+  shape: Shape,
+): Buffer | undefined {
+  if (shape === "session") {
+    const { side, slotIndex } = participant;
+    const payload = { role: side, slotIndex: slotIndex ?? undefined, timestamp: isoTime(stamp) };
+    return sessionFrame(`system.peer_${change}`, sessionId, payload, stamp);
+  }
+  if (change === "offline") return undefined;
+  const type = change === "connected" ? "system.participant_joined" : "system.participant_left";
+  return sessionFrame(type, sessionId, { participant: participantOf(participant) }, stamp);
+}
+
+/** A participant as the group channel shows it (clawrent.md section 4.4). */
+export function participantOf({ participantId, side, userId, agentId }: SenderNotice): object {
+  return { participantId, participantType: agentId === null ? "user" : "agent", side, userId, agentId, role: side };
+}
+
+/** A frame that is written when the first socket of a shape needs it, and then shared. */
+export function perShape<T>(write: (shape: Shape) => T): (shape: Shape) => T {
+  const written = new Map<Shape, T>();
+  return (shape) => {
+    if (!written.has(shape)) written.set(shape, write(shape));
+    return written.get(shape) as T;
+  };
+}

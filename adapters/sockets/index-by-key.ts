@@ -1,0 +1,27 @@
+/** Open sockets by what they belong to: a session, an agent, a user. What is gone is in no index any more. */
+import type { Socket } from "./socket.js";
+
+export class SocketIndex<T> {
+  readonly #byKey = new Map<string, Set<T>>();
+
+  /** Adds what stands for the socket, until the socket is gone. */
+  add(key: string, entry: T, socket: Socket): void {
+    const entries = this.#byKey.get(key) ?? new Set();
+    entries.add(entry);
+    this.#byKey.set(key, entries);
+    socket.onGone(() => {
+      entries.delete(entry);
+      if (entries.size === 0 && this.#byKey.get(key) === entries) this.#byKey.delete(key);
+    });
+  }
+
+  /** What is open now. A copy, as looking after one may end another. */
+  get(key: string): T[] {
+    const entries = this.#byKey.get(key);
+    return entries ? [...entries] : [];
+  }
+
+  count(key: string): number {
+    return this.#byKey.get(key)?.size ?? 0;
+  }
+}

@@ -1,0 +1,55 @@
+/** `/ws/session`: one side of a session, by its session token (clawrent.md section 4.3). */
+import { joinSession } from "../../functions/session-channel.js";
+import type { Runtime } from "../../runtime/dispatch.js";
+import type { Channel } from "../websocket.js";
+import type { Closing } from "./close-codes.js";
+import type { Entrance, Rooms } from "./rooms.js";
+import type { Socket } from "./socket.js";
+
+const missing: Closing = { code: 4000, reason: "sessionId, token and role are required" };
+const badRole: Closing = { code: 4001, reason: "role must be provider or consumer" };
+const unknown: Closing = { code: 4002, reason: "Unknown session or wrong token" };
+const suspended: Closing = { code: 4001, reason: "Account is suspended" };
+
+const refusals: Entrance["refusals"] = {
+  unknown,
+  notParticipant: unknown,
+  revoked: unknown,
+  suspended,
+  notActive: { code: 4003, reason: "Session is not active" },
+  noSuchSlot: { code: 4004, reason: "No such slot" },
+  slotFull: { code: 4006, reason: "Too many sockets" },
+  paused: { code: 4013, reason: "Participant paused" },
+};
+
+export class SessionChannel implements Channel {
+  constructor(
+    readonly runtime: Runtime,
+    readonly rooms: Rooms,
+    readonly processId: string,
+  ) {}
+
+  async open(socket: Socket, query: URLSearchParams): Promise<void> {
+    const [sessionId, token, role] = ["sessionId", "token", "role"].map((name) => query.get(name));
+    if (!sessionId || !token || !role) return socket.close(missing);
+    if (role !== "provider" && role !== "consumer") return socket.close(badRole);
+    const { runtime, processId } = this;
+    const slotIndex = slotOf(query.get("slotIndex"));
+    await this.rooms.enter({
+      socket,
+      sessionId,
+      shape: "session",
+      byAgentToken: false,
+      revoked: suspended,
+      knock: () =>
+        runtime.runSystem(joinSession, { sessionId, socketId: socket.id, processId, token, role, slotIndex }),
+      refusals,
+    });
+  }
+}
+
+/** Absent is the first; what is no whole number names no slot. */
+function slotOf(given: string | null): number | null {
+  if (given === null || given === "") return 0;
+  return /^\d{1,4}$/.test(given) ? Number(given) : null;
+}

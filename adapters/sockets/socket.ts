@@ -1,0 +1,232 @@
+/**
+ * One open WebSocket: frames in and out, within limits. Frames wait until somebody takes them and are worked on a few at
+ * a time, so that a fast sender is slowed down and not lost; a reader that does not keep up is closed. What the frames
+ * mean is the channel's.
+ */
+import type { Logger } from "pino";
+import { WebSocket } from "ws";
+import { sizes } from "../../runtime/limits.js";
+import { type Closing, closings } from "./close-codes.js";
+
+/** What a client sent, as far as every channel agrees on it. */
+export interface InboundFrame {
+  type: string;
+  payload: Record<string, unknown>;
+  /** The whole object, with what only some channels know. */
+  fields: Record<string, unknown>;
+}
+
+/** What a channel makes of frames. */
+export interface FrameHandler {
+  frame(frame: InboundFrame): Promise<void>;
+  /** Something that is no frame. */
+  bad(message: string): Promise<void>;
+}
+
+/** Who opened the socket, so that it closes when they lose the right to. */
+export interface Opener {
+  userId: string | null;
+  agentId: string | null;
+  /** Whether it was opened with a token that the agent's owner can replace or revoke. */
+  byAgentToken: boolean;
+  /** How it closes then. */
+  revoked: Closing;
+}
+
+const heartbeatAck = Buffer.from('{"type":"system.heartbeat_ack","payload":{}}');
+
+const asText = { binary: false };
+
+/** The checks of liveness: one every five seconds, a ping at every fourth, and the end at the thirteenth without a sound. */
+export const checkEveryMs = 5_000;
+const checksPerPing = 4;
+const mostSilentChecks = 12;
+
+export class Socket {
+  opener: Opener | undefined;
+  readonly #ws: WebSocket;
+  readonly #waiting: { data: Buffer; isBinary: boolean }[] = [];
+  readonly #goneListeners: (() => void)[] = [];
+  #handler: FrameHandler | undefined;
+  #pong: ((payload: string) => void) | undefined;
+  #working = 0;
+  #resting = false;
+  #gone = false;
+  #closedByUs = false;
+  #checks: number;
+  #silentChecks = 0;
+
+  constructor(
+    ws: WebSocket,
+    readonly id: string,
+    readonly address: string,
+    readonly log: Logger,
+    /** Counts a frame. Resolves with the milliseconds to wait where there were too many; undefined: go on. */
+    readonly countFrame: (socketId: string) => Promise<number | undefined> | undefined,
+    readonly after: (delayMs: number, task: () => void) => void,
+    /** Hears of all work on frames, so that the server can wait for its end. */
+    readonly track: (work: Promise<unknown>) => void,
+    /** Spreads the pings of many sockets over time. */
+    phase: number,
+  ) {
+    this.#ws = ws;
+    this.#checks = phase % checksPerPing;
+    ws.on("message", (data, isBinary) => {
+      this.#silentChecks = 0;
+      if (this.#closedByUs) return;
+      this.#waiting.push({ data: data as Buffer, isBinary });
+      this.#work();
+    });
+    ws.on("ping", () => {
+      this.#silentChecks = 0;
+    });
+    ws.on("pong", (data) => {
+      this.#silentChecks = 0;
+      if (data.length > 0) this.#pong?.(data.toString("latin1"));
+    });
+    // What breaks the protocol or the frame limit ends in `close`, with the code that `ws` chose.
+    ws.on("error", (error) => this.log.debug({ socket: this.id, err: error }, "socket error"));
+    ws.on("close", () => this.#leave());
+  }
+
+  /** Whether it is closed, or about to be. */
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  /** Has `listener` run once the socket is gone, at once where it is. */
+  onGone(listener: () => void): void {
+    if (this.#gone) listener();
+    else this.#goneListeners.push(listener);
+  }
+
+  /** Starts working on frames, those that waited first; also on what a client sent before it left. */
+  handle(handler: FrameHandler): void {
+    this.#handler = handler;
+    this.#work();
+  }
+
+  send(frame: Buffer): void {
+    if (this.#gone) return;
+    this.#ws.send(frame, asText);
+    if (this.#ws.bufferedAmount > sizes.unreadBytes) this.close(closings.tooSlow);
+  }
+
+  /** Sends, and resolves once the network has taken it: for a sender that goes at the reader's pace. */
+  sendAndDrain(frame: Buffer): Promise<void> {
+    if (this.#gone) return Promise.resolve();
+    return new Promise((resolve) => this.#ws.send(frame, asText, () => resolve()));
+  }
+
+  /** Pings; `onPong` hears the payload of each pong that has one. A client that answers has read all that came before. */
+  ping(payload: string): void {
+    if (!this.#gone) this.#ws.ping(payload);
+  }
+
+  onPong(listener: (payload: string) => void): void {
+    this.#pong = listener;
+  }
+
+  /** Closes from this side. For the rest of the server it is gone at once; the client is given a while to say goodbye. */
+  close({ code, reason }: Closing): void {
+    if (this.#ws.readyState === WebSocket.OPEN) {
+      this.log.debug({ socket: this.id, code, reason }, "socket closed");
+      this.#ws.close(code, reason);
+      // To hear the goodbye.
+      this.#ws.resume();
+    }
+    this.#closedByUs = true;
+    this.#waiting.length = 0;
+    this.#leave();
+  }
+
+  /** Ends the connection without a goodbye. */
+  terminate(): void {
+    this.#ws.terminate();
+  }
+
+  /** Looks whether the other end is still there. */
+  check(): void {
+    if (this.#gone) return;
+    this.#checks += 1;
+    // One that waits because of us cannot be heard.
+    if (!this.#ws.isPaused) this.#silentChecks += 1;
+    if (this.#silentChecks > mostSilentChecks) this.close(closings.silent);
+    else if (this.#checks % checksPerPing === 0) this.ping("");
+  }
+
+  #leave(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    for (const listener of this.#goneListeners) listener();
+    this.#goneListeners.length = 0;
+  }
+
+  #work(): void {
+    while (this.#handler && !this.#resting && this.#working < sizes.framesAtOnce) {
+      const next = this.#waiting.shift();
+      if (!next) break;
+      const counted = this.countFrame(this.id);
+      this.#working += 1;
+      const work = this.#handle(next, this.#handler, counted).finally(() => {
+        this.#working -= 1;
+        this.#work();
+      });
+      this.track(work);
+    }
+    this.#pauseOrResume();
+  }
+
+  /** The sender waits while frames do: then its own network holds the rest. */
+  #pauseOrResume(): void {
+    if (this.#ws.readyState !== WebSocket.OPEN) return;
+    const full = this.#waiting.length >= sizes.framesAtOnce;
+    if (full && !this.#ws.isPaused) this.#ws.pause();
+    else if (!full && this.#ws.isPaused) this.#ws.resume();
+  }
+
+  async #handle(
+    { data, isBinary }: { data: Buffer; isBinary: boolean },
+    handler: FrameHandler,
+    counted: Promise<number | undefined> | undefined,
+  ): Promise<void> {
+    const waitMs = counted && (await counted);
+    if (waitMs !== undefined) this.#rest(waitMs);
+    if (this.#closedByUs) return;
+    try {
+      const frame = isBinary ? undefined : parseFrame(data);
+      if (frame === undefined)
+        await handler.bad('A frame is a JSON object with a string "type" and an object "payload"');
+      else if (frame.type === "system.heartbeat") this.send(heartbeatAck);
+      else await handler.frame(frame);
+    } catch (error) {
+      this.log.error({ socket: this.id, err: error }, "a frame failed");
+    }
+  }
+
+  #rest(waitMs: number): void {
+    if (this.#resting) return;
+    this.#resting = true;
+    this.after(waitMs, () => {
+      this.#resting = false;
+      this.#work();
+    });
+  }
+}
+
+function parseFrame(data: Buffer): InboundFrame | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(data.toString("utf8"));
+  } catch {
+    return undefined;
+  }
+  if (!isObject(parsed)) return undefined;
+  const { type, payload = {} } = parsed;
+  if (typeof type !== "string" || !(isObject(payload) || payload === null)) return undefined;
+  return { type, payload: payload ?? {}, fields: parsed };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,239 @@
+/**
+ * WebSockets: upgrades, limits, liveness, and the end of all of them. What is spoken on a path is its channel's
+ * (adapters/sockets/). A socket that is refused is upgraded first and then closed with its code, because to a client an
+ * HTTP error on the upgrade looks like a broken network (clawrent.md section 0, rule 10).
+ */
+import type { IncomingMessage, Server } from "node:http";
+import type { Duplex } from "node:stream";
+import type { Logger } from "pino";
+import { type ServerOptions, type WebSocket, WebSocketServer } from "ws";
+import type { Clock } from "../runtime/clock.js";
+import { CallError } from "../runtime/errors.js";
+import { newUuid } from "../runtime/ids.js";
+import { addressKey, type RateLimits, sizes } from "../runtime/limits.js";
+import type { NoticeBoard } from "../runtime/notices.js";
+import { addressOf } from "./http.js";
+import type { Background } from "./sockets/background.js";
+import { type Closing, closings } from "./sockets/close-codes.js";
+import { SocketIndex } from "./sockets/index-by-key.js";
+import { checkEveryMs, Socket as OpenSocket, type Socket } from "./sockets/socket.js";
+
+/** Takes the sockets that are opened at its path. */
+export interface Channel {
+  open(socket: Socket, query: URLSearchParams): Promise<void>;
+}
+
+/** How long a closed socket's client may take to say goodbye, and all of them when the server stops. */
+const goodbyeMs = 5_000;
+const lastGoodbyeMs = 1_000;
+/** How many sockets are looked after in one turn of the event loop. */
+const socketsPerTurn = 100;
+
+export interface SocketServerParts {
+  clock: Clock;
+  log: Logger;
+  limits: RateLimits;
+  notices: NoticeBoard;
+  background: Background;
+  trustProxy: boolean;
+}
+
+export class SocketServer {
+  readonly #parts: SocketServerParts;
+  readonly #channels = new Map<string, Channel>();
+  readonly #upgrades = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: sizes.frameBytes,
+    closeTimeout: goodbyeMs,
+  } as ServerOptions);
+  readonly #sockets = new Map<string, Socket>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #ofAgent = new SocketIndex<Socket>();
+  readonly #ofUser = new SocketIndex<Socket>();
+  #opened = 0;
+  #stopping = false;
+  #cancelCheck: (() => void) | undefined;
+
+  constructor(parts: SocketServerParts) {
+    this.#parts = parts;
+    const { notices } = parts;
+    notices.on("socketReplaced", ({ socketId }) => this.#sockets.get(socketId)?.close(closings.replaced));
+    notices.on("agentCredentialChanged", ({ agentId }) => {
+      for (const socket of this.#ofAgent.get(agentId)) {
+        if (socket.opener?.byAgentToken) socket.close(socket.opener.revoked);
+      }
+    });
+    // Whom its credential stands for is read again when it comes back.
+    notices.on("agentOwnerChanged", ({ agentId }) => {
+      for (const socket of this.#ofAgent.get(agentId)) socket.close(closings.restart);
+    });
+    notices.on("userStandingChanged", ({ userId, suspended }) => {
+      if (!suspended) return;
+      for (const socket of this.#ofUser.get(userId)) {
+        if (socket.opener) socket.close({ ...socket.opener.revoked, reason: "Account is suspended" });
+      }
+    });
+  }
+
+  get log(): Logger {
+    return this.#parts.log;
+  }
+
+  /** Open sockets, those included that are just being closed. */
+  get size(): number {
+    return this.#sockets.size;
+  }
+
+  addChannel(path: string, channel: Channel): void {
+    this.#channels.set(path, channel);
+  }
+
+  /** Whoever opened a socket is known now: it closes when they lose the right to it. */
+  identify(socket: Socket, opener: NonNullable<Socket["opener"]>): void {
+    socket.opener = opener;
+    if (opener.agentId !== null) this.#ofAgent.add(opener.agentId, socket, socket);
+    if (opener.userId !== null) this.#ofUser.add(opener.userId, socket, socket);
+  }
+
+  /** Takes the server's upgrades from now on. */
+  start(http: Server): void {
+    http.on("upgrade", (request, connection, head) => this.#upgrade(request, connection, head));
+    this.#checkLater();
+  }
+
+  /** Closes every socket, so that its client comes back. */
+  restartAll(): void {
+    for (const socket of [...this.#sockets.values()]) socket.close(closings.restart);
+  }
+
+  /** Closes every socket, so that its client comes back to whoever serves next. Resolves once they are gone. */
+  async stop(): Promise<void> {
+    const { background } = this.#parts;
+    this.#stopping = true;
+    this.#cancelCheck?.();
+    // The rows of all sockets go together, with the process.
+    background.refuse();
+    const closed = [...this.#sockets.values()].map(
+      (socket) => new Promise<void>((resolve) => this.#whenEnded.set(socket.id, resolve)),
+    );
+    this.restartAll();
+    const impatient = setTimeout(() => {
+      for (const socket of this.#sockets.values()) socket.terminate();
+    }, lastGoodbyeMs);
+    await Promise.all(closed);
+    clearTimeout(impatient);
+    await background.stop();
+  }
+  readonly #whenEnded = new Map<string, () => void>();
+
+  #upgrade(request: IncomingMessage, connection: Duplex, head: Buffer): void {
+    // The base address of some clients ends in a slash.
+    const [path = "", query = ""] = (request.url ?? "/").replace(/^\/+/, "/").split("?", 2);
+    const channel = this.#channels.get(path);
+    if (!channel) {
+      refuseUpgrade(connection);
+      return;
+    }
+    this.#upgrades.handleUpgrade(request, connection, head, (ws) => {
+      const opened = this.#open(ws, request, channel, path, new URLSearchParams(query)).catch((error: unknown) => {
+        this.#parts.log.error({ err: error, path }, "a socket failed to open");
+        ws.close(closings.fault.code, closings.fault.reason);
+      });
+      void this.#parts.background.track(opened);
+    });
+  }
+
+  async #open(
+    ws: WebSocket,
+    request: IncomingMessage,
+    channel: Channel,
+    path: string,
+    query: URLSearchParams,
+  ): Promise<void> {
+    const { clock, log, background } = this.#parts;
+    const address = addressKey(addressOf(request, this.#parts.trustProxy));
+    const socket = new OpenSocket(
+      ws,
+      newUuid(clock.now()),
+      address,
+      log,
+      (socketId) => this.#countFrame(socketId),
+      (delayMs, task) => void clock.after(delayMs, task),
+      (work) => void background.track(work),
+      this.#opened++,
+    );
+    this.#sockets.set(socket.id, socket);
+    this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
+    ws.on("close", () => this.#ended(socket));
+    // The query holds a token, so the path alone is logged.
+    log.debug({ socket: socket.id, path }, "socket opened");
+
+    const refused = await this.#refusal(address);
+    if (refused) socket.close(refused);
+    else if (!socket.gone) await channel.open(socket, query);
+  }
+
+  #ended(socket: Socket): void {
+    this.#sockets.delete(socket.id);
+    const others = (this.#perAddress.get(socket.address) ?? 1) - 1;
+    if (others > 0) this.#perAddress.set(socket.address, others);
+    else this.#perAddress.delete(socket.address);
+    this.#whenEnded.get(socket.id)?.();
+    this.#whenEnded.delete(socket.id);
+  }
+
+  async #refusal(address: string): Promise<Closing | undefined> {
+    if (this.#stopping) return closings.restart;
+    const { limits } = this.#parts;
+    if (this.#sockets.size > sizes.sockets) return closings.tooMany;
+    if (!limits.on) return undefined;
+    if ((this.#perAddress.get(address) ?? 0) > sizes.socketsPerAddress) return closings.tooMany;
+    return (await waitOf(limits.take("socketOpenings", address))) === undefined ? undefined : closings.tooMany;
+  }
+
+  #countFrame(socketId: string): Promise<number | undefined> | undefined {
+    const { limits } = this.#parts;
+    return limits.on ? waitOf(limits.take("frames", socketId)) : undefined;
+  }
+
+  #checkLater(): void {
+    this.#cancelCheck = this.#parts.clock.after(checkEveryMs, () => {
+      this.#check([...this.#sockets.values()], 0);
+      if (!this.#stopping) this.#checkLater();
+    });
+  }
+
+  /** Looks after some, and then lets others have their turn. */
+  #check(sockets: Socket[], from: number): void {
+    for (const socket of sockets.slice(from, from + socketsPerTurn)) socket.check();
+    if (from + socketsPerTurn < sockets.length) setImmediate(() => this.#check(sockets, from + socketsPerTurn));
+  }
+}
+
+/** How long to wait after a count that was refused; undefined where it was not. */
+async function waitOf(counted: Promise<void>): Promise<number | undefined> {
+  try {
+    await counted;
+    return undefined;
+  } catch (error) {
+    if (error instanceof CallError && error.code === "rate_limited") return Number(error.data.retryAfterMs);
+    throw error;
+  }
+}
+
+function refuseUpgrade(connection: Duplex): void {
+  const body = JSON.stringify({ error: "Not Found", message: "There is no WebSocket at this address" });
+  connection.on("error", () => {});
+  connection.end(
+    [
+      "HTTP/1.1 404 Not Found",
+      "Content-Type: application/json",
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      "Connection: close",
+      "",
+      body,
+    ].join("\r\n"),
+  );
+}

@@ -1,0 +1,312 @@
+/**
+ * Who is connected: the server's processes with their leases, and agents with their control channel (`/ws/agent`). An
+ * agent without a row is offline. Not callable from outside: the sockets' adapter runs these.
+ */
+import { sql } from "kysely";
+import { z } from "zod";
+import type { MutationContext } from "../runtime/context.js";
+import { mutation, query } from "../runtime/define.js";
+import { currencies, type OnlineStatus, onlineStatuses, pricingModels } from "../schema/listings.js";
+import { printAmount } from "../schema/money.js";
+import { sessionToken } from "./model/session-token.js";
+import { lapseOfAgent, lapses } from "./model/standing.js";
+
+/** How long a process counts as alive without renewing its lease. */
+const leaseMs = 30_000;
+
+/** Someone whose sockets went with their process, and who may be away now. */
+const departure = z.object({ sessionId: z.string(), participantId: z.string(), slotIndex: z.number() });
+export type Departure = z.infer<typeof departure>;
+
+/**
+ * Makes room for a process that starts: no socket of before is open any more. Where it has the database for itself that
+ * goes for all of them, else for those of processes whose lease has run out.
+ */
+export const startProcess = mutation({
+  summary: "Registers a server process and forgets the sockets of dead ones",
+  auth: "system",
+  args: { processId: z.string(), alone: z.boolean() },
+  returns: z.null(),
+  handler: async (ctx, { processId, alone }) => {
+    if (alone) {
+      for (const table of ["agentSockets", "sessionSockets", "serverProcesses"] as const) {
+        await ctx.db.deleteFrom(table).execute();
+      }
+    } else {
+      await forgetDeadProcesses(ctx, processId);
+    }
+    await ctx.db
+      .insertInto("serverProcesses")
+      .values({ processId, leaseUntil: ctx.now + leaseMs })
+      .execute();
+    return null;
+  },
+});
+
+/**
+ * Renews a process's lease, and sweeps those that ran out. `alive: false` says that another process has meanwhile taken
+ * this one for dead, after a pause of the machine: its sockets are forgotten and have to come again.
+ */
+export const renewLease = mutation({
+  summary: "Renews a process's lease and forgets the sockets of dead processes",
+  auth: "system",
+  args: { processId: z.string() },
+  returns: z.object({ alive: z.boolean(), departures: z.array(departure) }),
+  handler: async (ctx, { processId }) => {
+    const leaseUntil = ctx.now + leaseMs;
+    const { numUpdatedRows } = await ctx.db
+      .updateTable("serverProcesses")
+      .set({ leaseUntil })
+      .where("processId", "=", processId)
+      .executeTakeFirstOrThrow();
+    const alive = numUpdatedRows > 0n;
+    if (!alive) await ctx.db.insertInto("serverProcesses").values({ processId, leaseUntil }).execute();
+    return { alive, departures: await forgetDeadProcesses(ctx, processId) };
+  },
+});
+
+/** Forgets a process that ends, and every socket that it held. */
+export const endProcess = mutation({
+  summary: "Forgets a server process that ends",
+  auth: "system",
+  args: { processId: z.string() },
+  returns: z.null(),
+  handler: async (ctx, { processId }) => {
+    await forgetProcess(ctx, processId);
+    return null;
+  },
+});
+
+async function forgetDeadProcesses(ctx: MutationContext, except: string): Promise<Departure[]> {
+  const dead = await ctx.db
+    .selectFrom("serverProcesses")
+    .select("processId")
+    .where("leaseUntil", "<=", ctx.now)
+    .where("processId", "<>", except)
+    .execute();
+  const departures: Departure[] = [];
+  for (const { processId } of dead) departures.push(...(await forgetProcess(ctx, processId)));
+  return departures;
+}
+
+async function forgetProcess(ctx: MutationContext, processId: string): Promise<Departure[]> {
+  const agents = await ctx.db
+    .deleteFrom("agentSockets")
+    .where("processId", "=", processId)
+    .returning("agentId")
+    .execute();
+  for (const { agentId } of agents) notifyStatus(ctx, agentId, "offline");
+  const departures = await ctx.db
+    .deleteFrom("sessionSockets")
+    .where("processId", "=", processId)
+    .returning(["sessionId", "participantId", "slotIndex"])
+    .execute();
+  await ctx.db.deleteFrom("serverProcesses").where("processId", "=", processId).execute();
+  return departures;
+}
+
+/**
+ * An agent's control channel opens, and an older one of its is replaced. From this commit on the agent is connected, so
+ * what follows the greeting cannot find it missing (clawrent.md section 0, rule 4). One that was activated before is
+ * online at once, because not every client activates again.
+ */
+export const connectAgent = mutation({
+  summary: "An agent's control channel opens",
+  auth: "system",
+  args: { agentId: z.string(), secretHash: z.string(), socketId: z.string(), processId: z.string() },
+  returns: z.union([
+    z.object({ lapse: z.enum(lapses) }),
+    z.object({ name: z.string(), onlineStatus: z.enum(onlineStatuses) }),
+  ]),
+  oneAtATime: ({ agentId }) => `socket of agent ${agentId}`,
+  handler: async (ctx, { agentId, secretHash, socketId, processId }) => {
+    const lapse = await lapseOfAgent(ctx, agentId, secretHash);
+    if (lapse) return { lapse };
+
+    const { name, status, activatedAt } = await ctx.db
+      .selectFrom("agents")
+      .leftJoin("providerProfiles", "providerProfiles.agentId", "agents.agentId")
+      .select(["agents.name", "providerProfiles.status", "providerProfiles.activatedAt"])
+      .where("agents.agentId", "=", agentId)
+      .executeTakeFirstOrThrow();
+    const onlineStatus: OnlineStatus = status === "active" && activatedAt !== null ? "online" : "offline";
+
+    const older = await ctx.db
+      .deleteFrom("agentSockets")
+      .where("agentId", "=", agentId)
+      .returning("socketId")
+      .executeTakeFirst();
+    await ctx.db
+      .insertInto("agentSockets")
+      .values({ agentId, socketId, processId, onlineStatus, connectedAt: ctx.now })
+      .execute();
+    if (older) ctx.notify({ kind: "socketReplaced", socketId: older.socketId });
+    notifyStatus(ctx, agentId, onlineStatus);
+    return { name, onlineStatus };
+  },
+});
+
+/** An agent's control channel is gone. One that was replaced before takes nothing with it. */
+export const disconnectAgent = mutation({
+  summary: "An agent's control channel is gone",
+  auth: "system",
+  args: { agentId: z.string(), socketId: z.string() },
+  returns: z.null(),
+  oneAtATime: ({ agentId }) => `socket of agent ${agentId}`,
+  handler: async (ctx, { agentId, socketId }) => {
+    const { numDeletedRows } = await ctx.db
+      .deleteFrom("agentSockets")
+      .where("agentId", "=", agentId)
+      .where("socketId", "=", socketId)
+      .executeTakeFirstOrThrow();
+    if (numDeletedRows > 0n) notifyStatus(ctx, agentId, "offline");
+    return null;
+  },
+});
+
+function notifyStatus(ctx: MutationContext, agentId: string, onlineStatus: OnlineStatus): void {
+  ctx.notify({ kind: "agentStatusChanged", agentId, onlineStatus, at: ctx.now });
+}
+
+/** Most sessions that one look announces. */
+const mostAnnounced = 1_000;
+
+const guardrailDecision = z.object({ verdict: z.string(), categories: z.array(z.string()), reason: z.string() });
+
+const announcement = z.object({
+  /** The frames, in the order in which they go out. */
+  frames: z.array(z.enum(["session.new", "session.approved"])),
+  sessionId: z.string(),
+  status: z.enum(["pending_approval", "active"]),
+  sessionToken: z.string(),
+  consumerUserId: z.string(),
+  consumerAgentId: z.string().optional(),
+  taskDescription: z.string(),
+  pricingSnapshot: z.object({ model: z.enum(pricingModels), amount: z.string(), currency: z.enum(currencies) }),
+  orderId: z.string().optional(),
+  guardrailDecision: guardrailDecision.optional(),
+});
+export type Announcement = z.infer<typeof announcement>;
+
+/**
+ * What an agent is still to be told of its sessions (clawrent.md section 4.2). A pending one is new; one that it knows as
+ * pending is approved; one that it does not know is approved and then new, the order in which every client attaches.
+ * `again` is for a channel that has just opened: behind it may be a client that knows nothing, so it hears of every
+ * pending session, and gets both frames for what was approved meanwhile.
+ */
+export const listAnnouncements = query({
+  summary: "What an agent is still to be told of its sessions",
+  auth: "system",
+  args: { agentId: z.string(), again: z.boolean() },
+  returns: z.array(announcement),
+  handler: async (ctx, { agentId, again }) => {
+    const sessions = await ctx.db
+      .selectFrom("sessions")
+      .selectAll()
+      .where("providerAgentId", "=", agentId)
+      .where("status", "in", ["pending_approval", "active"])
+      .where(({ eb, or, ref }) =>
+        or([
+          eb("announced", "is", null),
+          sql<boolean>`${ref("announced")} <> ${ref("status")}`,
+          ...(again ? [eb("status", "=", "pending_approval")] : []),
+        ]),
+      )
+      .orderBy("createdAt")
+      .limit(mostAnnounced)
+      .execute();
+    return sessions.flatMap((session): Announcement[] => {
+      const { sessionId, status, announced, expiresAt } = session;
+      if (status === "pending_approval" && expiresAt !== null && expiresAt <= ctx.now) return [];
+      return [
+        {
+          frames:
+            status === "pending_approval"
+              ? ["session.new"]
+              : announced === null || again
+                ? ["session.approved", "session.new"]
+                : ["session.approved"],
+          sessionId,
+          status: status as Announcement["status"],
+          sessionToken: sessionToken(ctx, sessionId, "provider"),
+          consumerUserId: session.consumerUserId,
+          // Clients drop a whole frame for one `null`: what is not known is absent (rule 6).
+          consumerAgentId: session.consumerAgentId ?? undefined,
+          taskDescription: session.taskDescription,
+          pricingSnapshot: {
+            model: session.pricingModel,
+            amount: printAmount(session.priceMinor),
+            currency: session.currency,
+          },
+          orderId: session.orderId ?? undefined,
+          guardrailDecision:
+            session.guardrailDecision === null
+              ? undefined
+              : (JSON.parse(session.guardrailDecision) as Announcement["guardrailDecision"]),
+        },
+      ];
+    });
+  },
+});
+
+/** Remembers what has reached an open channel. What an older frame said does not undo what a newer one did. */
+export const markAnnounced = mutation({
+  summary: "Remembers which announcements arrived",
+  auth: "system",
+  args: { announced: z.array(z.object({ sessionId: z.string(), status: z.enum(["pending_approval", "active"]) })) },
+  returns: z.null(),
+  handler: async (ctx, { announced }) => {
+    for (const { sessionId, status } of announced) {
+      await ctx.db
+        .updateTable("sessions")
+        .set({ announced: status })
+        .where("sessionId", "=", sessionId)
+        .$if(status === "pending_approval", (update) => update.where("announced", "is", null))
+        .execute();
+    }
+    return null;
+  },
+});
+
+/** Whether the agent's credential still opens its channels, for one that leaves no row. */
+export const findLapse = query({
+  summary: "Why a credential opens no channel any more",
+  auth: "system",
+  args: { agentId: z.string(), secretHash: z.string() },
+  returns: z.enum(lapses).nullable(),
+  handler: async (ctx, { agentId, secretHash }) => (await lapseOfAgent(ctx, agentId, secretHash)) ?? null,
+});
+
+/** What a consumer-side agent is told of a session that became active (clawrent.md section 4.5). */
+export const consumerAnnouncement = query({
+  summary: "What a consumer-side agent is told of a session",
+  auth: "system",
+  args: { sessionId: z.string() },
+  returns: z
+    .object({
+      sessionId: z.string(),
+      status: z.string(),
+      taskDescription: z.string(),
+      sessionType: z.literal("task"),
+      peerAgentIds: z.array(z.string()),
+      peerParticipantTypes: z.array(z.string()),
+    })
+    .nullable(),
+  handler: async (ctx, { sessionId }) => {
+    const session = await ctx.db
+      .selectFrom("sessions")
+      .select(["status", "taskDescription", "providerAgentId"])
+      .where("sessionId", "=", sessionId)
+      .executeTakeFirst();
+    if (!session) return null;
+    const { status, taskDescription, providerAgentId } = session;
+    return {
+      sessionId,
+      status,
+      taskDescription,
+      sessionType: "task" as const,
+      peerAgentIds: [providerAgentId],
+      peerParticipantTypes: ["agent"],
+    };
+  },
+});
