@@ -3,9 +3,11 @@
  * for paths and faults that no surface claims.
  */
 import { isUtf8 } from "node:buffer";
+import type { IncomingMessage } from "node:http";
 import type { HttpBindings } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import type { Logger } from "pino";
+import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import { type Reply, rejection } from "./wire.js";
@@ -46,6 +48,7 @@ export function createHttpApp(log: Logger): HttpApp {
 export function send(c: HttpContext, reply: Reply): Response {
   const headers: Record<string, string> = { "Content-Type": "application/json", ...corsHeaders(c) };
   if (reply.retryAfterMs !== undefined) headers["Retry-After"] = String(Math.ceil(reply.retryAfterMs / 1_000));
+  if (reply.allow !== undefined) headers.Allow = reply.allow;
   return new Response(reply.body, { status: reply.status, headers });
 }
 
@@ -67,8 +70,8 @@ export function preflight(c: HttpContext): Response {
     status: 204,
     headers: {
       ...corsHeaders(c),
-      "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-      "Access-Control-Allow-Headers": asked ?? "Content-Type, Authorization, Convex-Client, Idempotency-Key",
+      "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
+      "Access-Control-Allow-Headers": asked ?? "Content-Type, Authorization, X-Api-Key, Convex-Client, Idempotency-Key",
       "Access-Control-Max-Age": "86400",
     },
   });
@@ -76,7 +79,11 @@ export function preflight(c: HttpContext): Response {
 
 /** The caller's address; behind a proxy that is trusted, the one that the proxy saw. */
 export function callerAddress(c: HttpContext, trustProxy: boolean): string {
-  const { headers, socket } = c.env.incoming;
+  return addressOf(c.env.incoming, trustProxy);
+}
+
+/** The same for a request that is no call: an upgrade. */
+export function addressOf({ headers, socket }: IncomingMessage, trustProxy: boolean): string {
   if (trustProxy) {
     const forwarded = headers["x-forwarded-for"];
     // Whatever stands before the last entry was written by the caller.
@@ -86,8 +93,8 @@ export function callerAddress(c: HttpContext, trustProxy: boolean): string {
   return socket.remoteAddress ?? "unknown";
 }
 
-/** The body as text; the reply where it is too large or no UTF-8. */
-export function readBody(c: HttpContext): Promise<string | Reply> {
+/** The body as text; the error where it is too large or no UTF-8. */
+export function readBody(c: HttpContext): Promise<string | CallError> {
   const { incoming } = c.env;
   if (Number(incoming.headers["content-length"] ?? 0) > sizes.bodyBytes) {
     drain(c);
@@ -106,11 +113,7 @@ export function readBody(c: HttpContext): Promise<string | Reply> {
     });
     incoming.on("end", () => {
       const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-      resolve(
-        isUtf8(body)
-          ? body.toString("utf8")
-          : rejection(400, "BadJsonBody", "invalid_args", "The body is not valid UTF-8"),
-      );
+      resolve(isUtf8(body) ? body.toString("utf8") : new CallError("invalid_args", "The body is not valid UTF-8"));
     });
     const aborted = () => reject(new BodyAborted("The caller went away"));
     incoming.on("error", aborted);
@@ -120,8 +123,8 @@ export function readBody(c: HttpContext): Promise<string | Reply> {
   });
 }
 
-function tooLarge(): Reply {
-  return rejection(413, "TooLarge", "too_large", `The body is too large (max ${sizes.bodyBytes} bytes)`);
+function tooLarge(): CallError {
+  return new CallError("too_large", `The body is too large (max ${sizes.bodyBytes} bytes)`);
 }
 
 /** The caller hung up before its body was whole: there is nobody to answer. */

@@ -8,7 +8,16 @@ import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import { callerAddress, type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
-import { decodeArgs, type Format, parseFormat, type Reply, rejection, renderOutcome, WireError } from "./wire.js";
+import {
+  decodeArgs,
+  type Format,
+  parseFormat,
+  type Reply,
+  rejection,
+  renderOutcome,
+  renderRejection,
+  WireError,
+} from "./wire.js";
 
 export interface RpcOptions {
   trustProxy: boolean;
@@ -23,11 +32,13 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
     const requestId = nextRequestId();
     const { headers } = c.env.incoming;
     const idempotencyKey = headers["idempotency-key"];
+    const apiKey = headers["x-api-key"];
     const call: Call = {
       path: request.path,
       kind,
       args: request.args,
       authorization: headers.authorization,
+      apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
       idempotencyKey: Array.isArray(idempotencyKey) ? idempotencyKey[0] : idempotencyKey,
       address: callerAddress(c, options.trustProxy),
       requestId,
@@ -96,7 +107,9 @@ async function readJsonBody(c: HttpContext): Promise<string | Reply> {
     c.env.incoming.resume();
     return rejection(415, "BadJsonBody", "invalid_args", "Send the body as Content-Type: application/json");
   }
-  return readBody(c);
+  const body = await readBody(c);
+  if (typeof body === "string") return body;
+  return renderRejection(body, body.code === "invalid_args" ? "BadJsonBody" : undefined);
 }
 
 async function readRequest(c: HttpContext, path?: string): Promise<Request | Reply> {

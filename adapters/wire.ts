@@ -113,6 +113,8 @@ export interface Reply {
   status: number;
   body: string;
   retryAfterMs?: number;
+  /** The methods that a path takes, where it was called with another. */
+  allow?: string;
 }
 
 /** An outcome as status and envelope (c2c.md section 1). */

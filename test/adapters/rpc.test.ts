@@ -240,7 +240,7 @@ describe.each(databases)("the RPC surface on %s", (database) => {
       });
       expect(reply.status).toBe(204);
       expect(reply.headers.get("access-control-allow-origin")).toBe(origin);
-      expect(reply.headers.get("access-control-allow-methods")).toBe("GET, POST, OPTIONS");
+      expect(reply.headers.get("access-control-allow-methods")).toBe("GET, POST, PUT, PATCH, DELETE, OPTIONS");
       expect(reply.headers.get("access-control-allow-headers")).toBe("authorization,convex-client");
     });
 
