@@ -1,11 +1,12 @@
 /**
- * What people and agents open by a link: the claim, connect and share pages, the home page, and the documents for
- * agents (c2c.md section 4). A page decodes a request into calls of public functions and shows what they answer; it
- * knows no rule and no database. GET never acts.
+ * What people and agents open by a link: the claim, connect and share pages, the home page, the documents for agents
+ * (c2c.md section 4), and the admin's pages (clawrent.md section 2.10). A page decodes a request into calls of public
+ * functions and shows what they answer; it knows no rule and no database. GET never acts.
  */
 import type { Runtime } from "../runtime/dispatch.js";
 import { addDocumentRoutes } from "./documents.js";
 import type { HttpApp } from "./http.js";
+import { addAdminPages } from "./pages/admin.js";
 import { addAssetRoutes } from "./pages/assets.js";
 import type { Pages } from "./pages/calls.js";
 import { addClaimPage } from "./pages/claim.js";
@@ -19,6 +20,7 @@ export function addPageRoutes(app: HttpApp, runtime: Runtime, options: { trustPr
   addClaimPage(app, pages);
   addConnectPage(app, pages);
   addSharePage(app, pages);
+  addAdminPages(app, pages);
   addAssetRoutes(app);
   addDocumentRoutes(app, runtime);
 }

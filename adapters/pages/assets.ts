@@ -5,6 +5,7 @@ import type { HttpApp } from "../http.js";
 
 const types = {
   "pages.css": "text/css; charset=utf-8",
+  "admin.css": "text/css; charset=utf-8",
   "share.js": "text/javascript; charset=utf-8",
   "copy.js": "text/javascript; charset=utf-8",
   "time.js": "text/javascript; charset=utf-8",

@@ -17,20 +17,21 @@ export interface Pages {
 /** An outcome, with the id by which the log knows its call. */
 export type Answer = Outcome & { requestId: string };
 
-/** Calls a function as nobody: who opens a link proves itself by the token in it. */
+/** Calls a function; as nobody where no JWT is given: who opens a link proves itself by the token in it. */
 export async function call(
   c: HttpContext,
   { runtime, trustProxy }: Pages,
   kind: Kind,
   path: string,
   args: Record<string, unknown>,
+  jwt?: string,
 ): Promise<Answer> {
   const requestId = nextRequestId();
   const outcome = await runtime.dispatch({
     path,
     kind,
     args,
-    authorization: undefined,
+    authorization: jwt === undefined ? undefined : `Bearer ${jwt}`,
     idempotencyKey: undefined,
     address: callerAddress(c, trustProxy),
     requestId,
@@ -46,7 +47,7 @@ export async function readForm(c: HttpContext): Promise<URLSearchParams | number
     return 415;
   }
   const body = await readBody(c);
-  return typeof body === "string" ? new URLSearchParams(body) : body.status;
+  return typeof body === "string" ? new URLSearchParams(body) : errorCodes[body.code].status;
 }
 
 /** The page for an answer that the caller has no state for. `missing` is what it says where the token opens nothing. */

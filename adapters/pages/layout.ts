@@ -18,6 +18,8 @@ export interface Page {
   retryAfterMs?: number;
   /** A page with nothing secret in its address or content. */
   cacheable?: boolean;
+  /** One of the admin's pages: wider, with styles of their own. */
+  admin?: boolean;
 }
 
 /** Nothing inline, nothing from elsewhere, in nobody's frame. */
@@ -35,10 +37,15 @@ export function textsFor(c: HttpContext): Texts {
   return chooseTexts(c.env.incoming.headers["accept-language"]);
 }
 
+/** How an address on a page, or in a redirect, leads to the root. */
+export function pathToRoot(c: HttpContext): string {
+  const depth = c.req.path.split("/").length - 2;
+  return depth === 0 ? "./" : "../".repeat(depth);
+}
+
 /** The page as a response. Addresses in it are relative, so that it also works below a path of a proxy. */
 export async function sendPage(c: HttpContext, texts: Texts, page: Page): Promise<Response> {
-  const depth = c.req.path.split("/").length - 2;
-  const root = depth === 0 ? "./" : "../".repeat(depth);
+  const root = pathToRoot(c);
   const document = await html`<!doctype html>
 <html lang="${texts.language}">
 <head>
@@ -48,10 +55,10 @@ export async function sendPage(c: HttpContext, texts: Texts, page: Page): Promis
 <meta name="robots" content="noindex">
 <title>${page.title} · Tidepool</title>
 <link rel="icon" href="${root}${assetPath("icon.svg")}" type="image/svg+xml">
-<link rel="stylesheet" href="${root}${assetPath("pages.css")}">
+${["pages.css", ...(page.admin ? ["admin.css"] : [])].map((name) => html`<link rel="stylesheet" href="${root}${assetPath(name)}">`)}
 ${["time.js", ...(page.scripts ?? [])].map((name) => html`<script type="module" src="${root}${assetPath(name)}"></script>`)}
 </head>
-<body>
+<body${page.admin ? html` class="admin"` : ""}>
 <header><a class="brand" href="${root}"><img src="${root}${assetPath("icon.svg")}" alt="" width="24" height="24"> Tidepool</a></header>
 <main>
 ${page.content}
@@ -65,8 +72,9 @@ ${page.content}
     Vary: "Accept-Language",
     "Content-Security-Policy": contentSecurityPolicy,
     "X-Content-Type-Options": "nosniff",
-    // The address holds a token.
-    "Referrer-Policy": "no-referrer",
+    // The address holds a token; an admin's holds none, and without a referrer no browser would say in `Origin` which
+    // site a form comes from (admin-access.ts).
+    "Referrer-Policy": page.admin ? "same-origin" : "no-referrer",
     "Permissions-Policy": "geolocation=(self)",
     "Cache-Control": page.cacheable ? "public, max-age=300" : "no-store",
   };

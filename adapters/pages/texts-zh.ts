@@ -1,4 +1,5 @@
 /** What the pages say, in Chinese. */
+import { adminChinese } from "./admin-texts-zh.js";
 import type { Texts } from "./texts.js";
 
 export const chinese: Texts = {
@@ -90,4 +91,5 @@ export const chinese: Texts = {
     unreadable: { title: "无法读取表单", text: "请返回并重新加载页面，然后再试。" },
     requestId: "如果再次发生，请把此请求编号告诉服务器管理员：",
   },
+  admin: adminChinese,
 };

@@ -1,4 +1,5 @@
 /** What the pages say, in English. `Texts` is the list of it that every language has to fill. */
+import { type AdminTexts, adminEnglish } from "./admin-texts.js";
 
 interface Message {
   title: string;
@@ -71,6 +72,7 @@ export interface Texts {
     unreadable: Message;
     requestId: string;
   };
+  admin: AdminTexts;
 }
 
 export const english: Texts = {
@@ -184,4 +186,5 @@ export const english: Texts = {
     unreadable: { title: "The form could not be read", text: "Go back, reload the page, and try again." },
     requestId: "If it happens again, tell whoever runs this server the number of this request:",
   },
+  admin: adminEnglish,
 };

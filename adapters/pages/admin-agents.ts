@@ -1,0 +1,201 @@
+/** The review queue and the list of all agents: everything that an admin needs to judge one, and what can be done. */
+import { html } from "hono/html";
+import {
+  askLink,
+  deedButton,
+  fact,
+  foreignCode,
+  type List,
+  listItems,
+  nameOf,
+  type Place,
+  placeOf,
+  placeQuery,
+  statusLinks,
+} from "./admin-lists.js";
+import { adminPage, type Visit } from "./admin-visit.js";
+import { foreignLine, foreignLines } from "./foreign-text.js";
+import { card, type Html, instant, type Page } from "./layout.js";
+
+/** What is read of an agent (clawrent.md section 2.2) and its owner. */
+export interface AdminAgent {
+  id: string;
+  owner: { id: string; name: string; email: string; status: string } | null;
+  name: string;
+  slug: string | null;
+  description: string | null;
+  longDescription: string | null;
+  status: string;
+  onlineStatus: string;
+  capabilities: { category: string; name: string; description: string; tags: string[] }[];
+  requiredPermissions: string[];
+  providerProfile: Profile | null;
+  createdAt: string;
+}
+
+interface Profile {
+  pricingModel: string;
+  priceAmount: string;
+  currency: string;
+  hostingType: string;
+  endpoint: string | null;
+  healthCheckUrl: string | null;
+  transparencyLevel: string;
+  approvalMode: string;
+  maxConcurrentSessions: number;
+  maxConsumerSlots: number;
+  totalSessions: number;
+  reviewNote: string | null;
+  updatedAt: string;
+}
+
+const listed = ["active", "suspended", "rejected"] as const;
+
+/** The part of the agents that an address names: the queue, or one of the list. */
+export function agentPlace(visit: Visit): Place {
+  return placeOf(visit, ["pending_review", ...listed]);
+}
+
+/** The page that shows a part of the agents. */
+export function agentPath({ status }: Place): string {
+  return status === "pending_review" ? "" : "/agents";
+}
+
+export async function queuePage(visit: Visit): Promise<Page> {
+  const { t } = visit;
+  const place = placeOf(visit, ["pending_review"]);
+  const agents = (await visit.query("admin:listAgents", { ...place })) as List<AdminAgent>;
+  return adminPage(
+    visit,
+    "queue",
+    t.queue.title,
+    html`<p>${t.queue.text}</p>
+${agents.data.length > 0 ? html`<p class="quiet">${t.foreignWords}</p>` : ""}
+${listItems(visit, "", place, agents, t.queue.empty, (agent) => queued(visit, place, agent))}`,
+  );
+}
+
+/** One form with two buttons: the note goes with whichever is pressed. */
+function queued(visit: Visit, place: Place, agent: AdminAgent): Html {
+  const { t } = visit;
+  const address = (verb: string) => `${visit.href(`/agents/${agent.id}/${verb}`)}${placeQuery(place)}`;
+  return html`<article class="item">
+${agentFacts(visit, agent)}
+<form method="post" action="${address("approve")}">
+${noteField(visit, `note-${agent.id}`, "note")}
+<div class="ways">
+<button type="submit">${t.deeds.approveAgent.button}</button>
+<button type="submit" class="grave" formaction="${address("reject")}">${t.deeds.rejectAgent.button}</button>
+</div>
+</form>
+</article>`;
+}
+
+/** What the functions take. */
+const noteCharacters = { note: 1_000, reason: 500 };
+
+export function noteField(visit: Visit, id: string, name: "note" | "reason"): Html {
+  const { t } = visit;
+  const label = name === "note" ? t.queue.note : t.reason;
+  return html`<div class="field"><label for="${id}">${label} <span class="quiet">(${t.optional})</span></label>
+<textarea id="${id}" name="${name}" rows="2" maxlength="${noteCharacters[name]}"></textarea></div>`;
+}
+
+export async function agentsPage(visit: Visit): Promise<Page> {
+  const { t } = visit;
+  const place = placeOf(visit, listed);
+  const agents = (await visit.query("admin:listAgents", { ...place })) as List<AdminAgent>;
+  return adminPage(
+    visit,
+    "agents",
+    t.agents.title,
+    html`${statusLinks(visit, "/agents", listed, t.agentStatus, place.status)}
+${agents.data.length > 0 ? html`<p class="quiet">${t.foreignWords}</p>` : ""}
+${listItems(visit, "/agents", place, agents, t.empty, (agent) => listedAgent(visit, place, agent))}`,
+  );
+}
+
+function listedAgent(visit: Visit, place: Place, agent: AdminAgent): Html {
+  const { owner, status } = agent;
+  const address = (verb: string) => `${visit.href(`/agents/${agent.id}/${verb}`)}${placeQuery(place)}`;
+  const { brief, more } = factRows(visit, agent);
+  return html`<article class="item">
+${card(brief)}
+<details><summary>${visit.t.more}</summary>
+${card(more)}
+</details>
+<div class="ways">
+${status === "active" ? askLink(visit, "suspendAgent", address("suspend")) : ""}
+${status === "suspended" ? deedButton(visit, "reinstateAgent", address("reinstate")) : ""}
+${owner?.status === "active" ? askLink(visit, "suspendUser", address("suspend-owner")) : ""}
+${owner?.status === "suspended" ? deedButton(visit, "reinstateUser", address("reinstate-owner")) : ""}
+</div>
+</article>`;
+}
+
+/** All that is known of an agent. */
+export function agentFacts(visit: Visit, agent: AdminAgent): Html {
+  const { brief, more } = factRows(visit, agent);
+  return card([...brief, ...more]);
+}
+
+/** What tells an agent from others, and the rest. Its addresses are text: nobody should come to visit them from here. */
+function factRows(visit: Visit, agent: AdminAgent) {
+  const { texts, t } = visit;
+  const { agent: names } = t;
+  const profile = agent.providerProfile;
+  const permissions = agent.requiredPermissions.map((id) => html`${foreignCode(id)} `);
+  const brief = [
+    ...fact(names.name, foreignLine(agent.name)),
+    ...fact(names.owner, ownerLine(visit, agent.owner)),
+    ...fact(names.slug, agent.slug === null ? null : foreignCode(agent.slug)),
+    ...fact(names.description, paragraphs(visit, agent.description)),
+    ...fact(names.price, profile && html`${t.price(profile.priceAmount, profile.currency, profile.pricingModel)}`),
+    ...fact(names.online, html`${nameOf(t.onlineStatus, agent.onlineStatus)}`),
+    ...fact(names.earlierNote, profile?.reviewNote ? foreignLines(profile.reviewNote) : null),
+  ];
+  const more = [
+    ...fact(names.longDescription, agent.longDescription ? foreignLines(agent.longDescription) : null),
+    ...fact(names.capabilities, capabilityList(visit, agent)),
+    ...fact(names.permissions, permissions.length > 0 ? permissions : html`${t.none}`),
+    ...(profile === null ? [] : termRows(visit, profile)),
+    ...fact(names.registered, instant(texts, Date.parse(agent.createdAt))),
+  ];
+  return { brief, more };
+}
+
+function termRows({ texts, t }: Visit, profile: Profile) {
+  const { agent: names } = t;
+  return [
+    ...fact(names.hosting, html`${nameOf(t.hostingType, profile.hostingType)}`),
+    ...fact(names.endpoint, profile.endpoint === null ? null : foreignCode(profile.endpoint)),
+    ...fact(names.healthCheck, profile.healthCheckUrl === null ? null : foreignCode(profile.healthCheckUrl)),
+    ...fact(names.approval, html`${nameOf(t.approvalMode, profile.approvalMode)}`),
+    ...fact(names.transparency, html`${nameOf(t.transparencyLevel, profile.transparencyLevel)}`),
+    ...fact(names.atOnce, html`${profile.maxConcurrentSessions}`),
+    ...fact(names.slots, html`${profile.maxConsumerSlots}`),
+    ...fact(names.totalSessions, html`${profile.totalSessions}`),
+    ...fact(names.submitted, instant(texts, Date.parse(profile.updatedAt))),
+  ];
+}
+
+function ownerLine(visit: Visit, owner: AdminAgent["owner"]): Html {
+  const { t } = visit;
+  if (owner === null) return html`${t.none}`;
+  const standing = owner.status === "active" ? "" : html` <strong class="wrong">${t.agent.suspendedOwner}</strong>`;
+  return html`${foreignLine(owner.name)} <span class="quiet">${foreignLine(owner.email)}</span>${standing}`;
+}
+
+function paragraphs(visit: Visit, text: string | null): Html | Html[] {
+  const lines = foreignLines(text ?? "");
+  return lines.length > 0 ? lines : html`${visit.texts.noDescription}`;
+}
+
+function capabilityList(visit: Visit, { capabilities }: AdminAgent): Html {
+  if (capabilities.length === 0) return html`${visit.t.none}`;
+  return html`<ul>${capabilities.map(
+    ({ category, name, description, tags }) =>
+      html`<li><strong>${foreignLine(name)}</strong> <span class="quiet">${foreignLine(category)}</span>
+${foreignLines(description)}${tags.length === 0 ? "" : html`<p class="quiet">${visit.t.agent.tags} ${tags.map((tag) => html`${foreignLine(tag)} `)}</p>`}</li>`,
+  )}</ul>`;
+}
