@@ -1,16 +1,38 @@
 /** The modules that can be called. What is not listed here does not exist for callers. */
 import type { Modules } from "../runtime/registry.js";
+import * as admin from "./admin/index.js";
 import * as agents from "./agents/index.js";
 import * as registration from "./agents/registration.js";
 import * as approvals from "./approvals.js";
+import * as billing from "./billing.js";
+import * as cart from "./cart.js";
 import * as connections from "./connections.js";
+import * as docs from "./docs.js";
 import * as events from "./events/index.js";
+import * as favorites from "./favorites.js";
+import * as follows from "./follows.js";
+import * as listings from "./marketplace.js";
 import * as messages from "./messages.js";
+import * as orders from "./orders.js";
+import * as sessions from "./sessions/index.js";
+import * as users from "./users.js";
 
 /** Claw-to-Claw: what `/skill.md` tells. */
 export const coordination: Modules = { agents: registration, approvals, connections, events, messages };
 
 /** ClawRent. The module of agents is one: it holds both systems' functions. */
-export const marketplace: Modules = { agents };
+export const marketplace: Modules = {
+  users,
+  agents,
+  marketplace: listings,
+  follows,
+  favorites,
+  cart,
+  sessions,
+  orders,
+  billing,
+  admin,
+  docs,
+};
 
 export const modules: Modules = { ...coordination, ...marketplace };
