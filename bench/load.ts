@@ -14,6 +14,8 @@ export interface Load {
   /** Each connection has its own, or with `anySeat` picks one at random for each request. */
   seats: Seat[];
   anySeat?: boolean;
+  /** Where these are given, each connection picks one of them at random for each request, and seats say nothing. */
+  requests?: { apiKey: string; call: MeasuredCall }[];
   /** 0 is reads only, 1 is sends only. */
   writeShare: number;
 }
@@ -100,11 +102,18 @@ class Connection {
   }
 }
 
-async function measure({ port, connections, seconds, seats, anySeat, writeShare }: Load): Promise<Measured> {
+async function measure({ port, connections, seconds, seats, anySeat, writeShare, ...load }: Load): Promise<Measured> {
+  const given = load.requests?.map(({ apiKey, call }) => bytesOf(port, apiKey, call));
   const requests = seats.map((seat) => ({
-    read: writeShare < 1 ? bytesOf(port, seat, readCall(seat)) : Buffer.alloc(0),
-    send: writeShare > 0 ? bytesOf(port, seat, sendCall(seat)) : Buffer.alloc(0),
+    read: writeShare < 1 ? bytesOf(port, seat.apiKey, readCall(seat)) : Buffer.alloc(0),
+    send: writeShare > 0 ? bytesOf(port, seat.apiKey, sendCall(seat)) : Buffer.alloc(0),
   }));
+  const requestOf = (connection: number): Buffer => {
+    if (given) return given[Math.floor(Math.random() * given.length)] as Buffer;
+    const seat = anySeat ? Math.floor(Math.random() * requests.length) : connection % requests.length;
+    const { send, read } = requests[seat] as (typeof requests)[number];
+    return Math.random() < writeShare ? send : read;
+  };
   const opened = await Promise.all(Array.from({ length: connections }, () => Connection.open(port)));
   const latencies: number[] = [];
   const started = performance.now();
@@ -113,9 +122,7 @@ async function measure({ port, connections, seconds, seats, anySeat, writeShare 
   await Promise.all(
     opened.map(async (connection, index) => {
       for (let asked = performance.now(); asked < until; ) {
-        const seat = anySeat ? Math.floor(Math.random() * requests.length) : index % requests.length;
-        const request = requests[seat] as (typeof requests)[number];
-        await connection.ask(Math.random() < writeShare ? request.send : request.read);
+        await connection.ask(requestOf(index));
         const answered = performance.now();
         latencies.push(answered - asked);
         asked = answered;
@@ -133,7 +140,7 @@ async function measure({ port, connections, seconds, seats, anySeat, writeShare 
   };
 }
 
-function bytesOf(port: number, { apiKey }: Seat, { url, body }: MeasuredCall): Buffer {
+function bytesOf(port: number, apiKey: string, { url, body }: MeasuredCall): Buffer {
   const lines = [
     `POST ${url} HTTP/1.1`,
     `Host: 127.0.0.1:${port}`,

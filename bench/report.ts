@@ -41,6 +41,13 @@ export function printGrowth(name: string, { ours: large, floor: small, ratio }: 
   console.log(`| ${cells.join(" | ")} |`);
 }
 
+/** Two that are measured beside each other without a goal. */
+export function printBeside(name: string, { ours, floor, ratio }: Compared): void {
+  console.log(
+    `| ${[name, rate(ours), rate(floor), ratio.toFixed(2), "none", times(ours), times(floor)].join(" | ")} |`,
+  );
+}
+
 export function printStartUp(seconds: number, goal: number): void {
   console.log(
     `| start on an empty database, to ready | | | ${seconds.toFixed(2)} s | ${judge("≤", goal, seconds <= goal)} | | |`,

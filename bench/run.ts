@@ -4,7 +4,7 @@
  *
  *   --seconds N   per measurement (2)
  *   --rounds N    measurements of each server, taken in turn (3)
- *   --only sqlite | postgres | growth | startup
+ *   --only sqlite | postgres | growth | startup | rents | delivery | browse
  */
 import type { ChildProcess } from "node:child_process";
 import { mkdtempSync } from "node:fs";
@@ -13,11 +13,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openStore } from "../runtime/database.js";
-import { checkAnswers, messagesPerRead } from "./calls.js";
+import { checkAnswers, type MeasuredCall, messagesPerRead } from "./calls.js";
 import { type RunningServer, removeAtExit, startServer, startWorker } from "./children.js";
 import { type Filling, fill, type Seat } from "./data.js";
+import { call, measureDelivery, openEchoes, openSessions } from "./delivery.js";
+import type { Measured } from "./load.js";
+import { fillMarketplace, type Marketplace, searched } from "./marketplace-data.js";
 import { startPostgres } from "./postgres.js";
 import {
+  printBeside,
   printCompared,
   printFailed,
   printGrowth,
@@ -26,7 +30,16 @@ import {
   printSkipped,
   printStartUp,
 } from "./report.js";
-import { compare, median, type Pace, postgresScenarios, runLoad, type Scenario, sqliteScenarios } from "./scenarios.js";
+import {
+  compare,
+  median,
+  mediansOf,
+  type Pace,
+  postgresScenarios,
+  runLoad,
+  type Scenario,
+  sqliteScenarios,
+} from "./scenarios.js";
 
 const warmUpSeconds = 1;
 const seatsPerRun = 64;
@@ -35,7 +48,19 @@ const growthConnections = 16;
 const startUpGoalSeconds = 1.5;
 const startUps = 5;
 
-const parts = { sqlite: runSqlite, postgres: runPostgres, growth: runGrowth, startup: runStartUp };
+const browseGoal = 1.5;
+const wallets = 64;
+const rentedAgents = 2_000;
+
+const parts = {
+  sqlite: runSqlite,
+  postgres: runPostgres,
+  growth: runGrowth,
+  startup: runStartUp,
+  rents: runRents,
+  delivery: runDelivery,
+  browse: runBrowse,
+};
 
 const { values: flags } = parseArgs({
   options: {
@@ -105,6 +130,101 @@ async function runStartUp(): Promise<void> {
     await server.stop();
   }
   printStartUp(median(seconds), startUpGoalSeconds);
+}
+
+/** Rents that all take from one wallet, beside rents of 64 wallets: what it costs to be certain that money is spent once. */
+async function runRents(generator: ChildProcess): Promise<void> {
+  const databases: [string, string][] = [["SQLite", `sqlite:${join(folder, "rents.db")}`]];
+  const server = await startPostgres().catch(() => undefined);
+  if (server) databases.push(["PostgreSQL", await server.create("tidepool_bench_rents")]);
+  else printSkipped("PostgreSQL: rents", "no server could be started");
+  for (const [name, url] of databases) {
+    const market = await filledMarket(url, { consumers: wallets, agents: rentedAgents });
+    const { port, stop } = await startOurs(url);
+    for (const apiKey of market.consumers) {
+      await call(port, apiKey, "POST", "/api/billing/wallet/topup", { amount: "10000" });
+    }
+    const rents = (consumers: string[]) =>
+      market.agentIds.map((agentId, index) => ({
+        apiKey: consumers[index % consumers.length] ?? "",
+        call: mutationCall("sessions:create", { agentId, taskDescription: "Rented to be measured" }),
+      }));
+    const hot = { port, seats: [], requests: rents(market.consumers.slice(0, 1)) };
+    const spread = { port, seats: [], requests: rents(market.consumers) };
+    const load = { connections: 16, writeShare: 1 };
+    await runLoad(generator, { ...load, ...spread, seconds: warmUpSeconds });
+    printBeside(
+      `${name}: rents from one wallet, beside 64 wallets, 16`,
+      await compare(generator, pace, load, hot, spread),
+    );
+    await stop();
+  }
+  await server?.stop();
+}
+
+/** From the REST call to the provider's socket, beside an echo over bare `ws` with as many sockets open. */
+async function runDelivery(): Promise<void> {
+  const url = `sqlite:${join(folder, "delivery.db")}`;
+  const market = await filledMarket(url, { consumers: 1, agents: 1_000 });
+  const ours = await startOurs(url);
+  const echo = await startFloor("bench/echo-socket.ts", "");
+  await call(ours.port, market.consumers[0] ?? "", "POST", "/api/billing/wallet/topup", { amount: "100" });
+  for (const open of [1, 100, 1_000]) {
+    const sessions = await openSessions(ours.port, market, open);
+    const echoes = await openEchoes(echo.port, open);
+    const measured: Measured[] = [];
+    const floor: Measured[] = [];
+    for (let round = 0; round < pace.rounds; round += 1) {
+      measured.push(await measureDelivery(sessions, pace.seconds));
+      floor.push(await measureDelivery(echoes, pace.seconds));
+    }
+    printBeside(`SQLite: REST message to provider's socket, beside a bare echo, ${open} open`, {
+      ours: mediansOf(measured),
+      floor: mediansOf(floor),
+      ratio: median(measured.map(({ p50Ms }, round) => p50Ms / (floor[round]?.p50Ms ?? Number.NaN))),
+    });
+    sessions.close();
+    echoes.close();
+  }
+  await Promise.all([ours.stop(), echo.stop()]);
+}
+
+async function runBrowse(generator: ChildProcess): Promise<void> {
+  const markets: { port: number; apiKey: string }[] = [];
+  for (const agents of [100_000, 10_000]) {
+    const url = `sqlite:${join(folder, `browse-${agents}.db`)}`;
+    const market = await filledMarket(url, { consumers: 1, agents });
+    markets.push({ port: (await startOurs(url)).port, apiKey: market.provider });
+  }
+  const [large, small] = markets as [(typeof markets)[number], (typeof markets)[number]];
+  for (const [name, args] of [
+    ["search", { search: searched.word }],
+    ["search of two words, one in half of all", { search: `agent ${searched.word}` }],
+    ["newest", {}],
+  ] as const) {
+    const side = ({ port, apiKey }: (typeof markets)[number]) => {
+      const call = { url: "/api/query", body: JSON.stringify({ path: "marketplace:browse", args }) } as const;
+      return { port, seats: [], requests: [{ apiKey, call }] };
+    };
+    const load = { connections: growthConnections, writeShare: 0 };
+    for (const server of [small, large]) {
+      await runLoad(generator, { ...load, ...side(server), seconds: warmUpSeconds });
+    }
+    const compared = await compare(generator, pace, load, side(large), side(small));
+    printGrowth(`SQLite: browse, ${name}, 10^5 listed beside 10^4, ${growthConnections}`, compared, browseGoal);
+  }
+}
+
+async function filledMarket(url: string, filling: { consumers: number; agents: number }): Promise<Marketplace> {
+  const store = await openStore(url);
+  await store.migrate();
+  const market = await fillMarketplace(store, filling);
+  await store.close();
+  return market;
+}
+
+function mutationCall(path: string, args: object): MeasuredCall {
+  return { url: "/api/mutation", body: JSON.stringify({ path, args }) };
 }
 
 async function compareAll(

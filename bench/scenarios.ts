@@ -1,6 +1,5 @@
 /** What is measured side by side, the goals, and the measuring itself: ours and the floor in turn, the median of the ratios. */
 import type { ChildProcess } from "node:child_process";
-import type { Seat } from "./data.js";
 import type { Load, LoadReply, Measured } from "./load.js";
 
 export interface Scenario {
@@ -58,8 +57,8 @@ export async function compare(
   generator: ChildProcess,
   { rounds, seconds }: Pace,
   load: Pick<Load, "connections" | "writeShare" | "anySeat">,
-  ours: { port: number; seats: Seat[] },
-  floor: { port: number; seats: Seat[] },
+  ours: Pick<Load, "port" | "seats" | "requests">,
+  floor: Pick<Load, "port" | "seats" | "requests">,
 ): Promise<Compared> {
   const oursMeasured: Measured[] = [];
   const floorMeasured: Measured[] = [];
@@ -73,7 +72,8 @@ export async function compare(
   return { ours: mediansOf(oursMeasured), floor: mediansOf(floorMeasured), ratio: median(ratios) };
 }
 
-function mediansOf(measured: Measured[]): Measured {
+/** Each figure's median. */
+export function mediansOf(measured: Measured[]): Measured {
   return {
     requestsPerSecond: median(measured.map(({ requestsPerSecond }) => requestsPerSecond)),
     p50Ms: median(measured.map(({ p50Ms }) => p50Ms)),
