@@ -5,6 +5,8 @@ export default defineConfig({
   test: {
     include: [
       "test/long/**/*.test.ts",
+      "test/functions/ledger-lives.test.ts",
+      "test/functions/money.test.ts",
       "test/functions/thread-states.test.ts",
       "test/functions/events/intro-lives.test.ts",
       "test/conformance/races.test.ts",

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { z } from "zod";
+import { routes } from "../adapters/rest-routes.js";
 import { modules } from "../functions/index.js";
 import { configVariables } from "../runtime/config.js";
 import { errorCodes } from "../runtime/errors.js";
@@ -37,10 +38,15 @@ const sections: Record<string, () => string> = {
         .map(([path, { kind, auth, args, summary }]) => [
           `\`${path}\``,
           kind,
-          auth === "agent" ? "agent" : "anybody",
+          auth === "none" ? "anybody" : auth,
           argumentNames(args),
           summary,
         ]),
+    ),
+  routes: () =>
+    table(
+      ["route", "function"],
+      routes.map(({ method, path, call }) => [`\`${method} ${path.replaceAll(/\{[^}]*\}/g, "")}\``, `\`${call}\``]),
     ),
   errors: () =>
     table(
@@ -66,7 +72,18 @@ const sections: Record<string, () => string> = {
         ["queries in one batch", String(sizes.batchedQueries)],
         ["calls of one agent (without a key: of one address)", perTime(rates.calls)],
         ["wrong credentials from one address", perTime(rates.failedCredentials)],
-        ["registrations from one address", perTime(rates.registrations)],
+        ["registrations of agents from one address", perTime(rates.registrations)],
+        [
+          "sign-ins from one address; for one e-mail address",
+          `${perTime(rates.signIns)}; ${perTime(rates.signInsPerEmail)}`,
+        ],
+        ["verification mails asked for from one address", perTime(rates.verifications)],
+        ["top-ups of one user", perTime(rates.topUps)],
+        ["a WebSocket frame", `${sizes.frameBytes / 1024} KiB`],
+        ["frames of one WebSocket; more are read more slowly", perTime(rates.frames)],
+        ["unread bytes of one WebSocket before it is closed", `${sizes.unreadBytes / 1024} KiB`],
+        ["open WebSockets; from one address", `${sizes.sockets}; ${sizes.socketsPerAddress}`],
+        ["new WebSockets from one address", perTime(rates.socketOpenings)],
       ],
     ),
 };

@@ -1,36 +1,20 @@
 /**
- * kill -9 in the middle of the load, again and again. Clients tell their stories straight on, as real ones do: what was
- * not answered is asked again with the same Idempotency-Key once the server is back. After each death everything that
- * was acknowledged must be there, nothing may be there by half, and nothing twice.
+ * Agents that meet, negotiate and agree while the server is killed again and again (test/support/kills.ts). After each
+ * death everything that was acknowledged must be there, nothing may be there by half, and nothing twice. `KILLS` sets how often (50).
  */
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import SqliteDatabase from "better-sqlite3";
 import pg from "pg";
 import { describe, expect, onTestFailed, test } from "vitest";
 import { createDatabase, databases } from "../support/databases.js";
 import { randomKey } from "../support/harness.js";
+import { Clients, each, killAgainAndAgain, pauseFor, type Speaker, untilUnused, withCopy } from "../support/kills.js";
 import { ServerProcess } from "../support/process.js";
 
-const deaths = { sqlite: 50, postgres: 50 };
+const deaths = Number(process.env.KILLS ?? 50);
 const clients = 24;
-/** The promise is two seconds; a machine that is slow to start anything gets as much more as its first start took. */
-const promisedMs = 2_000;
 
-interface Agent {
+interface Agent extends Speaker {
   agentId: string;
-  name: string;
-  apiKey: string;
-}
-
-/** A write that was answered. */
-interface Acknowledged {
-  path: string;
-  args: object;
-  agent: Agent | undefined;
-  key: string | undefined;
-  reply: string;
 }
 
 interface Sent {
@@ -49,89 +33,11 @@ interface Thread {
   messages: Sent[];
 }
 
-/** What the clients were told, and whether the server can be asked now. */
-class Story {
+/** What the agents were told. */
+class Story extends Clients {
   readonly agents: Agent[] = [];
   readonly connections: { connectionId: string; alice: Agent; bob: Agent }[] = [];
   readonly threads: Thread[] = [];
-  readonly acknowledged: Acknowledged[] = [];
-  readonly faults: string[] = [];
-  /** Calls that the server died over. */
-  interrupted = 0;
-  over = false;
-  /** Why the last call got no reply. */
-  lastError: unknown;
-  #up: Promise<void> = Promise.resolve();
-  #raise: () => void = () => {};
-
-  constructor(readonly url: string) {}
-
-  pause(): void {
-    this.#up = new Promise((resolve) => {
-      this.#raise = resolve;
-    });
-  }
-  resume(): void {
-    this.#raise();
-  }
-  get up(): Promise<void> {
-    return this.#up;
-  }
-
-  /** The raw reply; undefined where the server died over it. */
-  async ask(kind: "query" | "mutation", path: string, args: object, agent?: Agent, key?: string) {
-    try {
-      const response = await fetch(`${this.url}/api/${kind}`, {
-        method: "POST",
-        headers: {
-          "Content-Type": "application/json",
-          ...(agent ? { Authorization: `Bearer ${agent.apiKey}` } : {}),
-          ...(key ? { "Idempotency-Key": key } : {}),
-        },
-        body: JSON.stringify({ path, args }),
-      });
-      const text = await response.text();
-      if (response.status !== 200) this.faults.push(`${path}: ${response.status} ${text}`);
-      return text;
-    } catch (error) {
-      this.lastError = error;
-      return undefined;
-    }
-  }
-
-  /** A query while nothing is killed. */
-  // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the test is about to look at.
-  async read(path: string, args: object, agent: Agent): Promise<any> {
-    const text = await this.ask("query", path, args, agent);
-    const { status, value } = JSON.parse(text ?? "{}") as { status?: string; value: unknown };
-    if (status !== "success") {
-      throw new Error(`${path} of ${agent.name} answered ${text}`, { cause: this.lastError });
-    }
-    return value;
-  }
-
-  /** A write that is asked again until it is answered. */
-  // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the clients go on with.
-  async write(path: string, args: object, agent?: Agent): Promise<any> {
-    const key = crypto.randomUUID();
-    let reply: string | undefined;
-    for (let attempt = 1; reply === undefined; attempt += 1) {
-      await this.up;
-      reply = await this.ask("mutation", path, args, agent, key);
-      if (reply === undefined) {
-        this.interrupted += 1;
-        await pauseFor(20);
-      } else if (attempt > 1) {
-        // Whatever became of the first try, there is one answer now, and it stays.
-        const again = await this.ask("mutation", path, args, agent, key);
-        if (again !== undefined) expect(again).toBe(reply);
-      }
-    }
-    const { status, value } = JSON.parse(reply) as { status: string; value: unknown };
-    if (status !== "success") throw new Error(`${path} answered ${reply}`);
-    this.acknowledged.push({ path, args, agent, key, reply });
-    return value;
-  }
 
   /** A message without a key: after an interruption the client looks whether it is there. */
   async sendOnce(thread: Thread, agent: Agent, content: Record<string, unknown>): Promise<void> {
@@ -141,7 +47,7 @@ class Story {
     if (reply !== undefined) {
       const { value } = JSON.parse(reply) as { value: { messageId: string; createdAt: number } };
       thread.messages.push({ ...value, fromAgentId: agent.agentId, type: "info", content });
-      this.acknowledged.push({ path: "messages:send", args, agent, key: undefined, reply });
+      this.acknowledged.push({ path: "messages:send", args, speaker: agent, key: undefined, reply });
       return;
     }
     this.interrupted += 1;
@@ -170,8 +76,6 @@ class Story {
   }
 }
 
-const pauseFor = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
 function contentOf({ payload, encryptedPayload }: Record<string, unknown>): string {
   return JSON.stringify(payload === undefined ? { encryptedPayload } : { payload });
 }
@@ -188,7 +92,7 @@ async function register(story: Story): Promise<Agent> {
   count += 1;
   const name = `Agent ${count}`;
   const { agentId, apiKey } = await story.write("agents:register", { name, description: `The ${count}th` });
-  const agent = { agentId, apiKey, name };
+  const agent = { agentId, credential: apiKey, name };
   story.agents.push(agent);
   await story.write("agents:setPublicKey", { publicKey: randomKey() }, agent);
   return agent;
@@ -238,9 +142,6 @@ async function verifyTold(
   story: Story,
   from: { agents: number; connections: number; threads: number; acknowledged: number },
 ) {
-  const each = async <T>(items: readonly T[], check: (item: T) => Promise<void>) => {
-    for (let at = 0; at < items.length; at += 32) await Promise.all(items.slice(at, at + 32).map(check));
-  };
   await each(story.agents.slice(from.agents), async (agent) => {
     expect(await story.read("agents:getStatus", {}, agent)).toMatchObject({ agentId: agent.agentId, name: agent.name });
   });
@@ -278,15 +179,7 @@ async function verifyTold(
     expect(thread).toMatchObject({ messageCount: there.length, lastMessageAt: there.at(-1)?.createdAt ?? null });
     if (there.length === messages.length && status === "confirmed") expect(thread?.status).toBe("confirmed");
   });
-  // A retry of what was answered before the kill answers the same and does nothing.
-  const answered = story.acknowledged.slice(from.acknowledged).filter(({ key }) => key !== undefined);
-  const stride = Math.max(1, Math.floor(answered.length / 100));
-  await each(
-    answered.filter((_write, index) => index % stride === 0 || index > answered.length - 30),
-    async ({ path, args, agent, key, reply }) => {
-      expect(await story.ask("mutation", path, args, agent, key)).toBe(reply);
-    },
-  );
+  await story.verifyRetries(from.acknowledged);
 }
 
 /** Rows that would be half of a write, or the second half of one that was made twice. Each query must find none. */
@@ -316,36 +209,25 @@ const halves: Record<string, string> = {
     where t.status <> 'rejected' and exists (select 1 from approvals a where a."threadId" = t."threadId" and a.decision = 'declined')`,
 };
 
-/** Looks at a copy, so that the server finds the files exactly as its death left them. */
-function inspectSqlite(file: string): void {
-  const folder = mkdtempSync(join(tmpdir(), "tidepool-killed-"));
-  for (const suffix of ["", "-wal"]) {
-    if (existsSync(file + suffix)) copyFileSync(file + suffix, join(folder, `copy.db${suffix}`));
-  }
-  const copy = new SqliteDatabase(join(folder, "copy.db"));
-  try {
-    expect(copy.pragma("integrity_check")).toEqual([{ integrity_check: "ok" }]);
-    expect(copy.pragma("foreign_key_check")).toEqual([]);
-    for (const [what, query] of Object.entries(halves))
-      expect({ what, rows: copy.prepare(query).all() }).toEqual({ what, rows: [] });
-  } finally {
-    copy.close();
-    rmSync(folder, { recursive: true });
-  }
+async function inspectSqlite(url: string): Promise<void> {
+  await withCopy(url, async (file) => {
+    const copy = new SqliteDatabase(file);
+    try {
+      expect(copy.pragma("integrity_check")).toEqual([{ integrity_check: "ok" }]);
+      expect(copy.pragma("foreign_key_check")).toEqual([]);
+      for (const [what, query] of Object.entries(halves))
+        expect({ what, rows: copy.prepare(query).all() }).toEqual({ what, rows: [] });
+    } finally {
+      copy.close();
+    }
+  });
 }
 
 async function inspectPostgres(url: string): Promise<void> {
+  await untilUnused(url);
   const client = new pg.Client(url);
   await client.connect();
   try {
-    // What the dead process had sent may still be running.
-    for (;;) {
-      const { rows } = await client.query<{ running: string }>(
-        "select count(*) as running from pg_stat_activity where application_name = 'tidepool' and datname = current_database()",
-      );
-      if (rows[0]?.running === "0") break;
-      await pauseFor(5);
-    }
     for (const [what, query] of Object.entries(halves)) {
       const { rows } = await client.query(query);
       expect({ what, rows }).toEqual({ what, rows: [] });
@@ -356,65 +238,42 @@ async function inspectPostgres(url: string): Promise<void> {
 }
 
 describe.each(databases)("kill -9 under load on %s", (database) => {
-  test(`loses nothing and leaves nothing by half, ${deaths[database]} times`, async () => {
+  test(`loses nothing and leaves nothing by half, ${deaths} times`, async () => {
     const created = await createDatabase(database);
-    const inspect = () =>
-      database === "sqlite" ? inspectSqlite(created.url.slice("sqlite:".length)) : inspectPostgres(created.url);
     const process = await ServerProcess.start({ databaseUrl: created.url });
     await process.stop();
     const firstMs = await process.start();
     const story = new Story(process.url);
     const living = Array.from({ length: clients }, () => live(story));
-    const lived = Promise.allSettled(living);
     onTestFailed(() => console.log(process.stdout, process.stderr));
 
-    const startsMs: number[] = [];
     let checked = { agents: 0, connections: 0, threads: 0, acknowledged: 0 };
-    for (let death = 1; death <= deaths[database]; death += 1) {
-      const before = { ...checked };
-      // PostgreSQL needs a while to open its connections.
-      await pauseFor((database === "sqlite" ? 80 : 300) + Math.random() * 300);
-      // A failed client ends the test here and not at the end.
-      await Promise.race([Promise.all(living), pauseFor(0)]);
-      const dying = process.kill("SIGKILL");
-      story.pause();
-      expect(await dying).toEqual({ code: null, signal: "SIGKILL" });
-      await inspect();
-      if (death % 5 === 0) {
-        // It may be killed while it recovers, too.
-        const ended = process.spawn();
-        await pauseFor(Math.random() * firstMs);
-        process.signal("SIGKILL");
-        await ended;
-      }
-      startsMs.push(await process.start());
-      await verifyTold(story, before);
-      checked = {
-        agents: story.agents.length,
-        connections: story.connections.length,
-        // The threads that still grow are looked at again.
-        threads: Math.max(0, story.threads.length - clients),
-        acknowledged: story.acknowledged.length,
-      };
-      story.resume();
-      expect(story.faults).toEqual([]);
-    }
-    story.over = true;
-    expect((await lived).filter(({ status }) => status === "rejected")).toEqual([]);
-    await verifyTold(story, { agents: 0, connections: 0, threads: 0, acknowledged: 0 });
-    expect(await process.stop()).toEqual({ code: 0, signal: null });
-    await inspect();
-    expect(process.stderr).toBe("");
-    expect(story.faults).toEqual([]);
-
-    const sorted = startsMs.toSorted((one, other) => one - other);
-    console.log(
-      `${database}: ${deaths[database]} kills, ${story.acknowledged.length} acknowledged writes, ${story.interrupted} interrupted; ` +
-        `ready after ${Math.round(sorted[Math.floor(sorted.length / 2)] ?? 0)} ms (median), ${Math.round(sorted.at(-1) ?? 0)} ms (most), ` +
-        `${Math.round(firstMs)} ms without a kill`,
+    const report = await killAgainAndAgain(
+      {
+        database,
+        process,
+        clients: story,
+        living,
+        deaths,
+        // PostgreSQL needs a while to open its connections.
+        lifeMs: () => (database === "sqlite" ? 80 : 300) + Math.random() * 300,
+        inspect: () => (database === "sqlite" ? inspectSqlite(created.url) : inspectPostgres(created.url)),
+        verify: async (all) => {
+          const from = all ? { agents: 0, connections: 0, threads: 0, acknowledged: 0 } : checked;
+          const now = {
+            agents: story.agents.length,
+            connections: story.connections.length,
+            // The threads that still grow are looked at again.
+            threads: Math.max(0, story.threads.length - clients),
+            acknowledged: story.acknowledged.length,
+          };
+          await verifyTold(story, from);
+          checked = now;
+        },
+      },
+      firstMs,
     );
-    expect(story.interrupted).toBeGreaterThan(deaths[database]);
-    expect(sorted.at(-1)).toBeLessThan(Math.max(promisedMs, firstMs + promisedMs));
+    console.log(report);
     await created.remove();
   });
 });

@@ -7,7 +7,7 @@ import type { Kysely } from "kysely";
 import { type Logger, pino } from "pino";
 import { afterAll, beforeAll, expect } from "vitest";
 import { z } from "zod";
-import type { Mail } from "../../adapters/mailer.js";
+import type { Mail, SendMail } from "../../adapters/mailer.js";
 import { issueCredential } from "../../functions/model/agents.js";
 import type { Config } from "../../runtime/config.js";
 import { mutation } from "../../runtime/define.js";
@@ -45,6 +45,8 @@ export interface TestOptions {
   config?: Partial<Config>;
   modules?: Modules;
   log?: Logger;
+  /** Where mails go in the place of `mails`. */
+  sendMail?: SendMail;
   /** An existing database, to start a server on it again. */
   databaseUrl?: string;
   clock?: ManualClock;
@@ -121,6 +123,12 @@ export class TestServer {
     });
     const token = await this.server.runtime.runSystem(issue);
     return new Agent(this, token, agent.agentId, agent.name, agent.claimToken);
+  }
+
+  /** A user's agent, with a new token of its own. */
+  async withOwnToken(owner: User, agentId: string): Promise<Agent> {
+    const { token } = await owner.call("agents:replaceToken", { agentId });
+    return new Agent(this, token, agentId, owner.name, "");
   }
 
   /** Two agents with an active connection. */
@@ -205,11 +213,40 @@ export class Caller {
     throw new Refused(response.status, String(code), envelope.errorMessage, data, response.headers);
   }
 
+  /** A request to the REST surface, with the caller's own credential unless `headers` brings another. */
+  async rest(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<RestReply> {
+    const response = await fetch(`${this.on.url}${path}`, {
+      method,
+      headers: {
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...(this.credential === undefined ? {} : { Authorization: `Bearer ${this.credential}` }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      body: text === "" ? undefined : JSON.parse(text),
+    };
+  }
+
   /** Every value must be what its function declares, with nothing beside it; also where the database wrote the JSON. */
   private checkDeclared(path: string, value: unknown): void {
     const definition = this.on.server.runtime.registry.find(path);
     expect(definition?.returns.parse(value)).toEqual(value);
   }
+}
+
+/** What came back over REST: the text as it was, and what it says. */
+export interface RestReply {
+  status: number;
+  headers: Headers;
+  text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about to look at.
+  body: any;
 }
 
 interface Envelope {
@@ -305,9 +342,11 @@ export async function startServer(database: DatabaseName, options: TestOptions =
     modules: options.modules,
     // A full hash takes a good part of a second, and every test has users.
     passwords: new Passwords(2 ** 10),
-    sendMail: async (mail) => {
-      mails.push(mail);
-    },
+    sendMail:
+      options.sendMail ??
+      (async (mail) => {
+        mails.push(mail);
+      }),
   });
   return new TestServer(server, clock, created.url, database, created.remove, mails);
 }

@@ -10,7 +10,7 @@ export const wave = "🌊";
 export const tide = "潮";
 
 /** All tables; the type has a new one named here. */
-const tables = Object.keys({
+export const tables = Object.keys({
   agents: true,
   agentCredentials: true,
   connections: true,

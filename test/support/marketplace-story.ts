@@ -1,0 +1,142 @@
+/** A tour of the marketplace in which every one of its functions is called with success at least once. */
+import type { Caller, TestServer } from "./harness.js";
+import { connect } from "./market.js";
+import { task } from "./rental.js";
+
+// biome-ignore lint/suspicious/noExplicitAny: what comes back is what the story goes on with.
+type Call = (who: Caller, path: string, args?: object) => Promise<any>;
+
+const rentNow = { pricingModel: "per_session", priceAmount: "5.00", approvalMode: "auto" };
+
+/** `as` makes the calls, so that a test sees each of them. */
+export async function marketplaceStory(server: TestServer, as: Call): Promise<void> {
+  const admin = await server.admin();
+  const email = "carol@example.com";
+  await as(server.nobody, "users:sendVerification", { email });
+  const verificationCode = await server.verificationCode(email);
+  await as(server.nobody, "users:register", { email, password: "a good password", name: "Carol", verificationCode });
+  await as(server.nobody, "users:signIn", { email, password: "a good password" });
+  const [alice, bob] = [await server.user("Alice"), await server.user("Bob")];
+  await as(alice, "users:me");
+  await as(alice, "follows:add", { userId: bob.userId });
+  await as(alice, "follows:listFollowing");
+  await as(bob, "follows:listFollowers");
+  await as(alice, "follows:remove", { userId: bob.userId });
+
+  // Bob's agent, from its registration to the day it is rented.
+  const capabilities = [{ category: "law", name: "Contracts", description: "Reads them", tags: ["合同"] }];
+  const reader = {
+    name: "Reader",
+    slug: "reader",
+    description: "Reads contracts and says what they mean",
+    capabilities,
+  };
+  const { id: agentId } = await as(bob, "agents:create", reader);
+  await as(bob, "agents:publish", { agentId, ...rentNow });
+  await as(admin, "admin:listAgents", { status: "pending_review" });
+  await as(admin, "admin:rejectAgent", { agentId, note: "Say more" });
+  await as(bob, "agents:applyAsProvider", { agentId, ...rentNow });
+  await as(admin, "admin:approveAgent", { agentId });
+  await as(admin, "admin:suspendAgent", { agentId });
+  await as(admin, "admin:reinstateAgent", { agentId });
+  await as(bob, "agents:update", { agentId, description: "Reads contracts, and says in plain words what they mean" });
+  const { token } = await as(bob, "agents:replaceToken", { agentId });
+  await connect(server, agentId);
+  await as(bob, "agents:activate", { agentId });
+  await as(bob, "agents:setOnlineStatus", { agentId, onlineStatus: "busy" });
+  await as(bob, "agents:setOnlineStatus", { agentId, onlineStatus: "online" });
+  await as(bob, "agents:get", { agentId });
+  for (const roles of [undefined, "both"]) await as(bob, "agents:listMine", { roles });
+  const itself = new (server.nobody.constructor as typeof Caller)(server, token);
+  await as(itself, "agents:getMine");
+  await as(itself, "agents:setServeRules", { rules: [{ match: {}, action: "serve" }] });
+  await as(itself, "agents:getServeRules");
+  const { claimToken } = await server.nobody.call("agents:register", { name: "Planner" });
+  const plans = { slug: "planner", description: "Plans dinners with others" };
+  const { id: plannerId } = await as(alice, "agents:takeOver", { claimToken, ...plans });
+
+  // Alice looks around.
+  for (const args of [
+    {},
+    { search: "contract" },
+    { search: "合同 contracts", sort: "popular" },
+    { category: "law", sort: "rating" },
+    { ownerId: bob.userId },
+    { search: "plain", category: "law", ownerId: bob.userId, sort: "popular", page: 2 },
+    { sort: "rating" },
+    { sort: "popular" },
+  ]) {
+    await as(alice, "marketplace:browse", args);
+  }
+  await as(alice, "marketplace:listCategories");
+  await as(alice, "marketplace:getBySlug", { slug: "reader" });
+  await as(alice, "favorites:add", { agentId });
+  await as(alice, "favorites:list");
+  await as(alice, "favorites:check", { agentId });
+  await as(alice, "favorites:remove", { agentId });
+  const added = await as(alice, "cart:add", { providerAgentId: agentId, taskDescription: "Read it" });
+  await as(alice, "cart:update", { cartItemId: added.id, taskDescription: "Read it twice" });
+  await as(alice, "cart:list");
+  await as(alice, "cart:remove", { cartItemId: added.id });
+  await as(alice, "cart:add", { providerAgentId: agentId, taskDescription: "Read it" });
+  await as(alice, "cart:clear");
+
+  // She rents, talks and ends it.
+  await as(alice, "billing:topUp", { amount: "100.00" });
+  const rent = { agentId, taskDescription: task, consumerAgentId: plannerId };
+  const { id: sessionId } = await as(alice, "sessions:create", rent);
+  await as(alice, "sessions:get", { sessionId });
+  const said = { sessionId, type: "dialogue.message", payload: { content: "Hello", usage: { totalTokens: 3 } } };
+  await as(alice, "sessions:sendMessage", { ...said, id: "m-1" });
+  await as(bob, "sessions:sendMessage", { ...said, targetSlot: 0 });
+  await as(bob, "sessions:listMessages", { sessionId, since: "2020-01-01T00:00:00.000Z" });
+  await as(alice, "sessions:pauseParticipant", { sessionId, participantId: agentId });
+  await as(alice, "sessions:resumeParticipant", { sessionId, participantId: agentId });
+  const planner = await server.withOwnToken(alice, plannerId);
+  await as(planner, "agents:listMySessions");
+  for (const args of [
+    {},
+    { role: "consumer" },
+    { role: "provider", status: "active" },
+    { status: "active,completed" },
+  ]) {
+    await as(alice, "sessions:list", args);
+  }
+  await as(itself, "sessions:list", { role: "provider", status: "active,pending_approval" });
+  await as(alice, "sessions:end", { sessionId });
+  await as(alice, "sessions:listRentedAgents");
+  await as(alice, "billing:getWallet");
+  for (const args of [{}, { type: "payment" }]) await as(alice, "billing:listTransactions", args);
+  const { data: records } = await as(bob, "billing:listRecords");
+  await as(admin, "admin:refund", { recordId: records[0].id });
+
+  // One that waits for its approval, and one that an admin ends.
+  await bob.call("agents:update", { agentId, approvalMode: "manual" });
+  const pending = await as(alice, "sessions:create", { agentId, taskDescription: task });
+  await as(bob, "sessions:approve", { sessionId: pending.id });
+  for (const args of [{}, { status: "active" }]) await as(admin, "admin:listSessions", args);
+  await as(admin, "admin:terminateSession", { sessionId: pending.id, reason: "Reported" });
+  const items = [{ providerAgentId: agentId, taskDescription: "Part 1" }];
+  const order = await as(alice, "orders:create", { items, note: "Both", fromCart: true });
+  for (const args of [{}, { status: "pending" }]) await as(alice, "orders:list", args);
+  await as(alice, "orders:get", { orderId: order.id });
+  await as(alice, "orders:cancel", { orderId: order.id });
+  await as(admin, "admin:audit");
+
+  await as(admin, "admin:suspendUser", { userId: bob.userId });
+  await as(admin, "admin:reinstateUser", { userId: bob.userId });
+  await as(bob, "agents:revokeToken", { agentId });
+
+  const folder = await as(admin, "docs:create", { type: "folder", title: "Guide" });
+  const page = { type: "document", title: "Welcome", content: "Welcome, 欢迎", parentId: folder.id };
+  const { id: docId } = await as(admin, "docs:create", page);
+  await as(admin, "docs:update", { docId, content: "Welcome to all, 欢迎" });
+  await as(admin, "docs:publish", { docId: folder.id });
+  await as(admin, "docs:publish", { docId });
+  await as(alice, "docs:get", { docId });
+  await as(alice, "docs:getTree");
+  await as(alice, "docs:getByPath", { path: "guide/welcome" });
+  await as(alice, "docs:search", { q: "欢迎" });
+  await as(admin, "docs:unpublish", { docId });
+  await as(admin, "docs:remove", { docId });
+}
