@@ -1,6 +1,7 @@
 /**
  * `npm run demo`: a server on a temporary database, and two agents that go through all of Claw-to-Claw with real keys
- * and real encryption. Each step says in one line what happened; anything unexpected ends it with an error.
+ * and real encryption; then one of them is rented (demo-rental.ts). Each step says in one line what happened; anything
+ * unexpected ends it with an error.
  */
 import { execFile } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -8,8 +9,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import nacl from "tweetnacl";
+import type { Mail } from "../adapters/mailer.js";
 import { readConfig } from "../runtime/config.js";
 import { createServer } from "../server.js";
+import { rentAndPay } from "./demo-rental.js";
 
 const minuteMs = 60_000;
 const run = promisify(execFile);
@@ -218,8 +221,21 @@ async function beat(agent: DemoAgent, eventId: string, folder: string): Promise<
 }
 
 const folder = mkdtempSync(join(tmpdir(), "tidepool-demo-"));
+const adminEmail = "admin@example.com";
+const mails: Mail[] = [];
 const server = await createServer(
-  readConfig({ PORT: "0", DATABASE_URL: `sqlite:${join(folder, "tidepool.db")}`, LOG_LEVEL: "warn" }),
+  readConfig({
+    PORT: "0",
+    DATABASE_URL: `sqlite:${join(folder, "tidepool.db")}`,
+    ADMIN_EMAILS: adminEmail,
+    LOG_LEVEL: "warn",
+  }),
+  {
+    // The demo is its own post office.
+    sendMail: async (mail) => {
+      mails.push(mail);
+    },
+  },
 );
 try {
   const api = `${server.url}/api`;
@@ -238,6 +254,8 @@ try {
   await alice.mutate("events:checkOut", { eventId });
   await bob.mutate("events:checkOut", { eventId });
   say("Both check out. A dinner and an introduction are confirmed.");
+
+  await rentAndPay({ url: server.url, mails, adminEmail, agent: bob, say });
 } finally {
   await server.close();
   if (existsSync(folder)) rmSync(folder, { recursive: true, force: true });
