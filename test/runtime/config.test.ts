@@ -8,6 +8,12 @@ describe("configuration (design.md section 7)", () => {
       host: "127.0.0.1",
       publicUrl: undefined,
       databaseUrl: "sqlite:./data/tidepool.db",
+      adminEmails: [],
+      smtpUrl: undefined,
+      mailFrom: undefined,
+      jwtSecret: undefined,
+      autoApproveProviders: false,
+      topUps: true,
       rateLimits: true,
       trustProxy: false,
       logLevel: "info",
@@ -18,7 +24,23 @@ describe("configuration (design.md section 7)", () => {
     expect(readConfig({ PUBLIC_URL: "https://pool.example/c2c//" }).publicUrl).toBe("https://pool.example/c2c");
   });
 
+  test("admins are told by addresses in any spelling", () => {
+    const { adminEmails } = readConfig({ ADMIN_EMAILS: " Alice@Example.com , bob@example.com," });
+    expect(adminEmails).toEqual(["alice@example.com", "bob@example.com"]);
+  });
+
+  test("a mail server needs a sender", () => {
+    expect(() => readConfig({ SMTP_URL: "smtp://localhost" })).toThrow(/^MAIL_FROM: /);
+    const mail = readConfig({ SMTP_URL: "smtp://localhost", MAIL_FROM: "pool@example.com" });
+    expect(mail).toMatchObject({ smtpUrl: "smtp://localhost", mailFrom: "pool@example.com" });
+  });
+
   test.each([
+    ["ADMIN_EMAILS", "alice"],
+    ["SMTP_URL", "http://localhost"],
+    ["JWT_SECRET", "too short"],
+    ["AUTO_APPROVE_PROVIDERS", "yes"],
+    ["TOPUPS", "no"],
     ["PORT", "http"],
     ["PORT", "70000"],
     ["PUBLIC_URL", "ftp://example.org"],
