@@ -4,8 +4,30 @@ import { sizes } from "./limits.js";
 
 const printableAscii = /^[\x20-\x7e]*$/;
 
-/** Throws `invalid_args` and names the field. */
-export function refuseUnstorable(value: unknown, path = "", depth = 0): void {
+/** Throws `invalid_args` and names the field. Of the arguments named in `free`, any JSON is good. */
+export function refuseUnstorableArgs(args: unknown, free: readonly string[] = []): void {
+  if (typeof args !== "object" || args === null || free.length === 0) {
+    refuseUnstorable(args);
+    return;
+  }
+  const rest: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(args)) {
+    if (free.includes(name)) refuseNoJson(value, name, 1);
+    else rest[name] = value;
+  }
+  refuseUnstorable(rest);
+}
+
+/** What JSON has no word for, or too much of it. It is stored as JSON text, which escapes whatever a database would not take. */
+function refuseNoJson(value: unknown, path: string, depth: number): void {
+  if (typeof value === "bigint" || value instanceof ArrayBuffer) throw unstorable(path, "Only JSON can be sent here");
+  if (typeof value === "number" && !Number.isFinite(value)) throw unstorable(path, "Only JSON can be sent here");
+  if (typeof value !== "object" || value === null) return;
+  if (depth >= sizes.nesting) throw unstorable(path, `Nested too deeply (max ${sizes.nesting} levels)`);
+  for (const item of Object.values(value)) refuseNoJson(item, path, depth + 1);
+}
+
+function refuseUnstorable(value: unknown, path = "", depth = 0): void {
   if (typeof value === "string") {
     if (value.includes("\0")) throw unstorable(path, "Text cannot hold a NUL character");
     if (!value.isWellFormed()) throw unstorable(path, "Text holds half of a surrogate pair, which is no character");

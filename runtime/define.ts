@@ -33,6 +33,8 @@ interface Declaration<A extends Auth, Shape extends z.ZodRawShape, Returns exten
   auth: A;
   /** Each argument's schema; unknown arguments are refused. */
   args: Shape;
+  /** Arguments that may be any JSON, with keys and texts that nothing else may have. They are kept as JSON text. */
+  jsonArgs?: readonly (keyof Shape & string)[];
   /** A whitelist: a field that is not declared here does not leave. */
   returns: Returns;
   /** A rate that counts this function's calls per address, beside the one that counts all calls. */
@@ -69,6 +71,7 @@ export interface FunctionDefinition {
   args: z.ZodType<object>;
   returns: z.ZodType;
   rate?: Rate;
+  jsonArgs?: readonly string[];
   // The declaration's types were checked where it was written; the registry holds functions of every shape.
   limit?(args: never, caller: never): { rate: Rate; who: string }[];
   prepare?(world: Preparation, args: never): Promise<unknown>;

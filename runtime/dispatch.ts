@@ -4,7 +4,7 @@
  */
 import type { Logger } from "pino";
 import type { z } from "zod";
-import { invalidArgs, refuseUnstorable } from "./arguments.js";
+import { invalidArgs, refuseUnstorableArgs } from "./arguments.js";
 import { type Authenticator, callerFor } from "./auth.js";
 import type { Clock } from "./clock.js";
 import type { Caller, MutationContext, Preparation, QueryContext, Settings } from "./context.js";
@@ -181,8 +181,9 @@ export class Runtime {
   /** A wrong credential counts against its address, so that guessing ends in `rate_limited`. */
   async #refuseCredential(error: unknown, call: Call): Promise<Caller> {
     if (!(error instanceof CallError)) throw error;
-    if (error.code === "unauthenticated") await this.#take("failedCredentials", addressKey(call.address));
+    // A public read with a credential that has run out is still a public read.
     if (call.credentialOptional && error.code !== "unavailable") return { kind: "anonymous" };
+    if (error.code === "unauthenticated") await this.#take("failedCredentials", addressKey(call.address));
     throw new Rejected(error);
   }
 
@@ -340,7 +341,7 @@ function requireCallable(definition: FunctionDefinition | undefined, call: Call)
 }
 
 function parseArgs(definition: FunctionDefinition, args: unknown): object {
-  refuseUnstorable(args);
+  refuseUnstorableArgs(args, definition.jsonArgs);
   const parsed = definition.args.safeParse(args);
   if (parsed.success) return parsed.data;
   throw invalidArgs(parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message })));

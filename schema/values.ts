@@ -115,6 +115,12 @@ export function isoTimeOrNull(at: number | null): string | null {
   return at === null ? null : isoTime(at);
 }
 
+/** Any JSON object, as it came: its keys are its sender's own. */
+export const jsonObject = z.custom<Record<string, unknown>>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  "must be an object",
+);
+
 /** An e-mail address, compared trimmed and lower-cased (clawrent.md section 2.3). */
 export const email = z
   .string()

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { CallError } from "../../runtime/errors.js";
 import type { MessageNotice } from "../../runtime/notices.js";
 import { type SessionMessagesTable, sides } from "../../schema/sessions.js";
-import { isoTime } from "../../schema/values.js";
+import { isoTime, jsonObject } from "../../schema/values.js";
 
 /** The most bytes of a payload as JSON. */
 const payloadBytes = 256 * 1_024;
@@ -49,7 +49,7 @@ export const sessionMessage = z.object({
   messageType: z.string(),
   senderRole: z.enum(sides),
   sender: z.object({ role: z.enum(sides), agentId: z.string(), slotIndex: z.number().optional() }),
-  payload: z.record(z.string(), z.unknown()),
+  payload: jsonObject,
   mentions: z.array(z.string()).optional(),
   delivered: z.boolean(),
   gatewayResult: z.literal("passed"),

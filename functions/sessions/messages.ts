@@ -6,7 +6,7 @@ import { mutation, query, Refusal } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/prepared.js";
 import type { SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
-import { id, isoTime, limitOf } from "../../schema/values.js";
+import { id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
 import { checkMessage, needsRecent, type SentInstruction } from "../model/gateway.js";
 import { listParticipants, participantIdOf } from "../model/participants.js";
 import type { GrantedPermissions } from "../model/permissions.js";
@@ -90,7 +90,7 @@ export const sendMessage = mutation({
     /** The sender's own id of the message: sent again under it, it is the same message. */
     id: id.nullish(),
     type: z.string(),
-    payload: z.record(z.string(), z.json()),
+    payload: jsonObject,
     /** The one consumer slot that it is for. */
     targetSlot: slot.nullish(),
     /** Participants that it is addressed to; everybody else gets it too. */
@@ -98,6 +98,8 @@ export const sendMessage = mutation({
     /** The consumer slot that it comes from. */
     slotIndex: slot.nullish(),
   },
+  // Payloads are the clients' own (clawrent.md section 0, rule 15).
+  jsonArgs: ["payload"],
   returns: z.object({
     messageId: z.string(),
     delivered: z.boolean(),
