@@ -99,7 +99,10 @@ export class SocketServer {
 
   /** Takes the server's upgrades from now on. */
   start(http: Server): void {
-    http.on("upgrade", (request, connection, head) => this.#upgrade(request, connection, head));
+    http.on("upgrade", (request, connection, head) => {
+      if (request.headers.upgrade?.toLowerCase() === "websocket") this.#upgrade(request, connection, head);
+      else serveWithoutUpgrade(http, request, connection, head);
+    });
     this.#checkLater();
   }
 
@@ -223,9 +226,26 @@ async function waitOf(counted: Promise<void>): Promise<number | undefined> {
   }
 }
 
+/**
+ * Some clients offer HTTP/2 with their first request. Node would give such a request to nobody once there is a listener
+ * for upgrades; so the offer is cut out, and the connection begins again with what is left.
+ */
+function serveWithoutUpgrade(http: Server, request: IncomingMessage, connection: Duplex, head: Buffer): void {
+  const { method, url, httpVersion, rawHeaders } = request;
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const [name = "", value = ""] = [rawHeaders[index], rawHeaders[index + 1]];
+    if (!/^(connection|upgrade|http2-settings)$/i.test(name)) lines.push(`${name}: ${value}`);
+  }
+  connection.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]));
+  http.emit("connection", connection);
+}
+
 function refuseUpgrade(connection: Duplex): void {
   const body = JSON.stringify({ error: "Not Found", message: "There is no WebSocket at this address" });
   connection.on("error", () => {});
+  // Nobody reads from it any more, so it would never see the other side's end and stay open for ever.
+  connection.once("finish", () => connection.destroy());
   connection.end(
     [
       "HTTP/1.1 404 Not Found",

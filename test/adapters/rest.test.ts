@@ -328,6 +328,28 @@ describe.each(databases)("the REST surface on %s", (database) => {
     });
   });
 
+  describe("a document by its path (clawrent.md section 8.1)", () => {
+    test("is found by slashes and percent-encoding, as clients write them", async () => {
+      const admin = await server.admin();
+      const write = async (doc: object) => {
+        const { id, path } = (await admin.rest("POST", "/api/mcp/docs", doc)).body;
+        expect((await admin.rest("POST", `/api/mcp/docs/${id}/publish`)).status).toBe(200);
+        return { id, path };
+      };
+      const folder = await write({ type: "folder", title: "指南" });
+      const { id, path } = await write({ type: "document", title: "Tides 潮", parentId: folder.id, content: "Moon" });
+      expect(path).toBe("指南/tides-潮");
+      for (const written of [encodeURI(path), encodeURIComponent(path), `/${encodeURI(path)}`]) {
+        const reply = await rest("GET", `/api/mcp/docs/by-path/${written}`);
+        expect([reply.status, reply.body.id, reply.body.content], written).toEqual([200, id, "Moon"]);
+      }
+      for (const written of ["tree", "search", "%E6%8C", "指南/none", ".."]) {
+        const reply = await rest("GET", `/api/mcp/docs/by-path/${written}`);
+        expect(reply.status, written).toBe(404);
+      }
+    });
+  });
+
   describe("Idempotency-Key", () => {
     test("a repeated write gets the first answer, with its status, and runs once", async () => {
       const agent = await server.agent();

@@ -3,6 +3,7 @@ import { databases, randomKey, useServer } from "../support/harness.js";
 import { asAgent, connect, description, draft, freshSlug, listed } from "../support/market.js";
 import { heard } from "../support/notices.js";
 import { expectInvalid, expectRefusal } from "../support/refusals.js";
+import { rentable, task } from "../support/rental.js";
 
 const notFound = { code: "not_found", message: "Agent not found" };
 
@@ -337,8 +338,29 @@ describe.each(databases)("what an agent asks about itself on %s", (database) => 
     await expectInvalid(server, () => agent.call("agents:setServeRules", { rules }), field);
   });
 
-  test("are no sessions while it rents nothing", async () => {
-    const agent = asAgent(server, await draft(await server.user("Alice")));
+  test("are the active sessions in which it acts for the consumer, and no others", async () => {
+    const rented = await rentable(server, { approvalMode: "auto" });
+    const consumer = await server.user("Alice", { topUp: "100.00" });
+    const agent = asAgent(server, await draft(consumer));
+    expect(await agent.call("agents:listMySessions")).toEqual({ sessions: [] });
+    const rent = (more: object) =>
+      consumer.call("sessions:create", { agentId: rented.agentId, taskDescription: task, ...more });
+    await rent({});
+    const { id: sessionId } = await rent({ consumerAgentId: agent.agentId });
+    expect(await agent.call("agents:listMySessions")).toEqual({
+      sessions: [
+        {
+          sessionId,
+          status: "active",
+          taskDescription: task,
+          sessionType: "task",
+          peerAgentIds: [rented.agentId],
+          peerParticipantTypes: ["agent"],
+        },
+      ],
+    });
+    expect(await rented.agent.call("agents:listMySessions")).toEqual({ sessions: [] });
+    await consumer.call("sessions:end", { sessionId });
     expect(await agent.call("agents:listMySessions")).toEqual({ sessions: [] });
   });
 });

@@ -3,6 +3,7 @@ import { databases, useServer } from "../support/harness.js";
 import { connect, description, disconnect, draft, freshSlug, listed } from "../support/market.js";
 import { heard } from "../support/notices.js";
 import { expectInvalid, expectRefusal } from "../support/refusals.js";
+import { rentable, task } from "../support/rental.js";
 
 const noProfile = { code: "failed_precondition", message: "Agent has no provider profile. Publish it first." };
 const notConnected = { code: "failed_precondition", message: "Agent is not connected via WebSocket" };
@@ -279,5 +280,33 @@ describe.each(databases)("agents:setOnlineStatus on %s (clawrent.md section 2.4)
       expect(set).toMatchObject({ status: "active", onlineStatus });
     }
     expect(notices).toMatchObject([{ onlineStatus: "busy" }, { onlineStatus: "online" }]);
+  });
+});
+
+describe.each(databases)("a rented agent's terms on %s", (database) => {
+  const server = useServer(database);
+
+  test("hold for the sessions that were made under them; new ones for those made afterwards", async () => {
+    const rented = await rentable(server, { priceAmount: "5.00" });
+    const consumer = await server.user("Alice", { topUp: "100.00" });
+    const rent = async () =>
+      (await consumer.call("sessions:create", { agentId: rented.agentId, taskDescription: task })).id;
+    const priceOf = async (sessionId: string) =>
+      (await consumer.call("sessions:get", { sessionId })).pricingSnapshot.amount;
+    const before = await rent();
+    await rented.provider.call("agents:update", { agentId: rented.agentId, priceAmount: "8" });
+    const after = await rent();
+    expect([await priceOf(before), await priceOf(after)]).toEqual(["5.00", "8.00"]);
+  });
+
+  test("are not taken by anybody while the agent is suspended", async () => {
+    const rented = await rentable(server);
+    const consumer = await server.user("Alice", { topUp: "100.00" });
+    const rent = () => consumer.call("sessions:create", { agentId: rented.agentId, taskDescription: task });
+    const admin = await server.admin();
+    await admin.call("admin:suspendAgent", { agentId: rented.agentId });
+    await expect(rent()).rejects.toMatchObject({ message: "Agent is not available for rent" });
+    await admin.call("admin:reinstateAgent", { agentId: rented.agentId });
+    await rent();
   });
 });
