@@ -31,6 +31,7 @@ export function statusOf(session: Pick<SessionsTable, "status" | "expiresAt">, n
 
 /** Whether a session's status is one of these by the clock, for a query. The stored status is what an index finds. */
 export function hasStatus(statuses: readonly SessionStatus[], now: number): Expression<SqlBool> {
+  if (statuses.length === 0) return sql<SqlBool>`1 = 0`;
   const stored = new Set<SessionStatus>(statuses);
   if (stored.has("expired")) stored.add("pending_approval");
   return sql<SqlBool>`sessions.status in (${sql.join([...stored])})
@@ -43,8 +44,12 @@ export function isOpen(status: SessionStatus): boolean {
   return status === "active" || status === "pending_approval";
 }
 
-/** What a list is asked for: one status, or several with commas between them. */
+/** States that the clients know and ask for, and that no session here is ever in (clawrent.md section 5). */
+const unusedStatuses = ["created", "pending_authorization", "paused", "checkpoint_saved", "settled"] as const;
+
+/** What a list is asked for: one status, or several with commas between them. The clients' other states find nothing. */
 export const statusFilter = z
   .string()
   .transform((given) => given.split(",").map((status) => status.trim()))
-  .pipe(z.array(z.enum(sessionStatuses)));
+  .pipe(z.array(z.enum([...sessionStatuses, ...unusedStatuses])))
+  .transform((given) => sessionStatuses.filter((status) => given.includes(status)));

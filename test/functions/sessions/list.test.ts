@@ -69,6 +69,9 @@ describe.each(databases)("sessions:list on %s (clawrent.md section 2.6)", (datab
     expect(await list({ status: "expired" })).toEqual([made.lapsed]);
     expect(await list({ role: "provider", status: "expired, completed" })).toEqual([made.completed, made.lapsed]);
     expect(await list({ status: "pending_approval,active" }, carol)).toEqual([made.pending, made.active]);
+    // States of the clients' own types that no session here is ever in.
+    expect(await list({ status: "settled" })).toEqual([]);
+    expect(await list({ status: "settled,completed" })).toEqual([made.completed]);
     await expectInvalid(server, () => bob.call("sessions:list", { status: "open" }), "status.0");
   });
 
