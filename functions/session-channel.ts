@@ -60,12 +60,14 @@ export const joinSession = mutation({
     const side = sideOfToken(ctx, sessionId, token);
     const session = await findSession(ctx, sessionId);
     if (!session || !side || (side === "consumer" && role === "provider")) return "unknown";
-    if (!(await enterable(ctx, session, side))) return "notActive";
+    const admitted = await admit(ctx, session, side);
+    if ("refusal" in admitted) return admitted.refusal;
     const isConsumer = side === "consumer";
     if (isConsumer && !(slotIndex !== null && slotIndex >= 0 && slotIndex < session.maxSlots)) return "noSuchSlot";
 
     const participantId = isConsumer ? session.consumerUserId : session.providerAgentId;
     return enter(ctx, session, participantId, {
+      ...admitted,
       socketId,
       processId,
       channel: "session",
@@ -94,9 +96,11 @@ export const joinGroup = mutation({
     if (!session) return "unknown";
     const participant = await findParticipant(ctx, sessionId, agentId ?? userId ?? "");
     if (!participant) return "notParticipant";
-    if (!(await enterable(ctx, session, participant.side))) return "notActive";
+    const admitted = await admit(ctx, session, participant.side);
+    if ("refusal" in admitted) return admitted.refusal;
 
     return enter(ctx, session, participant.participantId, {
+      ...admitted,
       socketId,
       processId,
       channel: "group",
@@ -107,22 +111,28 @@ export const joinGroup = mutation({
 
 /**
  * Whether the side may come in now. A provider that comes to a pending session approves it by that, unless the guardrail
- * stopped it: a host that decides for itself is documented to approve, but only connects.
+ * stopped it: a host that decides for itself is documented to approve, but only connects. Its user's standing is asked
+ * before, because a session token outlives a suspension, and a refusal here keeps what was written.
  */
-async function enterable(
+async function admit(
   ctx: MutationContext,
   session: SessionsTable,
   side: "provider" | "consumer",
-): Promise<boolean> {
+): Promise<{ refusal: JoinRefusal } | { email: string }> {
+  const userId = side === "provider" ? session.providerUserId : session.consumerUserId;
+  const { email, lapse } = await standingOfUser(ctx, userId);
+  if (lapse) return { refusal: lapse };
   await catchUp(ctx, session);
   if (side === "provider" && session.status === "pending_approval" && session.needsManualReview === 0) {
     await activateSession(ctx, session);
   }
-  return session.status === "active";
+  return session.status === "active" ? { email } : { refusal: "notActive" };
 }
 
 /** What a new socket's row says beyond its session and participant. */
 interface Entry {
+  /** Of its user. */
+  email: string;
   socketId: string;
   processId: string;
   channel: "session" | "group";
@@ -155,14 +165,12 @@ async function enter(
   ctx: MutationContext,
   session: SessionsTable,
   participantId: string,
-  { socketId, processId, channel, slotIndex }: Entry,
+  { email, socketId, processId, channel, slotIndex }: Entry,
 ): Promise<JoinRefusal | null> {
   const { sessionId } = session;
   const participant = await findParticipant(ctx, sessionId, participantId);
   if (!participant) return "notParticipant";
   if (participant.pausedAt !== null) return "paused";
-  const { email, lapse } = await standingOfUser(ctx, participant.userId);
-  if (lapse) return lapse;
 
   const { side } = participant;
   const { rows: open } = await socketsOfSession(ctx, { sessionId });

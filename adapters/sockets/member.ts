@@ -78,11 +78,10 @@ export class Member {
   async start(): Promise<void> {
     try {
       if (this.#replays) await this.#catchUp();
+      else this.#goLive();
     } catch (error) {
       this.socket.close(closingOf(error, closings.later));
     }
-    for (const { write } of this.#held ?? []) write();
-    this.#held = undefined;
   }
 
   async #catchUp(): Promise<void> {
@@ -108,6 +107,13 @@ export class Member {
       }
       found = messages.length;
     } while (!this.socket.gone && (found === backlogAtOnce || noticed !== this.#noticed));
+    // In the same breath as the look for something new: a message that is noticed in between would fall through.
+    this.#goLive();
+  }
+
+  #goLive(): void {
+    for (const { write } of this.#held ?? []) write();
+    this.#held = undefined;
   }
 
   #inOrder(stamp: number, write: () => void): void {

@@ -48,7 +48,8 @@ export class Rooms {
   readonly confirmations: Confirmations;
   readonly #parts: RoomsParts;
   readonly #members = new SocketIndex<Member>();
-  readonly #entering = new Map<string, Entrance>();
+  /** Sockets that have knocked, each with the ids of those who lost their right to enter since. */
+  readonly #entering = new Map<string, Entrance & { lapsed: Set<string> }>();
   /** What calls off the timers of those who are away. */
   readonly #away = new Map<string, () => void>();
 
@@ -66,7 +67,7 @@ export class Rooms {
     const { socket, sessionId, knock, refusals } = entrance;
     // What the same client has read a moment ago must not be replayed to it.
     await this.confirmations.write();
-    this.#entering.set(socket.id, entrance);
+    this.#entering.set(socket.id, { ...entrance, lapsed: new Set() });
     try {
       const refusal = await knock();
       if (refusal !== null) socket.close(refusals[refusal]);
@@ -85,6 +86,15 @@ export class Rooms {
   }
 
   #listen(notices: NoticeBoard): void {
+    // A join that runs beside a suspension or a revocation may not see it and still commit after it: then nothing else
+    // would close the socket, which belongs to nobody until it is in.
+    const lapse = (lostBy: string) => {
+      for (const { lapsed } of this.#entering.values()) lapsed.add(lostBy);
+    };
+    notices.on("userStandingChanged", ({ userId, suspended }) => {
+      if (suspended) lapse(userId);
+    });
+    notices.on("agentCredentialChanged", ({ agentId }) => lapse(agentId));
     notices.on("sessionJoined", ({ sessionId, socketId, joined }) => this.#entered(sessionId, socketId, joined));
     notices.on("sessionMessage", ({ sessionId, message }) => {
       const frameOf = perShape((shape) => messageFrame(sessionId, message, shape));
@@ -128,7 +138,7 @@ export class Rooms {
     const entrance = this.#entering.get(socketId);
     if (!entrance) return;
     const { runtime, background, identify } = this.#parts;
-    const { socket, shape, byAgentToken, revoked } = entrance;
+    const { socket, shape, byAgentToken, revoked, lapsed } = entrance;
     const { participant, stamp, present } = joined;
     this.#callOff(keyOf(sessionId, participant.participantId, participant.slotIndex ?? 0));
 
@@ -143,6 +153,10 @@ export class Rooms {
       byAgentToken,
       revoked,
     });
+    if (lapsed.has(participant.userId) || (byAgentToken && lapsed.has(participant.agentId ?? ""))) {
+      socket.close(revoked);
+      return;
+    }
 
     if (shape === "group") {
       socket.send(sessionFrame("system.connected", sessionId, { participant: participantOf(participant) }, stamp));

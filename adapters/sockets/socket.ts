@@ -50,6 +50,8 @@ export class Socket {
   #handler: FrameHandler | undefined;
   #pong: ((payload: string) => void) | undefined;
   #working = 0;
+  /** Bytes of the frames that wait or are worked on. */
+  #heldBytes = 0;
   #resting = false;
   #gone = false;
   #closedByUs = false;
@@ -75,6 +77,7 @@ export class Socket {
       this.#silentChecks = 0;
       if (this.#closedByUs) return;
       this.#waiting.push({ data: data as Buffer, isBinary });
+      this.#heldBytes += (data as Buffer).length;
       this.#work();
     });
     ws.on("ping", () => {
@@ -170,6 +173,7 @@ export class Socket {
       this.#working += 1;
       const work = this.#handle(next, this.#handler, counted).finally(() => {
         this.#working -= 1;
+        this.#heldBytes -= next.data.length;
         this.#work();
       });
       this.track(work);
@@ -177,10 +181,10 @@ export class Socket {
     this.#pauseOrResume();
   }
 
-  /** The sender waits while frames do: then its own network holds the rest. */
+  /** The sender waits while many frames do, or large ones: then its own network holds the rest. */
   #pauseOrResume(): void {
     if (this.#ws.readyState !== WebSocket.OPEN) return;
-    const full = this.#waiting.length >= sizes.framesAtOnce;
+    const full = this.#waiting.length >= sizes.framesAtOnce || this.#heldBytes >= sizes.heldBytes;
     if (full && !this.#ws.isPaused) this.#ws.pause();
     else if (!full && this.#ws.isPaused) this.#ws.resume();
   }

@@ -1,5 +1,5 @@
 /** A clock that stands still until a test moves it. */
-import type { Clock } from "../../runtime/clock.js";
+import { type Clock, systemClock } from "../../runtime/clock.js";
 
 interface Timer {
   at: number;
@@ -34,5 +34,16 @@ export class ManualClock implements Clock {
     this.#timers = this.#timers.filter((timer) => !due.includes(timer));
     for (const { task } of due) task();
     return due.length > 0;
+  }
+}
+
+/** The machine's clock, for tests of clients that keep time themselves. */
+export class RunningClock extends ManualClock {
+  override now(): number {
+    return systemClock.now();
+  }
+
+  override after(delayMs: number, task: () => void): () => void {
+    return systemClock.after(delayMs, task);
   }
 }

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { checkEveryMs } from "../../../adapters/sockets/socket.js";
+import { connectAgent, disconnectAgent } from "../../../functions/presence.js";
+import { hashSecret } from "../../../runtime/ids.js";
 import { databases, startServer, useServer } from "../../support/harness.js";
 import { asAgent, disconnect, draft } from "../../support/market.js";
 import { rentable, write } from "../../support/rental.js";
@@ -75,7 +77,6 @@ describe.each(databases)("/ws/agent on %s", (database) => {
       expect(await statusOf(agentId)).toBe("online");
 
       // The disconnect of the one that is no longer the agent's, as it would come late.
-      const { disconnectAgent } = await import("../../../functions/presence.js");
       await server.server.runtime.runSystem(disconnectAgent, { agentId, socketId: "the first" });
       expect(await statusOf(agentId)).toBe("online");
     });
@@ -217,6 +218,15 @@ describe.each(databases)("/ws/agent on %s", (database) => {
       await provider.call("agents:replaceToken", { agentId });
       for (const socket of await Promise.all(sockets)) expect([4001, 4009]).toContain((await socket.closed).code);
       await becomes(agentId, "gone");
+    });
+
+    test("a credential that lapses between its look-up and the connect is refused in the connect's transaction", async () => {
+      const { agent, agentId, provider } = await rentable(server);
+      await disconnect(server, agentId);
+      const entering = { agentId, secretHash: hashSecret(agent.credential), socketId: "late", processId: "p" };
+      await provider.call("agents:replaceToken", { agentId });
+      expect(await server.server.runtime.runSystem(connectAgent, entering)).toEqual({ lapse: "revoked" });
+      expect(await statusOf(agentId)).toBe("gone");
     });
 
     test("a suspended owner's agent closes with 4001", async () => {

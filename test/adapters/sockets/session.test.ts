@@ -562,7 +562,8 @@ describe.each(databases)("/ws/session on %s", (database) => {
         let cursor = "";
         while (got.length < 100) {
           const socket = await openAt(server, "/ws/session", asProvider);
-          await Promise.race([socket.next("dialogue.message"), socket.closed]);
+          const isNew = () => socket.of("dialogue.message").some(({ _meta }) => _meta.timestamp > cursor);
+          await socket.until(isNew, "something new");
           socket.ws.terminate();
           await socket.closed;
           expectRising(socket.frames);
