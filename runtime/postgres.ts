@@ -272,6 +272,15 @@ function unavailableIfLost(error: unknown): unknown {
   );
 }
 
+/** PostgreSQL's detail may show the whole row that it would not take, and an error goes to the log as it is. */
+function throwWithoutRow(error: unknown): never {
+  if (error instanceof pg.DatabaseError) {
+    error.detail = undefined;
+    error.where = undefined;
+  }
+  throw error;
+}
+
 function waitWithJitter(attempt: number): Promise<void> {
   const most = Math.min(2 ** attempt, longestWaitMs);
   return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
@@ -288,11 +297,9 @@ class SessionDriver extends ConnectionDriver {
   }
 
   override async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
-    const { rows, rowCount, command } = await this.#client.query({
-      name: this.#name(sql),
-      text: sql,
-      values: parameters as unknown[],
-    });
+    const { rows, rowCount, command } = await this.#client
+      .query({ name: this.#name(sql), text: sql, values: parameters as unknown[] })
+      .catch(throwWithoutRow);
     const changes = command === "INSERT" || command === "UPDATE" || command === "DELETE" || command === "MERGE";
     return changes ? { rows, numAffectedRows: BigInt(rowCount ?? 0) } : { rows };
   }

@@ -1,83 +1,17 @@
 /**
  * What must not be found: a whole story is told with values that occur nowhere else, on a server that logs all that it
  * can, with mistakes of every kind among the calls. Afterwards the log, the files of SQLite byte by byte and every row of
- * PostgreSQL are searched for each of them.
+ * PostgreSQL are searched for each of them (test/support/canaries.ts).
  */
-import { existsSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { sql } from "kysely";
-import pg from "pg";
 import { pino } from "pino";
 import nacl from "tweetnacl";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Canaries, dump, watchConsole } from "../support/canaries.js";
 import { type Agent, databases, hour, minute, startServer, type TestServer } from "../support/harness.js";
 
 const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
-
-/** Canaries by name, in every form that they could be found in. */
-class Canaries {
-  readonly forms = new Map<string, Buffer[]>();
-
-  secret(name: string, value: string): string {
-    // The prefix is no secret: an index of hashes or a log line may hold "c2c_" by chance, the rest may be nowhere.
-    const random = value.replace(/^(c2c_|agt_clawrent_|claim_|inv_|loc_)/, "");
-    this.forms.set(name, [
-      Buffer.from(random),
-      Buffer.from(Buffer.from(random).toString("base64").replace(/=+$/, "")),
-      Buffer.from(Buffer.from(random).toString("hex")),
-    ]);
-    return value;
-  }
-
-  /** As text in decimals, and as the double that SQLite's records and PostgreSQL's rows hold. */
-  coordinate(name: string, value: number): number {
-    const big = Buffer.alloc(8);
-    big.writeDoubleBE(value);
-    const little = Buffer.alloc(8);
-    little.writeDoubleLE(value);
-    this.forms.set(name, [Buffer.from(String(value)), Buffer.from(value.toFixed(5)), big, little]);
-    return value;
-  }
-
-  /** The names of those that are in there. */
-  foundIn(hay: Buffer): string[] {
-    return [...this.forms].filter(([, forms]) => forms.some((form) => hay.includes(form))).map(([name]) => name);
-  }
-}
-
-/** Everything that the process prints past its log, too. */
-function watchConsole(): { text(): string; stop(): void } {
-  const parts: string[] = [];
-  const names = ["log", "info", "warn", "error", "debug", "trace"] as const;
-  const before = names.map((name) => console[name]);
-  for (const name of names) console[name] = (...what: unknown[]) => void parts.push(what.map(String).join(" "));
-  return {
-    text: () => parts.join("\n"),
-    stop: () => {
-      for (const [index, name] of names.entries()) console[name] = before[index] as typeof console.log;
-    },
-  };
-}
-
-/** All that the database would show to whoever gets hold of it. */
-async function dump(server: TestServer): Promise<Buffer> {
-  if (server.database === "sqlite") {
-    // Only once the server has closed them: another descriptor would take its locks away.
-    const file = server.databaseUrl.slice("sqlite:".length);
-    return Buffer.concat(
-      ["", "-wal", "-shm"].flatMap((end) => (existsSync(file + end) ? [readFileSync(file + end)] : [])),
-    );
-  }
-  const client = new pg.Client(server.databaseUrl);
-  await client.connect();
-  const { rows: tables } = await client.query<{ name: string }>(
-    "select table_name as name from information_schema.tables where table_schema = 'public'",
-  );
-  const rows = [];
-  for (const { name } of tables) rows.push(...(await client.query(`select t::text as row from "${name}" t`)).rows);
-  await client.end();
-  return Buffer.from(rows.map(({ row }: { row?: string }) => row).join("\n"));
-}
 
 describe.each(databases)("secrets on %s", (database) => {
   let logged: string[];
