@@ -1,19 +1,24 @@
 /**
- * Minutes of everything at once, on the real process: every function, from many clients, refusals and garbage among the
- * calls. Memory stays flat, nothing fails, the event loop keeps answering, the log of SQLite stays small.
+ * Minutes of everything at once, on the real process: every function of Claw-to-Claw and all that goes on at the
+ * marketplace, from many clients and over sockets, refusals and garbage among the calls. Memory stays flat, nothing fails, the event loop keeps answering, the log of SQLite stays small.
  * `SOAK_SECONDS` sets how long (120 on SQLite, a third of that on PostgreSQL).
  */
 import { existsSync, statSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
-import { modules } from "../../functions/index.js";
+import { WebSocket } from "ws";
+import { coordination, modules } from "../../functions/index.js";
 import { Registry } from "../../runtime/registry.js";
 import { createDatabase, databases, type EmptyDatabase } from "../support/databases.js";
 import { randomKey } from "../support/harness.js";
 import { ServerProcess } from "../support/process.js";
+import { SmtpServer } from "../support/smtp.js";
 
 const seconds = Number(process.env.SOAK_SECONDS ?? 120);
 const duration = { sqlite: seconds, postgres: seconds / 3 };
-const clients = 24;
+/** Of either system. */
+const clients = 12;
+const admin = "admin@example.com";
+const password = "correct horse battery";
 const mostGrowth = 1.3;
 const mostWalBytes = 64 * 1024 * 1024;
 
@@ -28,6 +33,28 @@ const memoryReport = `
 
 const pauseFor = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const registry = new Registry(modules);
+/** What must have been answered: the rest of the marketplace is what its owners and admins do now and then. */
+const expected = [...registry.functions.keys()].filter(
+  (path) =>
+    new Registry(coordination).functions.has(path) ||
+    /^(users|marketplace|favorites|follows|cart|sessions|orders|billing):/.test(path),
+);
+
+/** Somebody with an account. */
+interface Person {
+  userId: string;
+  email: string;
+  jwt: string;
+}
+
+/** An agent that is online: its control channel is held as long as the load lasts. */
+interface Offer {
+  agentId: string;
+  slug: string;
+  token: string;
+  owner: Person;
+  channel: WebSocket;
+}
 
 class Load {
   running = true;
@@ -35,7 +62,14 @@ class Load {
   readonly problems: string[] = [];
   readonly answered = new Map<string, number>();
 
-  constructor(readonly url: string) {}
+  readonly offers: Offer[] = [];
+  /** Frames that came over sockets. */
+  frames = 0;
+
+  constructor(
+    readonly url: string,
+    readonly smtp: SmtpServer,
+  ) {}
 
   // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the clients go on with.
   async call(path: string, args: object = {}, apiKey?: string): Promise<any> {
@@ -54,7 +88,7 @@ class Load {
     const { status, value } = JSON.parse(text) as { status: string; value: unknown };
     if (response.status !== 200 || status !== "success") {
       this.problems.push(`${path}: ${response.status} ${text.slice(0, 300)}`);
-      throw new Error(`${path} failed`);
+      throw new Error(`${path}: ${response.status} ${text.slice(0, 300)}`);
     }
     this.answered.set(path, (this.answered.get(path) ?? 0) + 1);
     return value;
@@ -146,21 +180,145 @@ class Load {
     await this.call("connections:disconnect", { connectionId }, bob.apiKey);
     await this.nonsense();
   }
+
+  /** A sign-up, with the code from the mail, and a sign-in. */
+  async signUp(email = `${crypto.randomUUID()}@example.com`): Promise<Person> {
+    await this.call("users:sendVerification", { email });
+    const mailOf = () => this.smtp.taken.findIndex(({ recipient }) => recipient === email);
+    while (mailOf() < 0) await pauseFor(10);
+    const [mail] = this.smtp.taken.splice(mailOf(), 1);
+    const verificationCode = /\b\d{6}\b/.exec(mail?.content ?? "")?.[0];
+    const { user } = await this.call("users:register", { email, password, name: "Somebody", verificationCode });
+    const { token } = await this.call("users:signIn", { email, password });
+    await this.call("users:me", {}, token);
+    return { userId: user.id, email, jwt: token };
+  }
+
+  /** Opens a socket; its frames are counted. Resolves with the first of them, or without one once it is open. */
+  async socket(path: string, firstFrame: boolean): Promise<WebSocket> {
+    const socket = new WebSocket(this.url.replace("http", "ws") + path);
+    socket.on("message", () => {
+      this.frames += 1;
+    });
+    await new Promise((resolve, reject) => socket.once(firstFrame ? "message" : "open", resolve).once("error", reject));
+    return socket;
+  }
+
+  /** An agent of a new owner, listed and online. */
+  async offer(owner: Person, reviewer: Person, terms: object): Promise<void> {
+    const slug = `agent-${this.offers.length}`;
+    const described = {
+      name: slug,
+      slug,
+      description: "Reads contracts 合同",
+      capabilities: [{ category: "law", name: "x" }],
+    };
+    const { id: agentId, agentToken: token } = await this.call("agents:create", described, owner.jwt);
+    await this.call("agents:publish", { agentId, maxConcurrentSessions: 1_000, ...terms }, owner.jwt);
+    await this.call("admin:approveAgent", { agentId }, reviewer.jwt);
+    const channel = await this.socket(`/ws/agent?token=${token}`, true);
+    await this.call("agents:activate", { agentId }, owner.jwt);
+    this.offers.push({ agentId, slug, token, owner, channel });
+  }
+
+  /** One consumer's round: they look around, rent, talk over every channel, end, order, and look at what it cost. */
+  async market({ jwt, userId }: Person, turn: number): Promise<void> {
+    const [auto, manual, tokens] = this.offers as [Offer, Offer, Offer];
+    const call = (path: string, args: object = {}) => this.call(path, args, jwt);
+    await call("marketplace:browse", { search: "contracts", category: "law", page: 1 });
+    await call("marketplace:listCategories");
+    await call("marketplace:getBySlug", { slug: auto.slug });
+    for (const path of ["favorites:add", "favorites:check", "favorites:list", "favorites:remove"]) {
+      await call(path, path === "favorites:list" ? {} : { agentId: auto.agentId });
+    }
+    await call("follows:add", { userId: auto.owner.userId });
+    await call("follows:listFollowing");
+    await this.call("follows:listFollowers", {}, auto.owner.jwt);
+    await call("follows:remove", { userId: auto.owner.userId });
+    await call("billing:topUp", { amount: "20.00" });
+
+    const rent = (offer: Offer) =>
+      call("sessions:create", { agentId: offer.agentId, taskDescription: "Read this for me" });
+    const { id: sessionId, sessionToken } = await rent(turn % 2 === 0 ? auto : tokens);
+    const provider = turn % 2 === 0 ? auto : tokens;
+    const said = {
+      sessionId,
+      type: "dialogue.message",
+      payload: { content: "x".repeat(300), usage: { totalTokens: 3 } },
+    };
+    const socket = await this.socket(`/ws/session?sessionId=${sessionId}&token=${sessionToken}&role=consumer`, false);
+    for (let round = 0; round < 8; round += 1) {
+      await this.call("sessions:sendMessage", said, round % 2 === 0 ? jwt : provider.token);
+      socket.send(JSON.stringify({ type: "dialogue.message", payload: { content: "y".repeat(300) } }));
+      socket.send(JSON.stringify({ type: "system.heartbeat" }));
+      provider.channel.send(JSON.stringify({ type: "system.heartbeat" }));
+      await call("sessions:listMessages", { sessionId });
+    }
+    const blocked = { ...said, type: "instruction.exec", payload: { command: "rm -rf /" } };
+    await this.refused("sessions:sendMessage", blocked, provider.token);
+    const participant = { sessionId, participantId: provider.agentId };
+    await call("sessions:pauseParticipant", participant);
+    await call("sessions:resumeParticipant", participant);
+    await call("sessions:get", { sessionId });
+    await call("sessions:end", { sessionId });
+    socket.close();
+
+    const { id: pending } = await rent(manual);
+    await this.call("sessions:list", { role: "provider", status: "pending_approval", limit: 5 }, manual.token);
+    await this.call("sessions:approve", { sessionId: pending }, manual.token);
+    await this.call("sessions:end", { sessionId: pending }, manual.token);
+    await this.refused("sessions:create", { agentId: auto.agentId, taskDescription: "short" }, jwt);
+
+    const item = { providerAgentId: auto.agentId, taskDescription: "Part 1" };
+    const { id: cartItemId } = await call("cart:add", item);
+    await call("cart:update", { cartItemId, taskDescription: "Part 2" });
+    await call("cart:list");
+    await call("cart:remove", { cartItemId });
+    await call("cart:add", item);
+    const order = await call("orders:create", { items: [item, item], fromCart: true });
+    await call("cart:clear");
+    await call("orders:get", { orderId: order.id });
+    await call("orders:list", { limit: 5 });
+    await call("orders:cancel", { orderId: order.id });
+    await call("sessions:listRentedAgents");
+    await call("sessions:list", { limit: 5 });
+    for (const path of ["billing:getWallet", "billing:listRecords", "billing:listTransactions"]) await call(path);
+    await this.refused("follows:add", { userId }, jwt);
+  }
+
+  /** What a function says no to. */
+  async refused(path: string, args: object, credential: string): Promise<void> {
+    const headers = { "Content-Type": "application/json", Authorization: `Bearer ${credential}` };
+    const body = JSON.stringify({ path, args });
+    const response = await fetch(`${this.url}/api/mutation`, { method: "POST", headers, body });
+    const text = await response.text();
+    this.calls += 1;
+    if (response.status !== 200 || !text.includes('"errorData"')) this.problems.push(`${path}: not refused: ${text}`);
+  }
 }
 
 describe.each(databases)("a long load on %s", (database) => {
   let created: EmptyDatabase | undefined;
   let server: ServerProcess | undefined;
+  let smtp: SmtpServer | undefined;
   afterEach(async () => {
     await server?.stop();
+    await smtp?.stop();
     await created?.remove();
   });
 
   test(`of ${Math.round(duration[database])} s leaves memory flat, answers everything and keeps its log small`, async () => {
     created = await createDatabase(database);
+    smtp = await SmtpServer.start();
     const started = await ServerProcess.start({
       databaseUrl: created.url,
-      environment: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(memoryReport)}` },
+      environment: {
+        NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(memoryReport)}`,
+        ADMIN_EMAILS: admin,
+        SMTP_URL: smtp.url,
+        MAIL_FROM: "tidepool@example.com",
+        JWT_SECRET: "a secret that only this one server ever knows",
+      },
     });
     server = started;
     const file = database === "sqlite" ? created.url.slice("sqlite:".length) : "";
@@ -174,11 +332,30 @@ describe.each(databases)("a long load on %s", (database) => {
       return { heapUsed, rss, cached: sizeOf(file) };
     };
 
-    const load = new Load(started.url);
-    const living = Array.from({ length: clients }, async (_, client) => {
-      await pauseFor(client * 40);
-      while (load.running) await load.story();
-    });
+    const load = new Load(started.url, smtp);
+    const [reviewer, ...owners] = [await load.signUp(admin), await load.signUp(), await load.signUp()] as const;
+    const free = { pricingModel: "per_session", priceAmount: "0.0333" };
+    await load.offer(owners[0], reviewer, { ...free, approvalMode: "auto" });
+    await load.offer(owners[1], reviewer, { ...free, approvalMode: "manual" });
+    await load.offer(owners[1], reviewer, { pricingModel: "per_token", priceAmount: "0.001", approvalMode: "auto" });
+    const consumers = await Promise.all(Array.from({ length: clients }, () => load.signUp()));
+    const living = [
+      ...Array.from({ length: clients }, async (_, client) => {
+        await pauseFor(client * 40);
+        while (load.running) await load.story();
+      }),
+      ...consumers.map(async (consumer, client) => {
+        await pauseFor(client * 40);
+        for (let turn = client; load.running; turn += 1) await load.market(consumer, turn);
+      }),
+      // A hash takes a good part of a second, and memory that the warm-up has to have seen.
+      (async () => {
+        while (load.running) {
+          await load.signUp();
+          await pauseFor(1_000);
+        }
+      })(),
+    ];
     const failed = Promise.all(living);
     failed.catch(() => {});
 
@@ -201,6 +378,7 @@ describe.each(databases)("a long load on %s", (database) => {
     const end = await measure();
     load.running = false;
     await Promise.allSettled([...living, watching]);
+    const audit = await load.call("admin:audit", {}, reviewer.jwt);
 
     const megabytes = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MB`;
     const sorted = delays.toSorted((one, other) => one - other);
@@ -208,13 +386,14 @@ describe.each(databases)("a long load on %s", (database) => {
     const heapGrowth = end.heapUsed / warm.heapUsed;
     const residentGrowth = (end.rss - (end.cached - warm.cached)) / warm.rss;
     console.log(
-      `${database}: ${load.calls} calls in ${duration[database]} s; heap ${megabytes(warm.heapUsed)} → ${megabytes(end.heapUsed)} (×${heapGrowth.toFixed(2)}); ` +
+      `${database}: ${load.calls} calls and ${load.frames} frames in ${duration[database]} s; heap ${megabytes(warm.heapUsed)} → ${megabytes(end.heapUsed)} (×${heapGrowth.toFixed(2)}); ` +
         `resident ${megabytes(warm.rss)} → ${megabytes(end.rss)} (×${residentGrowth.toFixed(2)} without the database's ${megabytes(end.cached - warm.cached)}); ` +
         `/livez ${at(0.5).toFixed(1)} ms (p50), ${at(0.99).toFixed(1)} ms (p99), ${at(1).toFixed(1)} ms (most); ` +
         `WAL at most ${megabytes(mostWal)}`,
     );
     expect(load.problems).toEqual([]);
-    expect([...registry.functions.keys()].filter((path) => !load.answered.has(path))).toEqual([]);
+    expect(expected.filter((path) => !load.answered.has(path))).toEqual([]);
+    expect(audit).toMatchObject({ ok: true });
     expect(started.stderr.replace(/^MEMORY .*\n/gm, "")).toBe("");
     expect(started.stdout).toBe("");
     expect(heapGrowth).toBeLessThan(mostGrowth);
