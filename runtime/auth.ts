@@ -27,7 +27,7 @@ const agentBySecret = prepared(["secretHash"], (db, { secretHash }) =>
     .selectFrom("agentCredentials")
     .innerJoin("agents", "agents.agentId", "agentCredentials.agentId")
     .leftJoin("users", "users.userId", "agents.ownerId")
-    .select(["agentCredentials.agentId", "users.userId", "users.email", "users.status"])
+    .select(["agentCredentials.agentId", "agentCredentials.kind", "users.userId", "users.email", "users.status"])
     .where("agentCredentials.secretHash", "=", secretHash),
 );
 const userByKey = prepared(["apiKeyHash"], (db, { apiKeyHash }) =>
@@ -114,9 +114,11 @@ export class Authenticator {
     const { rows } = await this.store.read((db) => agentBySecret({ db }, { secretHash }));
     const [row] = rows;
     if (!row) throw new CallError("unauthenticated", "Invalid API key");
-    const { agentId, userId, email, status } = row;
+    const { agentId, kind, userId, email, status } = row;
     if (userId === null || email === null) return { caller: { kind: "agent", agentId, owner: null }, until };
     refuseSuspended(status);
+    // The key that an agent registered with was there before its owner, who cannot take it back: it is the agent's alone.
+    if (kind === "apiKey") return { caller: { kind: "agent", agentId, owner: null }, until };
     return { caller: { kind: "agent", agentId, owner: { userId, email } }, until };
   }
 
@@ -154,6 +156,6 @@ function asUser(caller: Caller): UserCaller {
   }
   throw new CallError(
     "forbidden",
-    "This agent has no owner. Have a signed-in user take it over with its claim token (agents:takeOver).",
+    "Only a user, or an agent with a token that its owner made, can do this. An agent that registered itself is taken over with its claim token (agents:takeOver).",
   );
 }

@@ -20,6 +20,8 @@ export const sizes = {
   unreadBytes: 4 * 1024 * 1024,
   /** Frames of one WebSocket that are worked on at once. Further ones wait, in the end on the sender's side. */
   framesAtOnce: 32,
+  /** Bytes of one WebSocket's frames that wait or are worked on before nothing more is read from it. */
+  heldBytes: 1024 * 1024,
   /** Open WebSockets of the process, and of one address. */
   sockets: 20_000,
   socketsPerAddress: 1_000,

@@ -5,8 +5,8 @@ import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { id, limit, page, pageOf, text } from "../../schema/values.js";
-import { catchUp, endSession, findSession } from "../model/session.js";
-import { hasStatus, statusFilter } from "../model/session-status.js";
+import { catchUp, terminateSession as endForPlatform, findSession } from "../model/session.js";
+import { hasStatus, isOpen, statusFilter } from "../model/session-status.js";
 import { sessionView, sessionViews, viewSession } from "../model/session-view.js";
 import { settlement, settlementOf } from "../model/settlement.js";
 
@@ -73,11 +73,11 @@ export const terminateSession = mutation({
     const session = await findSession(ctx, args.sessionId);
     if (!session) throw new CallError("not_found", "Session not found");
     await catchUp(ctx, session);
+    if (!isOpen(session.status)) {
+      throw new CallError("failed_precondition", "Session has ended already", { status: session.status });
+    }
+    await endForPlatform(ctx, session);
     // What the admin wrote is for the log; clients know a few reasons and no more.
-    const ending = { reason: "terminated", closeReason: "Session terminated" };
-    if (session.status === "active") await endSession(ctx, session, { as: "completed", ...ending });
-    else if (session.status === "pending_approval") await endSession(ctx, session, { as: "aborted", ...ending });
-    else throw new CallError("failed_precondition", "Session has ended already", { status: session.status });
     ctx.log.info({ sessionId: session.sessionId, reason: args.reason ?? undefined }, "session terminated");
     return { ...(await viewSession(ctx, session)), settlement: settlementOf(session) };
   },

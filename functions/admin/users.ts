@@ -5,14 +5,19 @@ import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id } from "../../schema/values.js";
 import { review } from "../model/profiles.js";
+import { catchUp, terminateSession } from "../model/session.js";
 import { requireUser, user, userView } from "../model/users.js";
 
 /** Tells these suspensions from those of single agents, which outlast the owner's. */
 const ownerSuspended = "The owner's account is suspended";
 
-/** Shuts a user out from now on, on every surface, and takes their agents off the marketplace. Repeating changes nothing. */
+/**
+ * Shuts a user out from now on, on every surface, takes their agents off the marketplace, and ends what they rent: they
+ * could not end it themselves, and one that is paid by the minute would go on until their wallet is empty. Who rents
+ * their agents decides for themselves. Repeating changes nothing.
+ */
 export const suspendUser = mutation({
-  summary: "Suspends a user and takes their agents off the marketplace",
+  summary: "Suspends a user, ends what they rent, and takes their agents off the marketplace",
   auth: "admin",
   args: { userId: id },
   returns: user,
@@ -26,6 +31,10 @@ export const suspendUser = mutation({
     await ctx.db.updateTable("users").set(suspended).where("userId", "=", userId).execute();
     for (const agent of await agentsToReview(ctx, userId, "active", null)) {
       await review(ctx, agent, "suspend", ownerSuspended);
+    }
+    for (const session of await openRents(ctx, userId)) {
+      await catchUp(ctx, session);
+      await terminateSession(ctx, session);
     }
     ctx.notify({ kind: "userStandingChanged", userId, suspended: true });
     return userView(ctx, { ...row, ...suspended });
@@ -51,6 +60,17 @@ export const reinstateUser = mutation({
     return userView(ctx, { ...row, ...active });
   },
 });
+
+/** The sessions that a user rents and that have not ended. */
+function openRents(ctx: MutationContext, userId: string) {
+  return ctx.db
+    .selectFrom("sessions")
+    .selectAll()
+    .where("consumerUserId", "=", userId)
+    .where("status", "in", ["pending_approval", "active"])
+    .orderBy("sessionId")
+    .execute();
+}
 
 /** The user's agents whose profile is in a state, for this reason if one is given. */
 function agentsToReview(ctx: MutationContext, ownerId: string, status: "active" | "suspended", note: string | null) {

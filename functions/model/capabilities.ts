@@ -6,6 +6,8 @@ import { aboutAgents } from "./about-agents.js";
 
 const mostCapabilities = 50;
 const mostTags = 20;
+/** All of them together, as JSON: they stand in every list that shows the agent. */
+const mostCharacters = 16 * 1_024;
 
 /** As it is given (clawrent.md section 2.4). */
 export const capabilities = z
@@ -20,7 +22,11 @@ export const capabilities = z
       tags: z.array(text(50)).max(mostTags).nullish(),
     }),
   )
-  .max(mostCapabilities);
+  .max(mostCapabilities)
+  .refine(
+    (all) => JSON.stringify(all).length <= mostCharacters,
+    `Too long together (max ${mostCharacters} characters)`,
+  );
 
 /** As it is shown (clawrent.md section 2.2). */
 export const capability = z.object({

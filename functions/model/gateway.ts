@@ -9,13 +9,13 @@
 import type { Side } from "../../schema/sessions.js";
 import { findDanger, findDangerInPaths } from "./dangerous-commands.js";
 import {
+  addressRule,
   type Constraints,
   findGrant,
   type GrantedPermissions,
-  isAddressAllowed,
   isCommandAllowed,
-  isPathAllowed,
   isSizeAllowed,
+  pathRule,
 } from "./permissions.js";
 
 export interface CheckedMessage {
@@ -51,7 +51,11 @@ const deepestBatch = 4;
 /** Checks one message. Null if it may pass. */
 export function checkMessage(message: CheckedMessage): GatewayRefusal | null {
   if (!message.type.startsWith("instruction.")) return null;
-  const harm = findHarm(message);
+  const { commands, paths } = textsOf(message);
+  if (isTooLong(commands) || isTooLong(paths)) {
+    return { category: "unreadable", reason: `Its commands or paths are too long (max ${longestText} characters)` };
+  }
+  const harm = findDanger(commands.join(separator))?.what ?? findDangerInPaths(paths);
   if (harm) return { category: "destructive", reason: `Dangerous instruction: ${harm}` };
   return message.senderSide === "provider" ? checkGrants(message) : null;
 }
@@ -215,13 +219,15 @@ function checkConstraints(part: Part, permissionId: string, constraints: Constra
   if (pathWhitelist && concerns("file.read", "file.write")) {
     const paths = textsIn(part, pathNames);
     if (!paths) return "it needs a path in plain text";
-    const refused = paths.find((path) => !isPathAllowed(path, pathWhitelist));
+    const isAllowed = pathRule(pathWhitelist);
+    const refused = paths.find((path) => !isAllowed(path));
     if (refused !== undefined) return `the path is not in pathWhitelist: ${quote(refused)}`;
   }
   if (networkWhitelist && concerns("network.http")) {
     const addresses = textsIn(part, addressNames);
     if (!addresses) return "it needs a url in plain text";
-    const refused = addresses.find((address) => !isAddressAllowed(address, networkWhitelist));
+    const isAllowed = addressRule(networkWhitelist);
+    const refused = addresses.find((address) => !isAllowed(address));
     if (refused !== undefined) return `the host is not in networkWhitelist: ${quote(refused)}`;
   }
   if (maxFileSize !== undefined && concerns("file.write")) {
@@ -303,8 +309,19 @@ function plainName(name: string): string {
   return name.toLowerCase().replace(/[_-]/g, "");
 }
 
-/** Looks through the whole payload, at any depth, for harm. */
-function findHarm({ type, payload }: CheckedMessage): string | null {
+/** Ends every command: one look at all of them costs less than one at each. */
+const separator = "\n;\n";
+/** What can be looked through in a few hundredths of a second, while every other caller waits. */
+const longestText = 64 * 1_024;
+
+/** One character may be eighteen in the spelling that is looked through, so that counts, too. */
+function isTooLong(texts: readonly string[]): boolean {
+  const joined = texts.join(separator);
+  return joined.length > longestText || joined.normalize("NFKC").length > longestText;
+}
+
+/** Every command and path of a message, at any depth of its payload. */
+function textsOf({ type, payload }: CheckedMessage): { commands: string[]; paths: string[] } {
   const commands: string[] = [];
   const paths: string[] = [];
   // A list of work to do instead of calls: a payload can be nested deeply.
@@ -325,8 +342,7 @@ function findHarm({ type, payload }: CheckedMessage): string | null {
       }
     }
   }
-  // One look at all of them costs less than one at each; the separator ends every command.
-  return findDanger(commands.join("\n;\n"))?.what ?? findDangerInPaths(paths);
+  return { commands, paths };
 }
 
 /** A command whose arguments stand beside it. */

@@ -65,9 +65,8 @@ const spacedHan = new RegExp(`(?<=${han})[ *_·.-]{1,3}(?=${han})`, "gu");
 function plainText(text: string): string {
   return (
     text
-      .normalize("NFKC")
+      .normalize("NFKD")
       .replace(/\p{Default_Ignorable_Code_Point}|\p{Cf}/gu, "")
-      // Letters with loose accents; composed ones stay, they are letters of their own.
       .replace(/\p{Mn}/gu, "")
       .toLowerCase()
       .replace(lookalike, (letter) => lookalikes[letter] ?? letter)
@@ -121,7 +120,7 @@ function judgeSentence(sentence: string): Set<GuardrailCategory> {
     const asked =
       danger !== null &&
       (danger.kind === "wipe" || reading.test(danger.before.slice(-reach))) &&
-      !isAbout(danger.before) &&
+      !isAbout(clauseOf(danger.before, false)) &&
       !isNegated(danger.before) &&
       !explained.test(danger.from.slice(0, reach));
     if (asked || (danger !== null && doneAfterAll.test(sentence))) found.add("destructive");
@@ -141,12 +140,16 @@ const explained =
 const doneAfterAll =
   /\b(?:then|and|now|please) (?:please )?(?:run|execute|perform) (?:it|this|that|them|the command)\b|(?:然后|再|并|接着|之后)(?:请)?(?:执行|运行)(?:它|一下|一遍|该命令|这个命令|这条命令)/;
 
+/** A clause is read back this far: each hit costs the same, however many there are. */
+const clauseReach = 400;
+
 /** The clause that the text before a hit ends in. */
 function clauseOf(before: string, direct: boolean): string {
   const bounds = direct ? directBounds : clauseBounds;
   let start = 0;
-  for (const bound of before.matchAll(bounds)) start = bound.index + bound[0].length;
-  return before.slice(start);
+  const near = before.slice(-clauseReach);
+  for (const bound of near.matchAll(bounds)) start = bound.index + bound[0].length;
+  return near.slice(start);
 }
 const clauseBounds =
   /,|[—–]| then | but | and (?=(?:then |please |now |also |you )|$)|然后|接着|随后|但是?|同时|并且|并(?!非|不)|再(?!次)/g;
@@ -282,7 +285,7 @@ const rules: readonly Rule[] = [
   // credential
   {
     category: "credential",
-    pattern: new RegExp(`\\b${give}(?:ing)? (?:it )?(?:over )?(?:to )?(?:me|us)\\b${object}\\b${credentialWord}`, "g"),
+    pattern: new RegExp(`\\b${give}(?:ing)? (?:it )?(?:over )?(?:to |with )?(?:me|us)\\b${object}\\b${credentialWord}`, "g"),
     direct: true,
   },
   {
@@ -313,7 +316,16 @@ const rules: readonly Rule[] = [
   },
   {
     category: "credential",
-    pattern: new RegExp(`\\bwhat(?:'s| is| are) your (?:[\\w'-]+ ){0,3}?${credentialWord}`, "g"),
+    pattern: new RegExp(
+      `\\b(?:${give}|print|output|dump|leak|read|echo|display|export|extract|copy|log|list) (?:all |any |every |the |out )*${credentialWord} (?:from|in|of|on|stored in|used by) (?:your|the (?:server|host|machine|environment|env|agent|system|config))`,
+      "g",
+    ),
+    ordered: true,
+    built: true,
+  },
+  {
+    category: "credential",
+    pattern: new RegExp(`(?:\\bwhat(?:'s| is| are)|^(?:need|want|require)) your (?:[\\w'-]+ ){0,3}?${credentialWord}`, "g"),
     direct: true,
   },
   {
@@ -377,6 +389,14 @@ const rules: readonly Rule[] = [
   {
     category: "credential",
     pattern: new RegExp(
+      `(?:你|您)们?的[^,，。;]{0,6}${chineseSecret}(?:是什么|是多少|是啥|呢)|^请?(?:提供|交出|发送)[^,，。;]{0,8}${chineseCredential}`,
+      "g",
+    ),
+    built: true,
+  },
+  {
+    category: "credential",
+    pattern: new RegExp(
       `(?:告诉我|发给我|发我|交给我|给我|请(?:提供|输入|发送|交出))[^,，。;]{0,12}${chineseCredential}`,
       "g",
     ),
@@ -424,7 +444,7 @@ const rules: readonly Rule[] = [
   {
     category: "payment",
     pattern:
-      /\b(?:buy|purchase|order|subscribe to) (?:me |us |some |an? |the |\d+ |[\w$]+ )*?(?:gift cards?|vouchers?|bitcoins?|btc|eth|usdt|crypto(?:currency)?|prepaid cards?|(?:\w+ )?with (?:my|your|our|the) (?:[\w'-]+ ){0,2}?(?:card|wallet|account|balance|money))\b/g,
+      /\b(?:buy|purchase|order|subscribe to) (?:[\w$]+ ){0,6}?(?:gift cards?|vouchers?|bitcoins?|btc|eth|usdt|crypto(?:currency)?|prepaid cards?|(?:\w+ )?with (?:my|your|our|the) (?:[\w'-]+ ){0,2}?(?:card|wallet|account|balance|money))\b/g,
     ordered: true,
     built: true,
   },

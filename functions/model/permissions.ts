@@ -9,6 +9,8 @@ const mostPermissions = 100;
 const idCharacters = 100;
 const mostEntries = 100;
 const entryCharacters = 500;
+/** Of a whole grant as JSON: it is read with every message, and stands in every list of sessions. */
+const mostCharacters = 16 * 1_024;
 
 /** Field names of the wire hold printable ASCII, and so do ids, because they become field names. */
 const permissionId = z
@@ -81,7 +83,10 @@ const grantList = z
   .transform((list) => Object.fromEntries(list.map((item) => [item.permissionId, plainGrant(item)])));
 
 /** `grantedPermissions` of a rent or an order item, in either form; comes out as the map form. */
-export const grantedPermissions: z.ZodType<GrantedPermissions> = z.union([grantMap, grantList]).default({});
+export const grantedPermissions: z.ZodType<GrantedPermissions> = z
+  .union([grantMap, grantList])
+  .refine((map) => JSON.stringify(map).length <= mostCharacters, `Too long (max ${mostCharacters} characters as JSON)`)
+  .default({});
 
 function plainGrant({ granted, constraints }: z.output<typeof grant>): Grant {
   return constraints && Object.keys(constraints).length > 0 ? { granted, constraints } : { granted };
@@ -112,15 +117,19 @@ export function isCommandAllowed(command: string, list: readonly string[]): bool
   return first !== "" && list.includes(first) && !joining.test(command);
 }
 
-/** Is the path, normalised, an entry or below one? */
-export function isPathAllowed(path: string, list: readonly string[]): boolean {
-  const wanted = normalizedPath(path);
-  if (wanted === null) return false;
-  return list.some((entry) => {
-    const allowed = normalizedPath(entry);
-    if (allowed === null || allowed.root !== wanted.root) return false;
-    return allowed.segments.every((segment, index) => segment === wanted.segments[index]);
-  });
+/** Is the path, normalised, an entry or below one? The list is read once for all the paths of an instruction. */
+export function pathRule(list: readonly string[]): (path: string) => boolean {
+  const entries = list.map(normalizedPath).filter((entry) => entry !== null);
+  return (path) => {
+    const wanted = normalizedPath(path);
+    return (
+      wanted !== null &&
+      entries.some(
+        ({ root, segments }) =>
+          root === wanted.root && segments.every((segment, index) => segment === wanted.segments[index]),
+      )
+    );
+  };
 }
 
 /** Percent-encoded dots, slashes, backslashes, NULs and percent signs: some host would decode them. */
@@ -159,11 +168,14 @@ function normalizedPath(path: string): NormalizedPath | null {
 
 /**
  * Is the address's host in the list? An entry is a host (`api.example.com`), or all hosts below one (`*.example.com`,
- * `.example.com`); with `:port` it is that port alone.
+ * `.example.com`); with `:port` it is that port alone. The list is read once for all the addresses of an instruction.
  */
-export function isAddressAllowed(address: string, list: readonly string[]): boolean {
-  const target = hostOf(address);
-  return target !== null && list.some((entry) => matchesEntry(target, entry.trim().toLowerCase()));
+export function addressRule(list: readonly string[]): (address: string) => boolean {
+  const entries = list.map((entry) => hostEntry(entry.trim().toLowerCase())).filter((entry) => entry !== null);
+  return (address) => {
+    const target = hostOf(address);
+    return target !== null && entries.some((entry) => matchesEntry(target, entry));
+  };
 }
 
 interface Target {
@@ -187,22 +199,38 @@ function hostOf(address: string): Target | null {
   return { host: plainHost(url.hostname), port: url.port || (url.protocol === "https:" ? "443" : "80") };
 }
 
-function matchesEntry(target: Target, entry: string): boolean {
+interface HostEntry {
+  host: string;
+  /** Undefined for any. */
+  port: string | undefined;
+  /** Whether it stands for the hosts below it instead of itself. */
+  below: boolean;
+}
+
+/** Null for an entry that names no host. */
+function hostEntry(entry: string): HostEntry | null {
   const below = /^\*?\./.exec(entry)?.[0];
   const named = below === undefined ? entry : entry.slice(below.length);
   // The same parser for both, so that they agree on IDN, on IPv4 in other bases and on brackets.
   const isBareIpv6 = /^[0-9a-f:.]+$/.test(named) && named.indexOf(":") !== named.lastIndexOf(":");
-  if (!/^[^\s/\\@?#%]+$/.test(named)) return false;
+  if (!/^[^\s/\\@?#%]+$/.test(named)) return null;
   let url: URL;
   try {
     url = new URL(`http://${isBareIpv6 ? `[${named}]` : named}`);
   } catch {
-    return false;
+    return null;
   }
   const port = isBareIpv6 ? undefined : /:(\d+)$/.exec(named)?.[1];
-  if (port !== undefined && String(Number(port)) !== target.port) return false;
-  const host = plainHost(url.hostname);
-  return below === undefined ? target.host === host : target.host.endsWith(`.${host}`);
+  return {
+    host: plainHost(url.hostname),
+    port: port === undefined ? undefined : String(Number(port)),
+    below: below !== undefined,
+  };
+}
+
+function matchesEntry(target: Target, { host, port, below }: HostEntry): boolean {
+  if (port !== undefined && port !== target.port) return false;
+  return below ? target.host.endsWith(`.${host}`) : target.host === host;
 }
 
 function plainHost(hostname: string): string {

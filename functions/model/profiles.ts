@@ -228,7 +228,6 @@ export async function review(
   if (profile.status !== from) {
     throw new CallError("conflict", statusText(profile.status), { status: profile.status });
   }
-  if (to === "active") await refuseSuspendedOwner(ctx, ownerId);
   if (to === "active") await requireActiveOwner(ctx, ownerId);
   const decided = { status: to, reviewNote: note, updatedAt: ctx.now };
   await ctx.db.updateTable("providerProfiles").set(decided).where("agentId", "=", agentId).execute();
@@ -249,14 +248,8 @@ export async function review(
   return { ...profile, ...decided };
 }
 
-/** The agents of a suspended user come back with their owner (admin:reinstateUser), not before. */
-async function refuseSuspendedOwner(ctx: QueryContext, ownerId: string | null): Promise<void> {
-  const owner = await ctx.db.selectFrom("users").select("status").where("userId", "=", ownerId).executeTakeFirst();
-  if (owner && owner.status !== "active") throw new CallError("conflict", "The owner's account is suspended");
-}
-
-/** Nothing of a suspended user's is for rent. */
-async function requireActiveOwner(ctx: MutationContext, ownerId: string | null): Promise<void> {
+/** Nothing of a suspended user's is for rent: their agents come back with them (admin:reinstateUser), not before. */
+async function requireActiveOwner(ctx: QueryContext, ownerId: string | null): Promise<void> {
   const owner = await ctx.db.selectFrom("users").select("status").where("userId", "=", ownerId).executeTakeFirst();
   if (owner?.status !== "active") throw new CallError("conflict", "The owner's account is suspended");
 }

@@ -153,6 +153,13 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
   }
 }
 
+/** Ends an open session for the platform: what was active settles. What had ended stays as it is. */
+export async function terminateSession(ctx: MutationContext, session: SessionsTable): Promise<void> {
+  const ending = { reason: "terminated", closeReason: "Session terminated" };
+  if (session.status === "active") await endSession(ctx, session, { as: "completed", ...ending });
+  else if (session.status === "pending_approval") await endSession(ctx, session, { as: "aborted", ...ending });
+}
+
 /** Does what fell due for the session, at the instant at which it did, before anything else is done with it. */
 export async function catchUp(ctx: MutationContext, session: SessionsTable): Promise<void> {
   if (session.status === "pending_approval" && statusOf(session, ctx.now) === "expired") {

@@ -7,7 +7,7 @@ import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/prepared.js";
 import type { SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
 import { id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
-import { checkMessage, needsRecent, type SentInstruction } from "../model/gateway.js";
+import { checkMessage, type GatewayRefusal, needsRecent, type SentInstruction } from "../model/gateway.js";
 import { listParticipants, participantIdOf } from "../model/participants.js";
 import type { GrantedPermissions } from "../model/permissions.js";
 import { endSession, nextStamp, requireActive, requireParty, requirePartyNow } from "../model/session.js";
@@ -28,6 +28,12 @@ const enoughCharacters = 4 * 1_024 * 1_024;
 const readAtOnce = 50;
 /** Over which the rates of grants count. */
 const rateWindowMs = 60_000;
+/** How much of batches is read to count their parts. What is beyond it is not counted but refused. */
+const mostBatchBytes = 1_024 * 1_024;
+const tooManyBatches: GatewayRefusal = {
+  category: "rate_limit",
+  reason: "The batches of the last minute are too large to be counted",
+};
 
 /** The session's messages from both sides, oldest first (clawrent.md section 2.6). */
 export const listMessages = query({
@@ -125,7 +131,7 @@ export const sendMessage = mutation({
       grants: JSON.parse(session.grantedPermissions) as GrantedPermissions,
     };
     const recent = needsRecent(checked) ? await recentInstructions(ctx, sessionId) : [];
-    const stopped = checkMessage({ ...checked, recent });
+    const stopped = recent ? checkMessage({ ...checked, recent }) : tooManyBatches;
     if (stopped) {
       const { category, reason } = stopped;
       const messageId = ctx.newUuid();
@@ -231,9 +237,22 @@ const instructionsSince = prepared(["sessionId", "since"], (db, { sessionId, sin
     .where("type", "like", "instruction.%"),
 );
 
-/** What of the provider's counts against a rate of the consumer's grants. */
-async function recentInstructions(ctx: UserMutation, sessionId: string): Promise<SentInstruction[]> {
-  const { rows } = await instructionsSince(ctx, { sessionId, since: ctx.now - rateWindowMs });
+const batchBytesSince = prepared(["sessionId", "since"], (db, { sessionId, since }) =>
+  db
+    .selectFrom("sessionMessages")
+    .select(sql<number | null>`sum(octet_length(payload))`.as("bytes"))
+    .where("sessionId", "=", sessionId)
+    .where("createdAt", ">", since)
+    .where("senderSide", "=", "provider")
+    .where("type", "=", "instruction.batch"),
+);
+
+/** What of the provider's counts against a rate of the consumer's grants; undefined where that is too much to read. */
+async function recentInstructions(ctx: UserMutation, sessionId: string): Promise<SentInstruction[] | undefined> {
+  const window = { sessionId, since: ctx.now - rateWindowMs };
+  const [batches] = (await batchBytesSince(ctx, window)).rows;
+  if (Number(batches?.bytes) > mostBatchBytes) return undefined;
+  const { rows } = await instructionsSince(ctx, window);
   return rows.map(({ type, payload }) => ({ type, payload: payload === null ? {} : JSON.parse(payload) }));
 }
 

@@ -176,7 +176,7 @@ describe.each(databases)("the REST surface on %s", (database) => {
       const reply = await (await server.agent()).rest("GET", "/api/auth/me");
       expect([reply.status, reply.body]).toEqual([
         403,
-        { error: "Forbidden", message: expect.stringContaining("This agent has no owner") },
+        { error: "Forbidden", message: expect.stringContaining("with a token that its owner made") },
       ]);
     });
 

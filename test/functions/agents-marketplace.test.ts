@@ -384,8 +384,12 @@ describe.each(databases)("agents:takeOver on %s", (database) => {
       hasAgentToken: false,
     });
     expect(notices).toEqual([{ kind: "agentOwnerChanged", agentId: carol.agentId }]);
-    // Its key from before acts for the owner from now on, without a wait.
-    expect(await carol.call("agents:listMine")).toMatchObject({ total: 1 });
+    // Its key from before is still its own, and opens nothing of the owner's, who could not take it back.
+    await expect(carol.call("agents:listMine")).rejects.toMatchObject({ code: "forbidden" });
+    await expect(carol.call("agents:replaceToken", { agentId: carol.agentId })).rejects.toMatchObject({
+      code: "forbidden",
+    });
+    expect(await (await server.withOwnToken(alice, carol.agentId)).call("agents:listMine")).toMatchObject({ total: 1 });
     expect(await carol.call("agents:getStatus")).toMatchObject({ claimed: true });
     await alice.call("agents:publish", { agentId: carol.agentId });
     await (await server.admin()).call("admin:approveAgent", { agentId: carol.agentId });

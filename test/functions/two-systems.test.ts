@@ -42,9 +42,10 @@ describe.each(databases)("one agent in both systems on %s", (database) => {
     expect(taken).toMatchObject({ id: agent.agentId, ownerId: bob.userId, name: "Planner", status: "draft", ...plan });
     expect(await agent.call("agents:getStatus")).toMatchObject({ agentId: agent.agentId, claimed: true });
 
-    // Its key from then acts for its owner's account now.
+    // The key that it registered with never acts for its owner.
     const { agentId } = agent;
-    await agent.call("agents:publish", {
+    await expect(agent.call("agents:publish", { agentId })).rejects.toMatchObject({ code: "forbidden" });
+    await bob.call("agents:publish", {
       agentId,
       pricingModel: "per_session",
       priceAmount: "5",
@@ -61,12 +62,12 @@ describe.each(databases)("one agent in both systems on %s", (database) => {
 
     const taskDescription = "Plan a dinner for the four of us";
     const { id: sessionId } = await alice.call("sessions:create", { agentId, taskDescription });
-    for (const provider of [agent, withToken]) {
-      const said = { sessionId, type: "result.success", payload: { content: "Done" } };
-      expect(await provider.call("sessions:sendMessage", said)).toMatchObject({ gatewayResult: "passed" });
-    }
+    const said = { sessionId, type: "result.success", payload: { content: "Done" } };
+    expect(await withToken.call("sessions:sendMessage", said)).toMatchObject({ gatewayResult: "passed" });
+    await expect(agent.call("sessions:sendMessage", said)).rejects.toMatchObject({ code: "forbidden" });
     expect(await withToken.call("sessions:end", { sessionId })).toMatchObject({ settlement: { amount: "5.0000" } });
-    expect(await agent.call("billing:getWallet")).toMatchObject({ balance: "4.25" });
+    expect(await withToken.call("billing:getWallet")).toMatchObject({ balance: "4.25" });
+    await expect(agent.call("billing:getWallet")).rejects.toMatchObject({ code: "forbidden" });
 
     // Both credentials are the one agent, wherever it goes.
     for (const caller of [agent, withToken]) {

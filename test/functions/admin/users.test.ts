@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Agent, Caller, databases, password, type TestServer, type User, useServer } from "../../support/harness.js";
+import { openSession, rentable } from "../../support/rental.js";
 
 const suspended = { code: "forbidden", message: "Account is suspended" };
 
@@ -116,5 +117,30 @@ describe.each(databases)("admin:suspendUser and reinstateUser on %s (clawrent.md
       }
       expect(await new Caller(server, admin.apiKey).call(path, args)).toMatchObject({ id: alice.userId });
     }
+  });
+
+  test("ends what the user rents, for they could not, and leaves alone who rents from them", async () => {
+    const paidByTheMinute = { pricingModel: "per_minute", priceAmount: "1.00" };
+    const rented = await openSession(server, paidByTheMinute, { topUp: "100" });
+    const { consumer } = rented;
+    const pending = await openSession(server, { approvalMode: "manual" }, { by: consumer });
+    const theirs = await rentable(server, {}, consumer);
+    const other = await openSession(server, {}, { of: theirs, by: await server.user("Dan", { topUp: "100" }) });
+    await server.advance(90_000);
+    await suspend(consumer.userId);
+
+    const asProvider = (call: string, { provider, sessionId }: typeof rented) => provider.call(call, { sessionId });
+    expect(await asProvider("sessions:get", rented)).toMatchObject({
+      status: "completed",
+      endReason: "terminated",
+      billingAmount: "2.0000",
+    });
+    expect(await asProvider("sessions:get", pending)).toMatchObject({ status: "aborted", endReason: "terminated" });
+    expect(await other.consumer.call("sessions:get", { sessionId: other.sessionId })).toMatchObject({
+      status: "active",
+    });
+    await server.advance(3_600_000);
+    await reinstate(consumer.userId);
+    expect(await consumer.call("billing:getWallet")).toMatchObject({ balance: "98.00", held: "0.00" });
   });
 });

@@ -85,6 +85,12 @@ describe.each(databases)("sessions:create on %s (clawrent.md section 2.6)", (dat
     });
   });
 
+  test("grants have a size, as every message and every list reads them", async () => {
+    const entries = Array.from({ length: 100 }, (_, index) => `/${index}/${"x".repeat(200)}`);
+    const grantedPermissions = { "file.read": { granted: true, constraints: { pathWhitelist: entries } } };
+    await expect(openSession(server, {}, { grantedPermissions })).rejects.toMatchObject({ code: "invalid_args" });
+  });
+
   test("an agent of the consumer's takes part, and the agent may rent for its owner", async () => {
     const of = await rentable(server);
     const consumer = await server.user("Alice", { topUp: "10" });

@@ -223,6 +223,17 @@ describe.each(databases)("sessions:sendMessage on %s (clawrent.md sections 2.6 a
     await exec();
   });
 
+  test("batches that are too large to be counted against a rate are refused", async () => {
+    const grantedPermissions = { "instruction.look": { granted: true, constraints: { rateLimit: 10_000 } } };
+    const of = await openSession(server, {}, { grantedPermissions });
+    const payload = { instructions: [{ type: "look" }], note: "x".repeat(250_000) };
+    const batch = () => send("provider", { type: "instruction.batch", payload }, of);
+    for (let count = 0; count < 5; count += 1) await batch();
+    await expect(batch()).rejects.toMatchObject({ code: "forbidden", data: { category: "rate_limit" } });
+    server.clock.jump(minute + 1_000);
+    await batch();
+  });
+
   test("stamps rise strictly under many sends at once, also when the clock is set back", async () => {
     const of = await openSession(server);
     const burst = () =>
