@@ -24,7 +24,8 @@ describe.each(databases)("the standing of whoever comes to a session on %s", (da
   });
 
   // SQLite runs one mutation after the other, so there nothing is in the middle of another.
-  describe.runIf(database === "postgres")("in the middle of coming in", () => {
+  const onPostgres = database === "postgres" ? describe : () => {};
+  onPostgres("in the middle of coming in", () => {
     /** Holds the session's row, so that a join has read everything and cannot write; then does `meanwhile` and lets go. */
     async function whileJoining(sessionId: string, join: () => Promise<TestSocket>, meanwhile: () => Promise<unknown>) {
       const holder = new pg.Client(server.databaseUrl);
@@ -46,12 +47,13 @@ describe.each(databases)("the standing of whoever comes to a session on %s", (da
     }
 
     test("a suspension closes the socket", async () => {
-      const { consumer, sessionId, session } = await rentAgent(server);
-      const query = { sessionId, token: session.sessionToken, role: "consumer" };
+      // The provider: what a suspended consumer rents ends, and so would wait for the row as well.
+      const { provider, sessionId } = await rentAgent(server);
+      const { sessionToken: token } = await provider.call("sessions:get", { sessionId });
       const socket = await whileJoining(
         sessionId,
-        () => openAt(server, "/ws/session", query),
-        () => suspend(consumer.userId),
+        () => openAt(server, "/ws/session", { sessionId, token, role: "provider" }),
+        () => suspend(provider.userId),
       );
       expect((await socket.closed).code).toBe(4001);
     });
