@@ -7,7 +7,13 @@ import { readConfig } from "../runtime/config.js";
 import { openStore } from "../runtime/database.js";
 
 const store = await openStore(readConfig(process.env).databaseUrl);
-const findings = await store.read((db) => auditLedger({ db }));
-await store.close();
-for (const { invariant, ok, detail } of findings) console.log(`${ok ? "ok    " : "BROKEN"} ${invariant}: ${detail}`);
-if (findings.some(({ ok }) => !ok)) process.exitCode = 1;
+try {
+  const findings = await store.read((db) => auditLedger({ db }));
+  for (const { invariant, ok, detail } of findings) console.log(`${ok ? "ok    " : "BROKEN"} ${invariant}: ${detail}`);
+  if (findings.some(({ ok }) => !ok)) process.exitCode = 1;
+} catch (error) {
+  console.error(`The database of DATABASE_URL cannot be audited: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+} finally {
+  await store.close();
+}

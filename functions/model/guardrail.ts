@@ -90,7 +90,7 @@ function sentencesOf(text: string): Set<string> {
   const plain = plainText(text);
   // A line that ends in a colon introduces the next one.
   const lines = plain.replace(/:\n/g, ": ");
-  const ends = /(?<=[.!?。!?;])[\s"')]+|[!?。;]+|\n+/u;
+  const ends = /(?<=[.!?。;])(?<!\b(?:e\.g|i\.e|etc|vs)\.)[\s"')]+|[!?。]+|;(?=\s|\p{Script=Han}|$)|\n+/u;
   const pieces = [...lines.split(ends), ...plain.replaceAll("\n", " ").split(ends)];
   return new Set(pieces.map((piece) => piece.trim()).filter((piece) => piece !== ""));
 }
@@ -121,6 +121,7 @@ function judgeSentence(sentence: string): Set<GuardrailCategory> {
       danger !== null &&
       (danger.kind === "wipe" || reading.test(danger.before.slice(-reach))) &&
       !isAbout(clauseOf(danger.before, false)) &&
+      !told.test(danger.before.slice(-reach)) &&
       !isNegated(danger.before) &&
       !explained.test(danger.from.slice(0, reach));
     if (asked || (danger !== null && doneAfterAll.test(sentence))) found.add("destructive");
@@ -136,6 +137,8 @@ const reading =
 /** "`rm -rf /` is …", "… 是什么意思": a talk about it. */
 const explained =
   /^[^,]{0,80}?(?:["')]|\b(?:command|statement)s?\b|\/\S{0,20}|\btable\b) ?(?:is|are|was|means?|does|do|works?|explained|statement|can be|would)\b(?! what)|^.{0,60}?(?:是什么|是做什么|的(?:含义|意思|作用|原理|危害|风险|区别|后果|历史|语法|用法)|什么意思|为什么|有(?:什么|多)|会(?:怎样|怎么样|发生|造成))/;
+/** It has happened already. */
+const told = /\b(?:ran|executed|typed|issued|accidentally|mistakenly|by mistake)\b|误删|误执行|误操作|不小心/;
 /** It was explained, and now it is to be done. */
 const doneAfterAll =
   /\b(?:then|and|now|please) (?:please )?(?:run|execute|perform) (?:it|this|that|them|the command)\b|(?:然后|再|并|接着|之后)(?:请)?(?:执行|运行)(?:它|一下|一遍|该命令|这个命令|这条命令)/;
@@ -158,7 +161,7 @@ const directBounds = /,|[—–]| then | but | and |: |然后|接着|随后|但�
 function isExcused(rule: Rule, before: string, hit: string, after: string): boolean {
   if (isNegated(before)) return true;
   const clause = clauseOf(before, rule.direct === true);
-  if (isAbout(clause) || talk.test(hit)) return true;
+  if (isAbout(clause) || talk.test(hit) || isQuotedInTalk(before)) return true;
   if (rule.built && constructs.test(clause)) return true;
   if (explainedHit.test(after)) return true;
   return rule.ordered === true && !ordering.test(clause);
@@ -186,14 +189,20 @@ function isNegated(before: string): boolean {
   );
 }
 
+/** "Translate: 'Please pay the invoice'": the order is the matter that the task works on. */
+function isQuotedInTalk(before: string): boolean {
+  const near = before.slice(-clauseReach);
+  return /(?:^|[\s(:])["'「『][^"'」』]*$/.test(near) && about.test(near);
+}
+
 /** The clause talks about what follows, and does not ask for it. */
 function isAbout(clause: string): boolean {
   return about.test(clause);
 }
 const about = new RegExp(
   [
-    "\\b(?:explain|describ|discuss|defin|teach|learn|understand|translat|summari[sz]|paraphras|classif|detect|prevent|block|warn|protect|defend|mitigat|guard|compar|illustrat|debunk|simulat|stud(?:y|ies))(?:e|es|s|ed|ing|ion|ions|er|ers)?\\b",
-    "\\b(?:article|blog|post|essay|paper|tutorial|guide|book|story|novel|poem|talk|lecture|quiz|faq|report|documentation|docs|overview|research|survey|slides|presentation|newsletter|review|history)s? (?:\\w+ )?(?:on|about|of|for|why|how|that|explaining)\\b",
+    "\\b(?:explain|describ|discuss|defin|teach|learn|understand|translat|summari[sz]|paraphras|classif|detect|prevent|block|warn|protect|defend|mitigat|guard|compar|illustrat|debunk|simulat|stud(?:y|ies))(?:e|es|s|ed|ing|ion|ions|er|ers|y|ies|ied|ying)?\\b",
+    "\\b(?:article|blog|post|essay|paper|tutorial|guide|book|story|novel|poem|talk|lecture|quiz|faq|report|documentation|docs|overview|research|survey|slides|presentation|newsletter|review|history)s?(?: (?:\\w+ )?(?:on|about|of|for|why|how|that|explaining)\\b|:)",
     "\\bdocument(?:ing)?(?: the \\w+)? (?:how|what|why|when|the|our|api)\\b",
     "\\b(?:about|regarding|concerning|meaning of|difference|differences|against|risks? of|dangers? of|called|titled|entitled|example of|examples of|phrases? like|words? like|commands? like|strings? like|attacks? like|attempts? to)\\b",
     "\\bwhat (?:is|are|was|does|do|did|happens?|would|will|if|an?|the)\\b|\\bwhy\\b|\\bhow (?:to|do|does|did|is|are|can|could|should|would|we|you|i|it|they|people|users|customers|attackers|hackers|the|an?|\\w+s)\\b|\\bhow$",
@@ -202,30 +211,30 @@ const about = new RegExp(
 );
 /** Inside the hit: "tell me how …", "give me an example of …". */
 const talk =
-  /\b(?:how|why|whether|about|explain|example|examples|article|tutorial|guide|explanation|overview|difference|random|dummy|fake|mock|placeholder|sample|generator|new strong|strong|history of)\b|如何|怎么|怎样|为什么|关于|什么是|介绍|讲解|解释|随机|示例|例子|教程|文章|区别|生成/;
+  /\b(?:how|why|whether|about|explain|example|examples|article|tutorial|guide|explanation|overview|difference|random|dummy|fake|mock|placeholder|sample|generator|new strong|strong|history of|blog|essay|whitepaper|paper on|post (?:on|about))\b|如何|怎么|怎样|为什么|关于|什么是|介绍|讲解|解释|随机|示例|例子|教程|文章|区别|生成/;
 
 /** "Write a function that …": the hit is what the result is to do. */
 const constructs = new RegExp(
-  "\\b(?:build|create|write|implement|design|develop|add|make|code|program|prototype|generate|draft|draw|test|fix|debug|refactor|mock|style|improve|optimi[sz]e|integrate|script)(?:s|ing)?\\b.{0,160}\\b(?:that|which|to|where|for|with|who|so|lets?|letting|allow\\w*|when|if|using|of|asks?|prompts?|asking|prompting|users?|customers?|and)\\b" +
+  "\\b(?:build|create|write|implement|design|develop|add|make(?! sure)|code|program|prototype|generate|draft|draw|test|fix|debug|refactor|mock|style|improve|optimi[sz]e|integrate|script)(?:s|ing)?\\b.{0,160}\\b(?:that|which|to|where|for|with|who|so|lets?|letting|allow\\w*|when|if|using|of|asks?|prompts?|asking|prompting|users?|customers?|and)\\b" +
     "|(?:实现|开发|编写|设计|搭建|写一?[个段份套篇]|做一?[个套]|构建|创建|制作|测试|集成|接入|对接|修复|优化|重构|调试|封装|模拟|画一?[个张])",
 );
 
 /** An order, by what stands right before its verb. */
 const ordering = new RegExp(
-  "(?:^|[:;\"'(>*•\\]-]|\\d[.)]|\\b(?:please|pls|plz|kindly|then|and|or|now|also|just|first|second|next|finally|lastly|must|should|shall|immediately|directly|secretly|silently|quietly|automatically|simply|go|but|do|let's|lets|help|ok|okay|so|hi|hello|hey|task|urgent|urgently|asap|instead|again|agent|assistant))\\s*$" +
+  "(?:^|[:;\"'(>*•\\]-]|\\d[.)]|\\b(?:please|pls|plz|kindly|then|and|or|now|also|just|first|second|next|finally|lastly|must|should|shall|immediately|directly|secretly|silently|quietly|automatically|simply|go|but|do|let's|lets|help|ok|okay|so|hi|hello|hey|task|urgent|urgently|asap|instead|again|now on|agent|assistant))\\s*$" +
     "|(?<!\\b(?:users?|customers?|they|people|clients?|shoppers|buyers|visitors|we|it|he|she|which|that|who|where|i) )\\b(?:you|can|could|will|would|may)\\s*$" +
     "|\\byou(?: can| could| should| must| need to| have to| are to| will| may| might| shall)?\\s*$" +
-    "|\\b(?:want|need|ask|asking|like|tell|order|instruct|expect|require|help|going|is|job is|task is|goal is|supposed|use (?:your|my|the|our) [\\w ]{1,30}|log ?in|sign in|connect) (?:(?:you|me|us|the agent|somebody|someone|an agent|a helper) )?(?:to|and)\\s*$",
+    "|\\b(?:want|need|ask|asking|like|tell|order|instruct|expect|require|help|going|is|job is|task is|goal is|supposed|(?:make|be) sure|remember|use (?:your|my|the|our) [\\w ]{1,30}|log ?in|sign in|connect) (?:(?:you|me|us|the agent|somebody|someone|an agent|a helper) )?(?:to|and)\\s*$",
 );
 
 const object = "[^;]{0,40}?";
 const give =
   "(?:send|give|tell|share|show|provide|hand|reveal|disclose|paste|e-?mail|mail|dm|forward|pass|get|fetch|bring|text|message|supply|lend|return)";
 const secret =
-  "(?:pass ?words?|passwds?|pass ?phrases?|pass ?codes?|(?:api|access|secret|private|ssh|encryption|signing|master|aws|openai|root) ?[-_]?keys?|apikeys?|(?:(?:access|auth|agent|session|bearer|api|refresh|login|jwt|bot|github|oauth|secret|security)[ -_]?)?tokens?|credentials?|secrets|log-?in (?:details|data|info(?:rmation)?)|seed phrases?|mnemonics?|recovery (?:phrases?|codes?)|(?:2fa|mfa|otp|verification|one-time|security|sms) codes?|session cookies?|pin(?: codes?| numbers?)|cvv2?)";
+  "(?:pass[ -]?words?|passwds?|pass ?phrases?|pass ?codes?|(?:api|access|secret|private|ssh|encryption|signing|master|aws|openai|root) ?[-_]?keys?|apikeys?|(?:(?:access|auth|agent|session|bearer|api|refresh|login|jwt|bot|github|oauth|secret|security)[ -_]?)?tokens?|credentials?|secrets|log-?in (?:details|data|info(?:rmation)?)|seed phrases?|mnemonics?|recovery (?:phrases?|codes?)|(?:2fa|mfa|otp|verification|one-time|security|sms) codes?|session cookies?|pin(?: codes?| numbers?)|cvv2?)";
 /** A word for a secret that only names the kind of a thing. */
 const kindOnly =
-  "(?![a-z0-9])(?![ -_]?(?:field|form|input|box|reset|polic|manage|generat|strength|hash|validat|checker|rule|handling|rotat|authenti|authoriz|flow|page|screen|placeholder|format|bucket|limit|usage|count|econom|based|iz|per |document|docs|best|storage|encrypt|security|requirement|protect|structure|system|standard|hint|entropy|library|leak|breach|budget|window|length|sale|price|icon|header|parameter|variable name|example|concept|class|schema|model|algorithm|column|cracking|auth|ui|component|endpoint|middleware|lifecycle|expir|recovery (?:page|flow|feature)|vault|app\\b|tips|advice|of (?:good|success|great|happ|the trade|a |nature)|to (?:success|happ|a )|behind|work))";
+  "(?![a-z0-9])(?![ -_]?(?:field|form|input|box|reset|polic|manage|generat|strength|hash|validat|checker|rule|handling|rotat|authenti|authoriz|flow|page|screen|placeholder|format|bucket|limit|usage|count|econom|based|iz|per |document|docs|best|storage|encrypt|security|requirement|protect|structure|system|standard|hint|entropy|library|leak|breach|budget|window|length|sale|price|icon|header|parameter|variable name|example|concept|class|schema|model|algorithm|column|cracking|auth|ui|component|endpoint|middleware|lifecycle|expir|recovery (?:page|flow|feature)|vault|app\\b|tips|advice|of (?:good|success|great|happ|the trade|a |nature|apprec|gratit|affect|esteem)|to (?:success|happ|a )|behind|work))";
 const credentialWord = `${secret}${kindOnly}`;
 const ofSomebody =
   "(?:your|the (?:agent|host|server|owner|user|admin|customer|client|system|database|bot|account|machine|operator|company)(?:istrator)?(?:'s|s'|s)?|(?:agent|owner|user|admin|customer|client|victim|employee|people|everyone|someone|somebody|company)(?:'s|s'|s)?|another user's|their|his|her|root|production|stored|saved|all (?:the |of the )?(?:\\w+ )?)";
@@ -233,12 +242,12 @@ const ofSomebody =
 const chineseSecret =
   "(?:密码|口令|密钥|秘钥|私钥|令牌|token|api ?key|access ?key|secret ?key|凭证|凭据|助记词|验证码|登录信息|账号信息|cookie|passwords?)";
 const chineseKindOnly =
-  "(?!框|字段|输入|强度|重置|找回|学|管理|生成|策略|加密|校验|验证|哈希|规则|表单|页面|功能|模块|机制|轮换|认证|系统|文档|用法|最佳|的(?:区别|原理|用法|作用|概念|格式|定义|存储|安全|重要|管理|历史|设计|长度|数量|强度)|计数|数量|消耗|用量|限制|限流|保护|安全|桶|长度|经济|算法|组件|识别|登录|登陆|鉴权|工具|器|泄露|存储|怎么|如何)";
+  "(?!框|字段|输入|强度|重置|找回|学|管理|生成|策略|加密|校验|验证|哈希|规则|表单|页面|功能|模块|机制|轮换|认证|系统|文档|用法|最佳|的(?:区别|原理|用法|作用|概念|格式|定义|存储|安全|重要|管理|历史|设计|长度|数量|强度|例子|示例)|计数|数量|消耗|用量|限制|限流|保护|安全|桶|长度|经济|算法|组件|识别|登录|登陆|鉴权|工具|器|泄露|存储|怎么|如何)";
 const chineseCredential = `${chineseSecret}${chineseKindOnly}`;
 
 const money = "(?:[$¥€£]|usd|cny|rmb|eur|dollars?|yuan|euros?|btc|eth|usdt|bitcoins?|money|funds|cash|coins?)";
 const paymentNoun =
-  "(?:系统|接口|功能|页面|模块|流程|平台|网关|方式|服务|代码|文档|测试|按钮|场景|方案|设计|业务|sdk|api|渠道|相关|问题|记录|报表|数据|行业|趋势|市场|逻辑|表单|组件|体验|安全|类|宝|的)";
+  "(?:系统|接口|功能|页面|模块|流程|平台|网关|方式|转化|率|意愿|墙|行为|习惯|情况|提醒|计划|用户|服务|代码|文档|测试|按钮|场景|方案|设计|业务|sdk|api|渠道|相关|问题|记录|报表|数据|行业|趋势|市场|逻辑|表单|组件|体验|安全|类|宝|的)";
 const pay = `(?:支付|付款|转账|汇款|打款|充值|提现|缴费|买单|付钱|付费|转钱)(?!${paymentNoun})`;
 
 const rules: readonly Rule[] = [
@@ -247,6 +256,13 @@ const rules: readonly Rule[] = [
     category: "destructive",
     pattern:
       /\b(?:delete|wipe|erase|destroy|remove|purge|nuke|drop|shred) (?:out |off )?(?:(?:all|every|everything|the (?:entire|whole|complete)|entire|each) ?(?:of )?(?:(?:the|your|our|my|its|their) )?(?:(?:\w+) ){0,2}?(?:files?|data|databases?|disks?|drives?|hard drives?|servers?|systems?|backups?|tables?|records|filesystem|volumes?|folders?|directories|accounts)|(?:the|your|our|my) (?:(?:entire|whole|production|prod|live|main|customer|users?|hard) ){0,2}(?:databases?|tables?|hard (?:disk|drive)|disks?|drive|backups|server|filesystem|file system))\b(?! (?:row|entr|field|column|duplicat|cache|view|of contents|cell))/g,
+    ordered: true,
+    built: true,
+  },
+  {
+    category: "destructive",
+    pattern:
+      /\b(?:delete|wipe|erase|destroy|remove|purge|nuke) (?:everything|all) (?:in|on|from|under|inside|off) (?:(?:the|this|your|my|that|our) )?(?:\w+ )?(?:computer|machine|server|system|disk|drive|laptop|phone|host|database|root|home|c:|\/(?= |$))|\b(?:wipe|erase|destroy|nuke) (?:the|this|your|my|that|our) (?:\w+ )?(?:machine|computer|server|laptop|phone|device|system|host)\b/g,
     ordered: true,
     built: true,
   },
@@ -278,14 +294,18 @@ const rules: readonly Rule[] = [
   },
   {
     category: "destructive",
-    pattern: /(?:读取|查看|打印|输出|复制|窃取|获取|拿到|导出)[^,，。;]{0,10}(?:ssh|私钥文件|私钥|影子文件|密码文件)/g,
+    pattern:
+      /(?:读取|查看|打印|输出|复制|窃取|盗取|获取|拿到|导出)[^,，。;]{0,10}(?:ssh|私钥文件|私钥|影子文件|密码文件)/g,
     built: true,
   },
 
   // credential
   {
     category: "credential",
-    pattern: new RegExp(`\\b${give}(?:ing)? (?:it )?(?:over )?(?:to |with )?(?:me|us)\\b${object}\\b${credentialWord}`, "g"),
+    pattern: new RegExp(
+      `\\b${give}(?:ing)? (?:it )?(?:over )?(?:to |with )?(?:me|us)\\b${object}\\b${credentialWord}`,
+      "g",
+    ),
     direct: true,
   },
   {
@@ -325,7 +345,10 @@ const rules: readonly Rule[] = [
   },
   {
     category: "credential",
-    pattern: new RegExp(`(?:\\bwhat(?:'s| is| are)|^(?:need|want|require)) your (?:[\\w'-]+ ){0,3}?${credentialWord}`, "g"),
+    pattern: new RegExp(
+      `(?:\\bwhat(?:'s| is| are)|^(?:need|want|require)) your (?:[\\w'-]+ ){0,3}?${credentialWord}`,
+      "g",
+    ),
     direct: true,
   },
   {
@@ -334,6 +357,12 @@ const rules: readonly Rule[] = [
       `\\b(?:steal|harvest|phish|crack|brute-?force|grab|exfiltrate|capture|sniff|intercept|dump|extract|hack|collect|obtain|find|search for|look for|get|recover|scrape|guess)\\b[^;]{0,30}?\\b(?:${ofSomebody}|(?:any|all|some|every|hardcoded|leaked|hidden|other|plaintext|live|valid|working|cloud|aws|admin|login|bank|env(?:ironment)?)) ?(?:[\\w'-]+ ){0,3}?${credentialWord}`,
       "g",
     ),
+    ordered: true,
+    built: true,
+  },
+  {
+    category: "credential",
+    pattern: new RegExp(`\\b(?:steal|harvest|phish|exfiltrate|leak)\\b[^;]{0,20}?\\b${credentialWord}`, "g"),
     ordered: true,
     built: true,
   },
@@ -407,7 +436,7 @@ const rules: readonly Rule[] = [
   {
     category: "payment",
     pattern:
-      /\b(?:pre-?)?pay(?! (?:close |more |special |extra |careful )?(?:attention|heed|respects?|homage|off in|dividends))(?: (?:me|us|him|her|them|for|the|my|your|our|this|that|these|an?|all|any|it|to|by|with|via|out|off|now|in|\d[\d.,]*|[$¥€£]|\w{1,20}'s)(?![a-z])|[$¥€£ ]{1,2}\d)/g,
+      /\b(?:pre-?)?pay(?! (?:close |more |special |extra |careful )?(?:attention|heed|respects?|homage|off in|dividends))(?: (?:me|us|him|her|them|for|the|my|your|our|this|that|these|an?|all|any|it|to|by|with|via|out|off|now|in|\d[\d.,]*|[$¥€£]|\w{1,20}'s)(?![a-z])|(?: \w{1,30})? ?[$¥€£]? ?\d)/g,
     ordered: true,
     built: true,
   },
@@ -430,6 +459,13 @@ const rules: readonly Rule[] = [
   {
     category: "payment",
     pattern:
+      /\b(?:make|complete|process|authori[sz]e|approve|submit|execute|send|initiate|settle|confirm) (?:an?|the|this|that|my|your|our|all) (?:(?!of |for )\w+ ){0,2}?(?:payments?|withdrawals?|top-?ups?|money transfers?|bank transfers?|wire transfers?)\b(?! (?:page|form|module|component|section|flow|screen|feature|system|integration|api|service|data|plan|calendar|schedule|overview|table|file|list|history|statistics|gateway|test))/g,
+    ordered: true,
+    built: true,
+  },
+  {
+    category: "payment",
+    pattern:
       /\bwithdraw (?:from |all |any |everything |the |my |your |our |his |her |their )+(?:[\w'-]+ ){0,2}?(?:wallet|account|balance|funds|money|earnings|income)\b/g,
     ordered: true,
     built: true,
@@ -437,7 +473,7 @@ const rules: readonly Rule[] = [
   {
     category: "payment",
     pattern:
-      /\b(?:change|update|modify|replace|edit|alter|switch|set|add|remove|cancel) (?:my|your|the|our|their|his|her|a new|a) (?:[\w'-]+ ){0,2}?(?:billing|payment|payout|bank) (?:address|info(?:rmation)?|method|details?|account|settings|plan|card|data|amount|cycle|records?)\b(?! (?:page|form|module|component|code|screen|section|ui|field|class|tests?|handler|table|schema|in (?:the )?(?:code|repo|docs|form)))/g,
+      /\b(?:change|update|modify|replace|edit|alter|switch|set|add|remove|cancel) (?:(?:my|your|the|our|their|his|her|a new|a) (?:[\w'-]+ ){0,2}?)?(?:billing|payment|payout|bank) (?:address|info(?:rmation)?|method|details?|account|settings|plan|card|data|amount|cycle|records?)\b(?! (?:page|form|module|component|code|screen|section|ui|field|class|tests?|handler|table|schema|selector|picker|dropdown|list|options?|icon|button|step|type|feature|enum|model|api|validation|logic|in (?:the )?(?:code|repo|docs|form)|to the (?:checkout|form|page|app|site|schema)))/g,
     ordered: true,
     built: true,
   },
@@ -451,7 +487,7 @@ const rules: readonly Rule[] = [
   {
     category: "payment",
     pattern: new RegExp(
-      `(?:帮我|替我|给我|代我|为我|请你?|立即|立刻|马上|直接|现在|你(?:要|来|去|必须|需要|应该)?|麻烦|务必|帮忙|自动|先|去|用[^,，。;]{1,10})(?:[^,，。;做写建开设实]{0,10}?)${pay}`,
+      `(?:帮我|替我|给我|代我|为我|请你?|立即|立刻|马上|直接|现在|你(?:要|来|去|必须|需要|应该)?|麻烦|务必|帮忙|自动|先|去|用(?!户)[^,，。;]{1,10})(?:[^,，。;做写建开设实]{0,10}?)${pay}`,
       "g",
     ),
     built: true,
@@ -463,8 +499,13 @@ const rules: readonly Rule[] = [
   },
   {
     category: "payment",
+    pattern: new RegExp(`(?<!用户|顾客|客户|买家)(?:购买|订购|下单|买)[^,，。;]{0,10}(?:并|然后|再)?${pay}`, "g"),
+    built: true,
+  },
+  {
+    category: "payment",
     pattern:
-      /(?:支付|付款|转账|汇款|打款|充值|提现|转)[^,，。;]{0,4}[¥$]? ?\d[\d.,]* ?(?:元|块|美元|人民币|万|usd|cny|rmb|u\b)/g,
+      /充(?:话费|会员|[^,，。;]{0,4}\d+ ?(?:元|块))|(?:支付|付款|转账|汇款|打款|充值|提现|转)[^,，。;]{0,4}[¥$]? ?\d[\d.,]* ?(?:元|块|美元|人民币|万|usd|cny|rmb|u\b)/g,
     built: true,
   },
   {
@@ -484,15 +525,20 @@ const rules: readonly Rule[] = [
   {
     category: "data_exfil",
     pattern:
-      /\b(?:upload|publish|leak|exfiltrate|post|make public|release)\b[^;]{0,30}?\b(?:internal|private|confidential|customers?'?s?|clients?'?s?|users?'?s?|proprietary|company|company's|employees?'?s?|sensitive|personal|secret|patients?'?s?|corporate)[ -](?:[\w'-]+ ){0,2}?(?:data|database|records?|documents?|files?|info(?:rmation)?|e-?mails?|lists?|source|code|repo(?:sitory)?|details|reports?|contacts|photos|messages|logs?|dump|spreadsheets?)\b(?! (?:form|page|component|feature|button|dashboard|model|schema|protection|policy))/g,
+      /\b(?:upload|publish|leak|exfiltrate|post|make public|release)\b[^;]{0,30}?\b(?:internal|private|confidential|customers?'?s?|clients?'?s?|users?'?s?|proprietary|company|company's|employees?'?s?|sensitive|personal|secret|patients?'?s?|corporate)[ -](?:[\w'-]+ ){0,2}?(?:data|database|records?|documents?|files?|info(?:rmation)?|e-?mails?|lists?|source|code|repo(?:sitory)?|details|reports?|contacts|photos|messages|logs?|dump|spreadsheets?)\b(?! (?:form|page|component|feature|button|dashboard|model|schema|protection|policy|privacy))/g,
     ordered: true,
     built: true,
   },
   {
     category: "data_exfil",
     pattern:
-      /\b(?:send|share|export|copy|forward|e-?mail|transmit|dump|sync|push|move|transfer|paste|submit|hand|sell|give)\b[^;]{0,30}?\b(?:internal|private|confidential|customers?'?s?|clients?'?s?|users?'?s?|proprietary|company|company's|employees?'?s?|sensitive|personal|secret|patients?'?s?|corporate)[ -](?:[\w'-]+ ){0,2}?(?:data|database|records?|documents?|files?|info(?:rmation)?|lists?|source|code|repo(?:sitory)?|details|reports?|contacts|photos|messages|logs?)\b[^;]{0,20}?\b(?:to|on|onto|with|via|at) (?:an? |the |my |our |this |some )?(?:[\w'-]+ ){0,2}?(?:public|external|outside|third|pastebin|github|gist|s3|personal|https?:|ftp|webhook|telegram|discord|slack|whatsapp|gmail|e-?mail|internet|website|web|dropbox|google drive|competitors?|server|bucket|forum|reddit|twitter|social|[\w.-]+@|anyone|everyone|me\b|us\b)/g,
+      /\b(?:send|share|export|copy|forward|e-?mail|transmit|dump|sync|push|move|transfer|paste|submit|hand|sell|give)\b[^;]{0,30}?\b(?:internal|private|confidential|customers?'?s?|clients?'?s?|users?'?s?|proprietary|company|company's|employees?'?s?|sensitive|personal|secret|patients?'?s?|corporate)[ -](?:[\w'-]+ ){0,2}?(?:data|database|records?|documents?|files?|info(?:rmation)?|lists?|source|code|repo(?:sitory)?|details|reports?|contacts|photos|messages|logs?|e-?mails?|addresses|phone numbers)\b[^;]{0,20}?\b(?:to|on|onto|with|via|at) (?:an? |the |my |our |this |some )?(?:[\w'-]+ ){0,2}?(?:public|external|outside|third|pastebin|github|gist|s3|personal|https?:|ftp|webhook|telegram|discord|slack|whatsapp|gmail|e-?mail|internet|website|web|dropbox|google drive|competitors?|server|bucket|forum|reddit|twitter|social|[\w.-]+@|anyone|everyone|me\b|us\b)/g,
     ordered: true,
+    built: true,
+  },
+  {
+    category: "data_exfil",
+    pattern: /(?:泄露|透露|出卖|外传|倒卖)[^,，。;]{0,8}(?:机密|秘密|隐私|内幕)/g,
     built: true,
   },
   {
@@ -512,9 +558,20 @@ const rules: readonly Rule[] = [
   {
     category: "bypass",
     pattern:
-      /\b(?:ignore|disregard|forget|override|bypass|skip|violate|break|circumvent|evade|discard|neglect|overrule|get around|work around|turn off|disable|drop)(?: (?:all|any|every|of|the|your|my|our|these|those|previous|previously|given|prior|above|earlier|preceding|existing|current|initial|original|system|safety|security|content|platform|internal|moderation|ethical|ethics|other|and|or|default|developer|openai|anthropic)){1,7} (?:instructions?|rules?|prompts?|guidelines?|restrictions?|polic(?:y|ies)|safeguards?|filters?|guard ?rails?|directives?|constraints?|limitations?|limits|programming|training|orders|checks|protocols?|messages?)\b/g,
+      /\b(?:ignore|disregard|forget|override|bypass|skip|violate|break|circumvent|evade|discard|neglect|overrule|get around|work around|turn off|disable|drop)(?: (?:all|any|every|of|the|your|my|our|these|those|previous|previously|given|prior|above|earlier|preceding|existing|current|initial|original|system|safety|security|content|platform|internal|moderation|ethical|ethics|other|and|or|default|developer|openai|anthropic)){1,7} (?:instructions?|rules?|prompts?|guidelines?|restrictions?|polic(?:y|ies)|safeguards?|filters?|guard ?rails?|directives?|constraints?|limitations?|limits|programming|training|orders|checks|protocols?|messages?)\b(?! of (?!your|the (?:platform|system|agent|marketplace|site|server)|this (?:platform|system|site)))/g,
     ordered: true,
     built: true,
+  },
+  {
+    category: "bypass",
+    pattern: /\b(?:ignore|disregard|bypass) (?:instructions|guard ?rails?|safeguards?)\b/g,
+    ordered: true,
+    built: true,
+  },
+  {
+    category: "bypass",
+    pattern:
+      /(?<=^|请|你|要|,|必须|直接|可以)(?:忽略|无视|绕过|违反|突破)(?:规则|指令|限制|指示|约束|审核|护栏)(?!的)/g,
   },
   {
     category: "bypass",
@@ -535,6 +592,6 @@ const rules: readonly Rule[] = [
   {
     category: "bypass",
     pattern:
-      /你(?:现在|从现在起|已经)?(?:是|就是|变成|扮演) ?["'「]?dan(?![a-z])|(?:进入|开启|启用|切换到?|打开)(?:越狱|开发者|上帝|无限制|不受限)模式|(?:假装|假设|扮演)?你(?:现在)?(?:没有|不受)(?:任何)?(?:的)?(?:限制|规则|约束|道德约束|审查)|不再受(?:任何|到)?[^,，。;]{0,6}(?:限制|约束|规则)|(?:输出|告诉我|打印|泄露|显示|透露)[^,，。;]{0,4}(?:你的)?(?:系统提示词?|系统指令|初始指令)/g,
+      /(?:不需要|不用|不必|无需|不要|别)(?:再)?(?:遵守|遵循|理会)[^,，。;]{0,8}(?:规则|指令|限制|约束|规定|准则)|你(?:现在|从现在起|已经)?(?:是|就是|变成|扮演) ?["'「]?dan(?![a-z])|(?:进入|开启|启用|切换到?|打开)(?:越狱|开发者|上帝|无限制|不受限)模式|(?:假装|假设|扮演)?你(?:现在)?(?:没有|不受)(?:任何)?(?:的)?(?:限制|规则|约束|道德约束|审查)|不再受(?:任何|到)?[^,，。;]{0,6}(?:限制|约束|规则)|(?:输出|告诉我|打印|泄露|显示|透露)[^,，。;]{0,4}(?:你的)?(?:系统提示词?|系统指令|初始指令)/g,
   },
 ];
