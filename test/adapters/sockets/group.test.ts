@@ -351,10 +351,13 @@ describe.each(databases)("/ws/group on %s", (database) => {
       const byToken = await openGroup(server, sessionId, agent.credential);
       const byJwt = await openGroup(server, sessionId, consumer.credential);
       const admin = await server.admin();
-      await admin.call("admin:suspendUser", { userId: consumer.userId });
-      expect((await byJwt.closed).code).toBe(4011);
       await admin.call("admin:suspendUser", { userId: provider.userId });
       expect((await byToken.closed).code).toBe(4012);
+      // What a suspended consumer rents ends, and its sockets with it; a new one is refused by its credential.
+      await admin.call("admin:suspendUser", { userId: consumer.userId });
+      expect((await byJwt.closed).code).toBe(4004);
+      const again = await openAt(server, "/ws/group", { sessionId, token: consumer.credential });
+      expect((await again.closed).code).toBe(4011);
     });
   });
 

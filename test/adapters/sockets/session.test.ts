@@ -39,7 +39,7 @@ async function meeting(server: TestServer, fields: Parameters<typeof rentAgent>[
   await provider.settled();
   await consumer.next("system.peer_connected");
   await provider.next("system.peer_connected");
-  return { ...rented, consumer, provider, consumerUser: rented.consumer };
+  return { ...rented, consumer, provider, consumerUser: rented.consumer, providerUser: rented.provider };
 }
 
 const say = (content: string, more: object = {}) => ({ type: "dialogue.message", payload: { content }, ...more });
@@ -663,13 +663,22 @@ describe.each(databases)("/ws/session on %s", (database) => {
       }
     });
 
-    test("a suspended user's sockets close with 4001, and do not come back", async () => {
-      const { provider, consumer, consumerUser, asConsumer } = await meeting(server);
-      await (await server.admin()).call("admin:suspendUser", { userId: consumerUser.userId });
-      expect(await consumer.closed).toEqual({ code: 4001, reason: "Account is suspended" });
-      const again = await openAt(server, "/ws/session", asConsumer);
+    test("a suspended provider's sockets close with 4001, and do not come back", async () => {
+      const { provider, consumer, providerUser, asProvider } = await meeting(server);
+      await (await server.admin()).call("admin:suspendUser", { userId: providerUser.userId });
+      expect(await provider.closed).toEqual({ code: 4001, reason: "Account is suspended" });
+      const again = await openAt(server, "/ws/session", asProvider);
       expect(await again.closed).toEqual({ code: 4001, reason: "Account is suspended" });
-      await provider.settled();
+      await consumer.settled();
+    });
+
+    test("what a suspended consumer rents ends for both", async () => {
+      const { provider, consumer, consumerUser } = await meeting(server);
+      await (await server.admin()).call("admin:suspendUser", { userId: consumerUser.userId });
+      for (const socket of [provider, consumer]) {
+        expect((await socket.next("system.session_ended")).payload).toMatchObject({ reason: "terminated" });
+        expect(await socket.closed).toEqual({ code: 4004, reason: "Session terminated" });
+      }
     });
   });
 
