@@ -293,7 +293,7 @@ const secretFile = "reading a password file or private key";
 /** The name ends here. */
 const end = "(?![\\w-])";
 const secretPaths: readonly RegExp[] = [
-  `(?<![\\w.-])etc/(?:\\{(?:[^{}\\s]{0,60},)?)?(?:shadow|gshadow|master\\.passwd|sudoers|security/passwd)${end}`,
+  `(?<![\\w.-])etc/(?:\\{(?:[^{}\\s]{0,60},)?)?(?:shadow|gshadow|master\\.passwd|sudoers|security/passwd)-?${end}`,
   "(?<![\\w.-])id_(?:rsa|dsa|ecdsa|ed25519)(?![a-z0-9]|[\\w.-]{0,40}\\.pub(?!\\w))",
   // Keys have any name there; what is not one is known.
   "\\.ssh/(?!known_hosts|config(?!\\w)|[\\w.@-]{1,100}\\.pub(?!\\w))[^\\s/\"'`,:;!?)]",
