@@ -63,7 +63,7 @@ const slug = z
   .regex(/^[\p{L}\p{M}\p{N}]+(?:-[\p{L}\p{M}\p{N}]+)*$/u, "must be letters and digits, with single hyphens between")
   .pipe(text(slugCharacters, 1));
 
-/** The tree of all that is published, by title within a folder. */
+/** The tree of all that is published, by slug within a folder. */
 export const getTree = query({
   summary: "The tree of published documents",
   auth: "none",
@@ -111,9 +111,10 @@ export const search = query({
     if (wanted === "") return { data: [], total: 0 };
     const published = await readPublished(ctx, ["docId", "parentId", "title", "path", "content"]);
     const data = published.flatMap(({ docId, title, path, content }) => {
-      const at = content.toLowerCase().indexOf(wanted);
-      if (at < 0 && !title.toLowerCase().includes(wanted)) return [];
-      return [{ id: docId, title, path, excerpt: excerptOf(content, Math.max(at, 0)) }];
+      const text = content.normalize("NFC");
+      const at = text.toLowerCase().indexOf(wanted);
+      if (at < 0 && !title.normalize("NFC").toLowerCase().includes(wanted)) return [];
+      return [{ id: docId, title, path, excerpt: excerptOf(text, Math.max(at, 0)) }];
     });
     return { data, total: data.length };
   },
@@ -238,7 +239,7 @@ export const unpublish = mutation({
   handler: async (ctx, args) => change(ctx, await requireDoc(ctx, args.docId), { status: "draft" }),
 });
 
-/** What is published, with folders that are too, by title. */
+/** What is published, with folders that are too, by path. */
 async function readPublished<Column extends keyof DocsTable>(
   ctx: QueryContext,
   columns: readonly (Column | "docId" | "parentId")[],
@@ -247,8 +248,7 @@ async function readPublished<Column extends keyof DocsTable>(
     .selectFrom("docs")
     .select(columns as readonly (keyof DocsTable)[])
     .where("status", "=", "published")
-    .orderBy("title")
-    .orderBy("docId")
+    .orderBy("path")
     .execute()) as Pick<DocsTable, Column | "docId" | "parentId">[];
   const parents = new Map(rows.map(({ docId, parentId }) => [docId, parentId]));
   const isShown = (docId: string | null): boolean =>

@@ -422,7 +422,7 @@ export async function up(db: Kysely<never>, target: MigrationTarget): Promise<vo
     .addColumn("title", "text", (column) => column.notNull())
     .addColumn("slug", "text", (column) => column.notNull())
     .addColumn("parentId", "text", (column) => column.references("docs.docId"))
-    .addColumn("path", "text", (column) => column.notNull().unique())
+    .addColumn("path", sql.raw(`text ${target.byteOrder}`), (column) => column.notNull().unique())
     .addColumn("content", "text", (column) => column.notNull())
     .addColumn("icon", "text")
     .addColumn("status", "text", (column) => column.notNull().check(sql`status in ('draft', 'published')`))
