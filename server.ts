@@ -23,10 +23,12 @@ import { DeadlineTimer } from "./runtime/deadlines.js";
 import { Runtime } from "./runtime/dispatch.js";
 import { newUuid } from "./runtime/ids.js";
 import { RateLimits } from "./runtime/limits.js";
+import { LiveQueries } from "./runtime/live.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
 import { type Modules, Registry } from "./runtime/registry.js";
 import type { Store } from "./runtime/store.js";
+import { Timestamps } from "./runtime/timestamps.js";
 import { loadSecret, Tokens } from "./runtime/tokens.js";
 
 /** How long a caller may take to send its request, and how long calls may go on after the server was told to stop. */
@@ -81,6 +83,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     passwords: parts.passwords ?? new Passwords(),
     tokens,
     notices,
+    live: new LiveQueries(),
+    timestamps: new Timestamps(clock),
     settings: { adminEmails, autoApproveProviders: config.autoApproveProviders, topUps: config.topUps },
     // With `PORT=0` the address is known only once it is taken.
     get publicUrl() {

@@ -13,11 +13,14 @@ import { CallError } from "./errors.js";
 import { IdempotencyKey, type KeptOutcome } from "./idempotency.js";
 import { newDigits, newId, newSecret, newUuid } from "./ids.js";
 import { addressKey, type RateLimits } from "./limits.js";
+import type { LiveQueries, Seen } from "./live.js";
 import type { Notice, NoticeBoard } from "./notices.js";
 import type { Passwords } from "./passwords.js";
 import { inTurn } from "./queue.js";
 import type { Registry } from "./registry.js";
+import { WriteSet } from "./slices.js";
 import type { Store } from "./store.js";
+import type { Timestamps } from "./timestamps.js";
 import type { Tokens } from "./tokens.js";
 
 /** One call, as an adapter has decoded it. */
@@ -35,6 +38,8 @@ export interface Call {
   /** A credential that is not valid counts as none, instead of being refused. */
   credentialOptional?: boolean;
   idempotencyKey: string | undefined;
+  /** The client's session and number of a mutation that it may send again after a lost connection. */
+  resent?: { sessionId: string; requestId: number };
   /** The caller's network address. */
   address: string;
   /** 16 hex digits; in the log line, and all that a caller sees of a fault. */
@@ -43,7 +48,8 @@ export interface Call {
 
 /** A refusal is the function's answer; a rejection means that nothing was run; a fault is ours. */
 export type Outcome =
-  | { status: "success"; value: unknown }
+  /** `ts`: of a mutation that may be sent again, the instant of its commit (runtime/timestamps.ts). */
+  | { status: "success"; value: unknown; ts?: bigint }
   | { status: "refused"; error: CallError }
   | { status: "rejected"; error: CallError }
   | { status: "fault" };
@@ -58,6 +64,8 @@ export interface RuntimeParts {
   passwords: Passwords;
   tokens: Tokens;
   notices: NoticeBoard;
+  live: LiveQueries;
+  timestamps: Timestamps;
   settings: Settings;
   publicUrl: string;
   /** Called after a commit that set a deadline (Unix ms). */
@@ -109,8 +117,16 @@ export class Runtime {
     return this.#parts.clock.now();
   }
 
-  /** Runs one call. Never throws. */
-  async dispatch(call: Call): Promise<Outcome> {
+  get live(): LiveQueries {
+    return this.#parts.live;
+  }
+
+  get timestamps(): Timestamps {
+    return this.#parts.timestamps;
+  }
+
+  /** Runs one call. Never throws. `seen` is filled with what a query reads, so that it can be watched. */
+  async dispatch(call: Call, seen?: Seen): Promise<Outcome> {
     const started = performance.now();
     let outcome: Outcome;
     let caller: Caller | undefined;
@@ -127,7 +143,7 @@ export class Runtime {
       if (alsoLimited) await alsoLimited;
       outcome =
         callable.kind === "query"
-          ? { status: "success", value: await this.#runQuery(callable, caller, args, call.path) }
+          ? { status: "success", value: await this.#runQuery(callable, caller, args, call.path, seen) }
           : await this.#runMutation(callable, caller, args, call);
     } catch (error) {
       outcome = this.#failed(error, call);
@@ -208,11 +224,29 @@ export class Runtime {
     }
   }
 
-  async #runQuery(definition: FunctionDefinition, caller: Caller, args: object, path: string): Promise<unknown> {
-    return this.#parts.store.read(async (db) => {
-      const ctx: QueryContext = { ...this.#surroundings(), db, caller };
-      return checkValue(definition, await definition.handler(ctx as never, args as never, undefined as never), path);
-    });
+  async #runQuery(
+    definition: FunctionDefinition,
+    caller: Caller,
+    args: object,
+    path: string,
+    seen?: Seen,
+  ): Promise<unknown> {
+    return this.#parts.store.read(
+      async (db) => {
+        const surroundings = this.#surroundings();
+        const ctx: QueryContext = { ...surroundings, db, caller };
+        if (seen) {
+          Object.defineProperty(ctx, "now", {
+            get: () => {
+              seen.usedClock = true;
+              return surroundings.now;
+            },
+          });
+        }
+        return checkValue(definition, await definition.handler(ctx as never, args as never, undefined as never), path);
+      },
+      seen && ((query) => seen.reads.add(query)),
+    );
   }
 
   /** What every context has, at this instant. */
@@ -222,11 +256,14 @@ export class Runtime {
   }
 
   async #runMutation(definition: FunctionDefinition, caller: Caller, args: object, call: Call): Promise<Outcome> {
-    const key =
-      call.idempotencyKey === undefined
-        ? undefined
-        : idempotencyKey(call, caller, `${this.#parts.registry.canonicalPath(call.path)}\n${encodeRequest(args)}`);
+    const key = this.#keyOf(call, caller, args);
     return this.#queued(definition, args, caller, () => this.#mutate(call.path, definition, caller, args, key));
+  }
+
+  #keyOf(call: Call, caller: Caller, args: object): IdempotencyKey | undefined {
+    const request = () => `${this.#parts.registry.canonicalPath(call.path)}\n${encodeRequest(args)}`;
+    if (call.resent) return IdempotencyKey.ofResent(call.resent, request());
+    return call.idempotencyKey === undefined ? undefined : idempotencyKey(call, caller, request());
   }
 
   /** One database writes one call after the other anyway; where it does not, calls that would collide take turns. */
@@ -243,52 +280,60 @@ export class Runtime {
     args: object,
     key: IdempotencyKey | undefined,
   ): Promise<Extract<Outcome, { status: "success" | "refused" }>> {
-    const { store, notices } = this.#parts;
+    const { store, notices, live, timestamps } = this.#parts;
     const effects: (() => void)[] = [];
+    // Looking at what is written is worth it only where somebody may have to hear of it.
+    const writes = live.isWatched ? new WriteSet() : undefined;
     const prepared = await definition.prepare?.(this.#preparation, args as never);
-    const kept = await store.write(async (transaction) => {
-      effects.length = 0;
-      const { db } = transaction;
-      const surroundings = this.#surroundings();
-      const { now } = surroundings;
-      const ctx: MutationContext = {
-        ...surroundings,
-        db,
-        caller,
-        newId: (prefix) => newId(prefix, now),
-        newUuid: () => newUuid(now),
-        newSecret,
-        newDigits,
-        defer: (write) => {
-          // It may fail while nobody waits for it yet; the commit hears of it all the same.
-          write.catch(() => {});
-          transaction.deferred.push(write);
-        },
-        afterCommit: (effect) => effects.push(effect),
-        notify: (notice: Notice) => effects.push(() => notices.post(notice)),
-        wakeAt: (at) => effects.push(() => this.#parts.wakeAt(at)),
-      };
-      const run = async (given: MutationContext) => {
-        const value = await definition.handler(given as never, args as never, prepared as never);
-        return value instanceof Refusal
-          ? { status: "refused" as const, error: value.error }
-          : { status: "success" as const, value: checkValue(definition, value, path) };
-      };
-      if (!key) return run(ctx);
-
-      const earlier = await key.find(db, now);
-      if (earlier) return revive(earlier);
-      try {
-        const outcome = await transaction.nested((part) => run({ ...ctx, db: part }));
-        await key.keep(db, now, toKeep(outcome));
-        return outcome;
-      } catch (error) {
-        if (!(error instanceof CallError)) throw error;
+    const kept = await store.write(
+      async (transaction) => {
         effects.length = 0;
-        await key.keep(db, now, toKeep({ status: "refused", error }));
-        return { status: "refused" as const, error };
-      }
-    });
+        writes?.clear();
+        const { db } = transaction;
+        const surroundings = this.#surroundings();
+        const { now } = surroundings;
+        const ctx: MutationContext = {
+          ...surroundings,
+          db,
+          caller,
+          newId: (prefix) => newId(prefix, now),
+          newUuid: () => newUuid(now),
+          newSecret,
+          newDigits,
+          defer: (write) => {
+            // It may fail while nobody waits for it yet; the commit hears of it all the same.
+            write.catch(() => {});
+            transaction.deferred.push(write);
+          },
+          afterCommit: (effect) => effects.push(effect),
+          notify: (notice: Notice) => effects.push(() => notices.post(notice)),
+          wakeAt: (at) => effects.push(() => this.#parts.wakeAt(at)),
+        };
+        const run = async (given: MutationContext) => {
+          const value = await definition.handler(given as never, args as never, prepared as never);
+          return value instanceof Refusal
+            ? { status: "refused" as const, error: value.error }
+            : { status: "success" as const, value: checkValue(definition, value, path) };
+        };
+        if (!key) return run(ctx);
+
+        const earlier = await key.find(db, now);
+        if (earlier) return revive(earlier);
+        try {
+          const outcome = await transaction.nested((part) => run({ ...ctx, db: part }));
+          const dated = outcome.status === "success" && key.isResent ? { ...outcome, ts: timestamps.next() } : outcome;
+          if (key.keeps(dated.status)) await key.keep(db, now, toKeep(dated));
+          return dated;
+        } catch (error) {
+          if (!(error instanceof CallError) || !key.keeps("refused")) throw error;
+          effects.length = 0;
+          await key.keep(db, now, toKeep({ status: "refused", error }));
+          return { status: "refused" as const, error };
+        }
+      },
+      writes && ((query) => writes.add(query)),
+    );
+    live.committed(writes);
     for (const effect of effects) effect();
     return kept;
   }
@@ -357,7 +402,7 @@ function checkValue(definition: FunctionDefinition, value: unknown, path: string
 
 function idempotencyKey(call: Call, caller: Caller, request: string): IdempotencyKey {
   try {
-    return new IdempotencyKey(call.idempotencyKey ?? "", caller, call.address, request);
+    return IdempotencyKey.ofHeader(call.idempotencyKey ?? "", caller, call.address, request);
   } catch (error) {
     throw error instanceof CallError ? new Rejected(error) : error;
   }
@@ -384,13 +429,15 @@ function toKeep(outcome: Extract<Outcome, { status: "success" | "refused" }>): K
     const { code, message, data } = outcome.error;
     return { status: "refused", code, message, data };
   }
-  const { value } = outcome;
-  return { status: "success", ...(value instanceof JsonText ? { json: value.text } : { value }) };
+  const { value, ts } = outcome;
+  const dated = ts === undefined ? {} : { ts };
+  return { status: "success", ...dated, ...(value instanceof JsonText ? { json: value.text } : { value }) };
 }
 
 function revive(kept: KeptOutcome): Extract<Outcome, { status: "success" | "refused" }> {
   if (kept.status === "refused") {
     return { status: "refused", error: new CallError(kept.code, kept.message, kept.data) };
   }
-  return { status: "success", value: "json" in kept ? new JsonText(kept.json) : kept.value };
+  const dated = kept.ts === undefined ? {} : { ts: kept.ts };
+  return { status: "success", ...dated, value: "json" in kept ? new JsonText(kept.json) : kept.value };
 }

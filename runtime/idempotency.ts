@@ -13,12 +13,14 @@ import { hashSecret } from "./ids.js";
 import { sizes } from "./limits.js";
 
 export const keptMs = 24 * 60 * 60 * 1_000;
+/** What a live client may send again after a long time without a connection (convex-wire.md section 9). */
+const resentKeptMs = 14 * keptMs;
 
 /** What a write answered: a value, or a refusal. A fault is not kept, so a retry runs again. */
 export type KeptOutcome =
-  | { status: "success"; value: unknown }
+  | { status: "success"; value: unknown; ts?: bigint }
   /** A value that the database wrote as JSON. */
-  | { status: "success"; json: string }
+  | { status: "success"; json: string; ts?: bigint }
   | { status: "refused"; code: CallError["code"]; message: string; data: CallError["data"] };
 
 /** The key was used for another call. */
@@ -33,18 +35,36 @@ export class IdempotencyKey {
   readonly #requestHash: string;
   readonly #cipherKey: Buffer;
 
+  private constructor(
+    key: string,
+    scope: string,
+    request: string,
+    /** Whether it is a mutation that a live client sends again. Only its success is kept: a failed one runs again. */
+    readonly isResent: boolean,
+  ) {
+    this.#keyHash = hashSecret(`${scope}\n${key}`);
+    this.#requestHash = hashSecret(request);
+    this.#cipherKey = Buffer.from(hkdfSync("sha256", key, scope, "tidepool idempotency record", 32));
+  }
+
   /** `request` is the call as text: the same key with another one is a mistake. Callers without a credential are told apart by address. */
-  constructor(key: string, caller: Caller, address: string, request: string) {
+  static ofHeader(key: string, caller: Caller, address: string, request: string): IdempotencyKey {
     if (key.length > sizes.idempotencyKeyCharacters || !/^[\x21-\x7e]+$/.test(key)) {
       throw new CallError(
         "invalid_args",
         `Idempotency-Key must be 1 to ${sizes.idempotencyKeyCharacters} printable ASCII characters without spaces`,
       );
     }
-    const scope = scopeOf(caller, address);
-    this.#keyHash = hashSecret(`${scope}\n${key}`);
-    this.#requestHash = hashSecret(request);
-    this.#cipherKey = Buffer.from(hkdfSync("sha256", key, scope, "tidepool idempotency record", 32));
+    return new IdempotencyKey(key, scopeOf(caller, address), request, false);
+  }
+
+  /** The client's session is a random id that it alone knows, so whoever signs in under it is the same client. */
+  static ofResent({ sessionId, requestId }: { sessionId: string; requestId: number }, request: string): IdempotencyKey {
+    return new IdempotencyKey(`${sessionId} ${requestId}`, "live client", request, true);
+  }
+
+  keeps(status: KeptOutcome["status"]): boolean {
+    return status === "success" || !this.isResent;
   }
 
   /** The outcome that this key already has. Throws `conflict` where the key was used for another call. */
@@ -66,7 +86,7 @@ export class IdempotencyKey {
         keyHash: this.#keyHash,
         requestHash: this.#requestHash,
         outcome: this.#encrypt(outcome),
-        expiresAt: now + keptMs,
+        expiresAt: now + (this.isResent ? resentKeptMs : keptMs),
       })
       .execute();
   }

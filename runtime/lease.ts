@@ -5,14 +5,19 @@
 import { type CompiledQuery, type DatabaseConnection, Kysely, type KyselyProps, type QueryResult } from "kysely";
 import type { Database } from "../schema/index.js";
 
+export type Observe = (query: CompiledQuery) => void;
+
 /** A connection, lent to one call. A lease can be lent on: it ends with the one that it came from. */
 export class Lease implements DatabaseConnection {
   readonly db: Kysely<Database>;
   readonly #connection: DatabaseConnection;
+  readonly #observe: Observe | undefined;
   #ended = false;
 
-  constructor(kysely: KyselyProps, connection: DatabaseConnection) {
+  /** `observe` hears of every statement before it runs. */
+  constructor(kysely: KyselyProps, connection: DatabaseConnection, observe?: Observe) {
     this.#connection = connection;
+    this.#observe = observe;
     const provider = { provideConnection: <T>(consumer: (lease: Lease) => Promise<T>) => consumer(this) };
     this.db = new Kysely<Database>({ ...kysely, executor: kysely.executor.withConnectionProvider(provider) });
   }
@@ -28,6 +33,7 @@ export class Lease implements DatabaseConnection {
 
   executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
     if (this.#ended) return Promise.reject(new Error("The call's transaction has ended"));
+    this.#observe?.(query);
     return this.#connection.executeQuery<Row>(query);
   }
 

@@ -16,7 +16,7 @@ import type { Database } from "../schema/index.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { postgresDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
-import { Lease } from "./lease.js";
+import { Lease, type Observe } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
 import type { Store, WriteTransaction } from "./store.js";
 
@@ -82,11 +82,11 @@ export class PostgresStore implements Store {
     this.#pool.on("connect", (client) => client.on("error", () => {}));
   }
 
-  async read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+  async read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T> {
     const client = await this.#connect();
     const begun = client.query("begin isolation level repeatable read read only");
     begun.catch(() => {});
-    const lease = this.#lend(client);
+    const lease = this.#lend(client, observe);
     try {
       const value = await work(lease.db);
       lease.end();
@@ -104,10 +104,10 @@ export class PostgresStore implements Store {
     }
   }
 
-  async write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+  async write<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#attempt(work);
+        return await this.#attempt(work, observe);
       } catch (error) {
         if (!conflicts.has(sqlState(error))) throw unavailableIfLost(error);
         if (attempt === mostAttempts) {
@@ -122,11 +122,11 @@ export class PostgresStore implements Store {
     }
   }
 
-  async #attempt<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+  async #attempt<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T> {
     const client = await this.#connect();
     const begun = client.query("begin isolation level serializable");
     begun.catch(() => {});
-    const lease = this.#lend(client);
+    const lease = this.#lend(client, observe);
     const deferred: Promise<unknown>[] = [];
     let value: T;
     try {
@@ -213,9 +213,9 @@ export class PostgresStore implements Store {
     }
   }
 
-  #lend(client: pg.PoolClient): Lease {
+  #lend(client: pg.PoolClient, observe: Observe | undefined): Lease {
     const { kysely, driver } = this.#session(client);
-    return new Lease(kysely, driver);
+    return new Lease(kysely, driver, observe);
   }
 
   #session(client: pg.PoolClient): Session {

@@ -13,8 +13,8 @@ interface Buildable<Row> {
   compile(db: Kysely<Database>): CompiledQuery<Row>;
 }
 
-/** Stands for a parameter while the query is built. */
-class Placeholder {
+/** Stands for a parameter while the query is built, and in its tree. */
+export class Placeholder {
   constructor(readonly name: string) {}
 }
 
@@ -42,6 +42,7 @@ export function prepared<Name extends string, Row>(
     const bound = query.parameters.map((parameter) =>
       parameter instanceof Placeholder ? parameters[parameter.name as Name] : parameter,
     );
-    return db.executeQuery<Row>({ ...query, parameters: bound });
+    // What watches statements looks into the tree, where the parameters stand by their names.
+    return db.executeQuery<Row>({ ...query, parameters: bound, bindings: parameters } as CompiledQuery<Row>);
   };
 }

@@ -22,7 +22,7 @@ import type { Database } from "../schema/index.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { sqliteDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
-import { Lease } from "./lease.js";
+import { Lease, type Observe } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
 import type { Store, WriteTransaction } from "./store.js";
 
@@ -35,6 +35,7 @@ const cachedStatements = 1_000;
 
 interface Job {
   work(lease: Lease): Promise<unknown>;
+  observe: Observe | undefined;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -90,16 +91,17 @@ export class SqliteStore implements Store {
     this.#undo = this.#file.prepare("rollback to call");
   }
 
-  read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+  read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#reads.push({ work: ({ db }) => work(db), resolve: resolve as Job["resolve"], reject });
+      this.#reads.push({ work: ({ db }) => work(db), observe, resolve: resolve as Job["resolve"], reject });
       this.#schedule();
     });
   }
 
-  write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+  write<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#writes.push({
+        observe,
         work: async (lease) => {
           const deferred: Promise<unknown>[] = [];
           const value = await work({ db: lease.db, deferred, nested: (part) => this.#nested(lease, part) });
@@ -187,7 +189,7 @@ export class SqliteStore implements Store {
       for (const [index, job] of jobs.entries()) {
         const writtenBefore = this.#driver.written;
         if (savepoints) this.#savepoint.run();
-        const lease = new Lease(this.#kysely, this.#driver);
+        const lease = new Lease(this.#kysely, this.#driver, job.observe);
         const outcome = await Promise.race([settle(job, lease), late]);
         lease.end();
         if (outcome === "late") {

@@ -2,6 +2,7 @@
 import type { Kysely } from "kysely";
 import type { Database } from "../schema/index.js";
 import type { Dialect } from "./dialects.js";
+import type { Observe } from "./lease.js";
 
 /** One running write transaction. */
 export interface WriteTransaction {
@@ -15,12 +16,13 @@ export interface WriteTransaction {
 export interface Store {
   dialect: Dialect;
   /** Runs `work` on one snapshot. Writing in it throws. */
-  read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
+  read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T>;
   /**
    * Runs `work` in one serializable transaction and resolves once its commit is durable. `work` may run again after a
-   * conflict, so it must have no effect but on the transaction. If it throws, nothing was written.
+   * conflict, so it must have no effect but on the transaction. If it throws, nothing was written. `observe` hears of
+   * the statements of every attempt.
    */
-  write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T>;
+  write<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T>;
   /** Resolves if the database answers. */
   check(): Promise<void>;
   migrate(): Promise<void>;

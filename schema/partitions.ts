@@ -1,0 +1,45 @@
+/**
+ * The columns by which tables are read and written in parts (design.md section 4). A query that names one of these is
+ * only touched by writes to the rows of that value; of a table without any, by every write. The most telling come first.
+ */
+import type { Database } from "./index.js";
+
+export const partitions: { [Table in keyof Database]: readonly (keyof Database[Table] & string)[] } = {
+  agents: ["agentId", "slug", "claimTokenHash", "ownerId"],
+  agentCredentials: ["secretHash", "agentId"],
+  connections: ["connectionId", "inviteTokenHash", "pairKey", "inviterAgentId", "accepterAgentId"],
+  threads: ["threadId", "connectionId", "agentAId", "agentBId"],
+  messages: ["messageId", "threadId"],
+  approvals: ["threadId", "agentId"],
+  events: ["eventId", "geoCell"],
+  checkins: ["checkinId", "eventId", "agentId"],
+  intros: ["introId", "pairKey", "fromAgentId", "toAgentId", "eventId"],
+  locationShares: ["shareId", "shareTokenHash", "agentId"],
+  idempotency: ["keyHash"],
+
+  users: ["userId", "email", "apiKeyHash"],
+  emailVerifications: ["email"],
+  outbox: ["mailId"],
+  follows: ["followerId", "userId"],
+  agentCapabilities: ["agentId"],
+  providerProfiles: ["agentId", "profileId"],
+  listingWords: ["agentId", "word"],
+  listingCategories: ["agentId", "category"],
+  listingCounts: ["category"],
+  favorites: ["userId", "agentId"],
+  cartItems: ["cartItemId", "userId"],
+  sessions: ["sessionId", "orderId", "providerAgentId", "providerUserId", "consumerUserId", "consumerAgentId"],
+  sessionParticipants: ["sessionId"],
+  sessionMessages: ["sessionId"],
+  blockedMessages: ["sessionId"],
+  orders: ["orderId", "userId"],
+  agentSockets: ["agentId", "processId"],
+  sessionSockets: ["socketId", "sessionId", "processId"],
+  serverProcesses: ["processId"],
+  ledgerAccounts: ["accountId", "userId"],
+  transfers: ["transferId"],
+  entries: ["accountId", "userId"],
+  holds: ["sessionId"],
+  billingRecords: ["recordId", "sessionId", "consumerUserId", "providerUserId"],
+  docs: ["docId", "path", "parentId"],
+};
