@@ -27,6 +27,7 @@ import { LiveQueries } from "./runtime/live.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
 import { type Modules, Registry } from "./runtime/registry.js";
+import { ReplyCache } from "./runtime/reply-cache.js";
 import type { Store } from "./runtime/store.js";
 import { Timestamps } from "./runtime/timestamps.js";
 import { loadSecret, Tokens } from "./runtime/tokens.js";
@@ -71,6 +72,11 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const notices = new NoticeBoard(log);
   const limits = new RateLimits(config.rateLimits);
   const tokens = new Tokens(config.jwtSecret ?? loadSecret(secretFile(config.databaseUrl)), clock);
+  const live = new LiveQueries();
+  const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(live, () => clock.now());
+  for (const kind of ["agentCredentialChanged", "agentOwnerChanged", "userStandingChanged"] as const) {
+    notices.on(kind, () => replies?.clear());
+  }
   const adminEmails = new Set(config.adminEmails);
   const timer = new DeadlineTimer(clock, log, () => runtime.runSystem(expire));
   const runtime = new Runtime({
@@ -83,7 +89,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     passwords: parts.passwords ?? new Passwords(),
     tokens,
     notices,
-    live: new LiveQueries(),
+    live,
+    replies,
     timestamps: new Timestamps(clock),
     settings: { adminEmails, autoApproveProviders: config.autoApproveProviders, topUps: config.topUps },
     // With `PORT=0` the address is known only once it is taken.

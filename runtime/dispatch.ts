@@ -18,6 +18,7 @@ import type { Notice, NoticeBoard } from "./notices.js";
 import type { Passwords } from "./passwords.js";
 import { inTurn } from "./queue.js";
 import type { Registry } from "./registry.js";
+import type { KeptReply, ReplyCache } from "./reply-cache.js";
 import { WriteSet } from "./slices.js";
 import type { Store } from "./store.js";
 import type { Timestamps } from "./timestamps.js";
@@ -40,6 +41,8 @@ export interface Call {
   idempotencyKey: string | undefined;
   /** The client's session and number of a mutation that it may send again after a lost connection. */
   resent?: { sessionId: string; requestId: number };
+  /** The server asks again by itself, for who asked before: it counts against nobody's rate. */
+  isRerun?: boolean;
   /** The caller's network address. */
   address: string;
   /** 16 hex digits; in the log line, and all that a caller sees of a fault. */
@@ -48,8 +51,11 @@ export interface Call {
 
 /** A refusal is the function's answer; a rejection means that nothing was run; a fault is ours. */
 export type Outcome =
-  /** `ts`: of a mutation that may be sent again, the instant of its commit (runtime/timestamps.ts). */
-  | { status: "success"; value: unknown; ts?: bigint }
+  /**
+   * `ts`: of a mutation that may be sent again, the instant of its commit (runtime/timestamps.ts). `isReplayed`: an
+   * earlier call did it, perhaps in another process.
+   */
+  | { status: "success"; value: unknown; ts?: bigint; isReplayed?: true }
   | { status: "refused"; error: CallError }
   | { status: "rejected"; error: CallError }
   | { status: "fault" };
@@ -66,6 +72,8 @@ export interface RuntimeParts {
   notices: NoticeBoard;
   live: LiveQueries;
   timestamps: Timestamps;
+  /** Undefined where other processes may write to the same database. */
+  replies: ReplyCache | undefined;
   settings: Settings;
   publicUrl: string;
   /** Called after a commit that set a deadline (Unix ms). */
@@ -136,10 +144,11 @@ export class Runtime {
       // Only a wait that is needed: a known caller's call stays in its turn and joins the group commit.
       const who = call.caller ?? this.#callerOf(call, callable);
       caller = callerFor(callable.auth, who instanceof Promise ? await who : who);
+      if (seen) seen.caller = caller;
       const limited = this.#limit(call, callable, caller);
       if (limited) await limited;
       const args = parseArgs(callable, call.args);
-      const alsoLimited = this.#limitFurther(callable, args, caller);
+      const alsoLimited = call.isRerun ? undefined : this.#limitFurther(callable, args, caller);
       if (alsoLimited) await alsoLimited;
       outcome =
         callable.kind === "query"
@@ -150,6 +159,36 @@ export class Runtime {
     }
     this.#log(call, definition, caller, outcome, started);
     return outcome;
+  }
+
+  /** Counts and logs a call that is answered with a reply that was kept. The outcome where it may not be. */
+  async recall(
+    kept: KeptReply,
+    { address, requestId }: Pick<Call, "address" | "requestId">,
+  ): Promise<Outcome | undefined> {
+    const { limits, log } = this.#parts;
+    if (limits.on) {
+      try {
+        await this.#take("calls", kept.countedAs ?? addressKey(address));
+      } catch (error) {
+        if (error instanceof Rejected) return { status: "rejected", error: error.error };
+        throw error;
+      }
+    }
+    if (log.isLevelEnabled("info")) log.info({ requestId, ...kept.about, outcome: "success", kept: true });
+    return undefined;
+  }
+
+  /** What a reply to this call is kept with. */
+  keepable(path: string, { caller }: Seen): Omit<KeptReply, "body"> {
+    return {
+      countedAs: caller === undefined || caller.kind === "anonymous" ? null : countedAs(caller, ""),
+      about: { path: this.#parts.registry.canonicalPath(path), ...namesOf(caller) },
+    };
+  }
+
+  get replies(): ReplyCache | undefined {
+    return this.#parts.replies;
   }
 
   /** Runs one of the server's own functions (`auth: "system"`). Its arguments are ours, so nothing checks them. */
@@ -168,9 +207,21 @@ export class Runtime {
   }
 
   /** The caller that a credential stands for, for a surface that reads it elsewhere than in the headers. */
-  async authenticate(secret: string, address: string): Promise<Caller> {
+  authenticate(secret: string, address: string): Promise<Caller> {
+    return this.#counted(address, (authenticator) => authenticator.bySecret(secret));
+  }
+
+  /** The caller of a request that stays open; anonymous where it brings no credential. */
+  authenticateHeaders(
+    { authorization, apiKey }: Pick<Call, "authorization" | "apiKey">,
+    address: string,
+  ): Promise<Caller> {
+    return this.#counted(address, (authenticator) => authenticator.caller(authorization, apiKey));
+  }
+
+  async #counted(address: string, look: (authenticator: Authenticator) => Caller | Promise<Caller>): Promise<Caller> {
     try {
-      return await this.#parts.authenticator.bySecret(secret);
+      return await look(this.#parts.authenticator);
     } catch (error) {
       if (error instanceof CallError && error.code === "unauthenticated") {
         await this.#parts.limits.take("failedCredentials", addressKey(address));
@@ -204,7 +255,7 @@ export class Runtime {
   }
 
   #limit(call: Call, definition: FunctionDefinition, caller: Caller): Promise<void> | undefined {
-    if (!this.#parts.limits.on) return undefined;
+    if (!this.#parts.limits.on || call.isRerun) return undefined;
     const calls = this.#take("calls", countedAs(caller, call.address));
     const { rate } = definition;
     return rate === undefined ? calls : calls.then(() => this.#take(rate, addressKey(call.address)));
@@ -361,8 +412,7 @@ export class Runtime {
       requestId: call.requestId,
       // An unknown path is the caller's text, and may be a secret in the wrong place.
       path: definition ? this.#parts.registry.canonicalPath(call.path) : "(unknown)",
-      agentId: caller?.kind === "agent" || caller?.kind === "user" ? (caller.agentId ?? undefined) : undefined,
-      userId: caller?.kind === "user" ? caller.userId : undefined,
+      ...namesOf(caller),
       outcome: outcome.status,
       code: outcome.status === "refused" || outcome.status === "rejected" ? outcome.error.code : undefined,
       ms: Math.round((performance.now() - started) * 100) / 100,
@@ -417,6 +467,12 @@ function encodeRequest(args: object): string {
   });
 }
 
+/** Who called, in a log line. */
+function namesOf(caller: Caller | undefined): { agentId?: string | undefined; userId?: string | undefined } {
+  if (caller?.kind === "agent") return { agentId: caller.agentId };
+  return caller?.kind === "user" ? { agentId: caller.agentId ?? undefined, userId: caller.userId } : {};
+}
+
 /** Whom the rate of all calls counts: the agent or user, or for anybody else the address. */
 function countedAs(caller: Caller, address: string): string {
   if (caller.kind === "agent") return caller.agentId;
@@ -439,5 +495,5 @@ function revive(kept: KeptOutcome): Extract<Outcome, { status: "success" | "refu
     return { status: "refused", error: new CallError(kept.code, kept.message, kept.data) };
   }
   const dated = kept.ts === undefined ? {} : { ts: kept.ts };
-  return { status: "success", ...dated, value: "json" in kept ? new JsonText(kept.json) : kept.value };
+  return { status: "success", isReplayed: true, ...dated, value: "json" in kept ? new JsonText(kept.json) : kept.value };
 }

@@ -3,6 +3,7 @@
  * that it read; a commit wakes the watches of the slices that it touched. What wakes up runs the query again, so a watch
  * that is woken for nothing costs a re-run, and nothing else.
  */
+import type { Caller } from "./context.js";
 import { ReadSet, sliceKey, type WriteSet } from "./slices.js";
 
 /** A query of which this many commits were made since it read is taken as touched by one of them. */
@@ -15,6 +16,8 @@ export interface Seen {
   asOf: number;
   /** Whether its answer hangs on the instant at which it ran. */
   usedClock: boolean;
+  /** Who asked, once that is known. */
+  caller: Caller | undefined;
 }
 
 interface Watch {
@@ -50,7 +53,7 @@ export class LiveQueries {
       if (!ended) this.#running -= 1;
       ended = true;
     };
-    return { reads: new ReadSet(), asOf: this.#commits, usedClock: false, end };
+    return { reads: new ReadSet(), asOf: this.#commits, usedClock: false, caller: undefined, end };
   }
 
   /** Calls `wake` once a commit touched what was read, at once where one already did. It is called once. */

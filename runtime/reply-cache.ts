@@ -1,0 +1,79 @@
+/**
+ * Finished replies to queries: asked again by the same caller in the same words, a query is answered from them until a
+ * commit touches what it read. Only where one process has the database for itself: with several, a reply could be older
+ * than a write that another process has already acknowledged.
+ */
+import type { LiveQueries, Seen } from "./live.js";
+
+/** What all kept replies and their requests may take together. */
+const mostBytes = 64 * 1024 * 1024;
+/** One reply that is larger is not kept: it would push out too many others. */
+const largestBytes = 1024 * 1024;
+/** A credential is taken on trust for as long (runtime/auth.ts), so a reply is too. */
+const keptMs = 5_000;
+
+export interface KeptReply {
+  body: string;
+  /** What the rate of all calls counts the caller as; null where that is the address. */
+  countedAs: string | null;
+  /** For the log line. */
+  about: Record<string, unknown>;
+}
+
+interface Entry extends KeptReply {
+  bytes: number;
+  until: number;
+  unwatch(): void;
+}
+
+export class ReplyCache {
+  readonly #entries = new Map<string, Entry>();
+  #bytes = 0;
+  hits = 0;
+
+  constructor(
+    readonly live: LiveQueries,
+    readonly now: () => number,
+  ) {}
+
+  find(key: string): KeptReply | undefined {
+    const entry = this.#entries.get(key);
+    if (!entry) return undefined;
+    const now = this.now();
+    if (entry.until <= now || entry.until > now + keptMs) {
+      this.#drop(key, entry);
+      return undefined;
+    }
+    this.hits += 1;
+    return entry;
+  }
+
+  /** Keeps a reply that hangs on nothing but what was read. */
+  keep(key: string, reply: KeptReply, seen: Seen): void {
+    // A string takes up to two bytes a character.
+    const bytes = 2 * (key.length + reply.body.length);
+    if (seen.usedClock || bytes > largestBytes) return;
+    const earlier = this.#entries.get(key);
+    if (earlier) this.#drop(key, earlier);
+    const entry: Entry = { ...reply, bytes, until: this.now() + keptMs, unwatch: () => {} };
+    this.#entries.set(key, entry);
+    this.#bytes += bytes;
+    entry.unwatch = this.live.watch(seen, () => this.#drop(key, entry));
+    for (const [oldestKey, oldest] of this.#entries) {
+      if (this.#bytes <= mostBytes) break;
+      this.#drop(oldestKey, oldest);
+    }
+  }
+
+  /** Somebody's standing changed: what they may see may have, too. */
+  clear(): void {
+    for (const [key, entry] of this.#entries) this.#drop(key, entry);
+  }
+
+  #drop(key: string, entry: Entry): void {
+    if (this.#entries.get(key) !== entry) return;
+    this.#entries.delete(key);
+    this.#bytes -= entry.bytes;
+    entry.unwatch();
+  }
+}
