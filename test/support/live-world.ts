@@ -249,11 +249,12 @@ export function callOf({ who, path, args }: Question): Call {
   };
 }
 
-/** An outcome as text that differs where the outcome does. */
+/** An outcome as text that differs where the outcome does. How long a session has lasted goes on without anybody's act. */
 export function asText(outcome: Outcome): string {
   if (outcome.status === "success") {
     const { value } = outcome;
-    return typeof value === "object" && value !== null && "text" in value ? String(value.text) : JSON.stringify(value);
+    const text = typeof value === "object" && value !== null && "text" in value ? value.text : JSON.stringify(value);
+    return String(text).replaceAll(/"activeDurationMs":\d+/g, "");
   }
   return outcome.status === "fault" ? "fault" : `${outcome.status} ${outcome.error.code} ${outcome.error.message}`;
 }
