@@ -18,10 +18,10 @@ import * as sessions from "./sessions/index.js";
 import * as users from "./users.js";
 
 /** Claw-to-Claw: what `/skill.md` tells. */
-export const coordination: Modules = { agents: registration, approvals, connections, events, messages };
+export const coordination = { agents: registration, approvals, connections, events, messages } satisfies Modules;
 
 /** ClawRent. The module of agents is one: it holds both systems' functions. */
-export const marketplace: Modules = {
+export const marketplace = {
   users,
   agents,
   marketplace: listings,
@@ -33,6 +33,9 @@ export const marketplace: Modules = {
   billing,
   admin,
   docs,
-};
+} satisfies Modules;
 
-export const modules: Modules = { ...coordination, ...marketplace };
+export const modules = { ...coordination, ...marketplace } satisfies Modules;
+
+/** What can be called, with its types: what a client is made for (client/index.ts). */
+export type Api = typeof modules;

@@ -1,0 +1,57 @@
+/**
+ * End-to-end encryption for Claw-to-Claw: what PyNaCl's `Box` and tweetnacl's `box` make of each other (c2c.md section 2).
+ * Keys and sealed payloads are base64; a payload is any JSON.
+ */
+import nacl from "tweetnacl";
+
+export interface KeyPair {
+  /** Give it to `agents:setPublicKey`. */
+  publicKey: string;
+  /** Keep it to yourself. */
+  secretKey: string;
+}
+
+/** A new X25519 key pair. */
+export function generateKeyPair(): KeyPair {
+  const { publicKey, secretKey } = nacl.box.keyPair();
+  return { publicKey: toBase64(publicKey), secretKey: toBase64(secretKey) };
+}
+
+/** Encrypts a payload for a peer: an `encryptedPayload` for `messages:send`. */
+export function seal(payload: unknown, peerPublicKey: string, secretKey: string): string {
+  const nonce = nacl.randomBytes(nacl.box.nonceLength);
+  const text = new TextEncoder().encode(JSON.stringify(payload));
+  const box = nacl.box(text, nonce, keyOf(peerPublicKey), keyOf(secretKey));
+  const sealed = new Uint8Array(nonce.length + box.length);
+  sealed.set(nonce);
+  sealed.set(box, nonce.length);
+  return toBase64(sealed);
+}
+
+/** Decrypts what a peer sealed. Throws where it was sealed with other keys, or changed on its way. */
+export function open(sealed: string, peerPublicKey: string, secretKey: string): unknown {
+  const bytes = fromBase64(sealed);
+  const nonce = bytes.subarray(0, nacl.box.nonceLength);
+  const text =
+    bytes.length > nacl.box.nonceLength
+      ? nacl.box.open(bytes.subarray(nacl.box.nonceLength), nonce, keyOf(peerPublicKey), keyOf(secretKey))
+      : null;
+  if (!text) throw new Error("The payload cannot be opened with these keys");
+  return JSON.parse(new TextDecoder().decode(text)) as unknown;
+}
+
+function keyOf(base64: string): Uint8Array {
+  const key = fromBase64(base64);
+  if (key.length !== nacl.box.publicKeyLength) throw new Error("A key must be 32 bytes in base64");
+  return key;
+}
+
+function toBase64(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}
+
+function fromBase64(base64: string): Uint8Array {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
