@@ -12,6 +12,10 @@ import { addPageRoutes } from "./adapters/pages.js";
 import { addRestRoutes } from "./adapters/rest.js";
 import { addRpcRoutes } from "./adapters/rpc.js";
 import { Background } from "./adapters/sockets/background.js";
+import { addSubscribeRoute } from "./adapters/subscribe.js";
+import { Credentials } from "./adapters/sync/credentials.js";
+import { LiveQuerySet } from "./adapters/sync/live-queries.js";
+import { addSyncSockets } from "./adapters/sync.js";
 import { SocketServer } from "./adapters/websocket.js";
 import { expire } from "./functions/deadlines.js";
 import { modules } from "./functions/index.js";
@@ -106,6 +110,9 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const app = createHttpApp(log);
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
   addRestRoutes(app, runtime, { trustProxy });
+  const credentials = new Credentials(notices, clock);
+  const queries = new LiveQuerySet({ runtime, clock, sharedDatabase: store.dialect.sharedByProcesses });
+  const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials, trustProxy });
   addRpcRoutes(app, runtime, { trustProxy });
   addPageRoutes(app, runtime, { trustProxy });
   const background = new Background(clock, log);
@@ -120,6 +127,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     processId: newUuid(clock.now()),
     alone: !store.dialect.sharedByProcesses,
   });
+  addSyncSockets(sockets, { runtime, clock, queries, credentials });
   const http = createAdaptorServer({
     fetch: app.fetch,
     serverOptions: { requestTimeout: requestTimeoutMs, keepAliveTimeout: 65_000 },
@@ -144,6 +152,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   let closing: Promise<void> | undefined;
   const close = async () => {
     accepting = false;
+    streams.stop();
     await Promise.all([stopListening(http), sockets.stop(), timer.stop(), mailer.stop()]);
     await presence.end();
     await store.close();

@@ -10,16 +10,7 @@ import { sizes } from "../runtime/limits.js";
 import type { Seen } from "../runtime/live.js";
 import type { ReplyCache } from "../runtime/reply-cache.js";
 import { callerAddress, type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
-import {
-  decodeArgs,
-  type Format,
-  parseFormat,
-  type Reply,
-  rejection,
-  renderOutcome,
-  renderRejection,
-  WireError,
-} from "./wire.js";
+import { type Format, parseFormat, type Reply, readArgs, rejection, renderOutcome, renderRejection } from "./wire.js";
 
 export interface RpcOptions {
   trustProxy: boolean;
@@ -73,7 +64,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
     try {
       const reply = await run(c, "query", request, seen);
       if ("path" in request && reply.body.startsWith(successStart)) {
-        replies.keep(key, { body: reply.body, ...runtime.keepable(request.path, seen) }, seen);
+        replies.keep(key, { body: reply.body, ...runtime.keepable(request.path, seen, authorization) }, seen);
       }
       return reply;
     } finally {
@@ -183,20 +174,7 @@ function toRequest(fields: { path?: unknown; args?: unknown; format?: unknown },
   if (format === undefined) {
     return rejection(400, "BadFormat", "invalid_args", 'format must be "json" or "convex_encoded_json"');
   }
-  // Convex's client sends its one argument object in an array.
-  const args = Array.isArray(fields.args) && fields.args.length <= 1 ? (fields.args[0] ?? {}) : (fields.args ?? {});
-  try {
-    return { path: fields.path, args: decodeArgs(args, text), format };
-  } catch (error) {
-    if (!(error instanceof WireError)) throw error;
-    // Arguments that cannot be decoded are the function's to refuse: a Convex client keeps the reason only on 200.
-    const issues = [{ path: "", message: error.message }];
-    return {
-      path: fields.path,
-      args: new CallError("invalid_args", `Invalid arguments: ${error.message}`, { issues }),
-      format,
-    };
-  }
+  return { path: fields.path, args: readArgs(fields.args, text), format };
 }
 
 /** `/api/run/a/b/fn` is `a/b:fn`. */

@@ -40,7 +40,7 @@ export interface SocketServerParts {
 
 export class SocketServer {
   readonly #parts: SocketServerParts;
-  readonly #channels = new Map<string, Channel>();
+  readonly #channels: { path: string | RegExp; channel: Channel }[] = [];
   readonly #upgrades = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -86,8 +86,12 @@ export class SocketServer {
     return this.#sockets.size;
   }
 
-  addChannel(path: string, channel: Channel): void {
-    this.#channels.set(path, channel);
+  addChannel(path: string | RegExp, channel: Channel): void {
+    this.#channels.push({ path, channel });
+  }
+
+  #channelAt(path: string): Channel | undefined {
+    return this.#channels.find(({ path: own }) => (typeof own === "string" ? own === path : own.test(path)))?.channel;
   }
 
   /** Whoever opened a socket is known now: it closes when they lose the right to it. */
@@ -134,7 +138,7 @@ export class SocketServer {
   #upgrade(request: IncomingMessage, connection: Duplex, head: Buffer): void {
     // The base address of some clients ends in a slash.
     const [path = "", query = ""] = (request.url ?? "/").replace(/^\/+/, "/").split("?", 2);
-    const channel = this.#channels.get(path);
+    const channel = this.#channelAt(path);
     if (!channel) {
       refuseUpgrade(connection);
       return;

@@ -4,7 +4,7 @@
  */
 import { JsonText } from "../runtime/define.js";
 import type { Outcome } from "../runtime/dispatch.js";
-import { type CallError, type ErrorCode, errorCodes } from "../runtime/errors.js";
+import { CallError, type ErrorCode, errorCodes } from "../runtime/errors.js";
 import { sizes } from "../runtime/limits.js";
 
 export type Format = "json" | "convex_encoded_json";
@@ -29,6 +29,21 @@ export class WireError extends Error {}
  */
 export function decodeArgs(value: unknown, text: string): unknown {
   return text.includes('"$') || text.includes("\\u0024") ? decode(value, 0) : value;
+}
+
+/**
+ * A function's one argument object, which Convex's clients send in an array. What cannot be decoded is the function's to
+ * refuse: a Convex client keeps the reason only then.
+ */
+export function readArgs(given: unknown, text: string): unknown {
+  const args = Array.isArray(given) && given.length <= 1 ? (given[0] ?? {}) : (given ?? {});
+  try {
+    return decodeArgs(args, text);
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    const issues = [{ path: "", message: error.message }];
+    return new CallError("invalid_args", `Invalid arguments: ${error.message}`, { issues });
+  }
 }
 
 function decode(value: unknown, depth: number): unknown {
@@ -69,6 +84,21 @@ export function encodeValue(value: unknown, format: Format): string {
   if (value instanceof JsonText) return value.text;
   if (value === undefined) return "null";
   return JSON.stringify(isPlain(value) ? value : encode(value, format));
+}
+
+/**
+ * Whether Convex's clients can read the value. On a field name that they do not take they throw, and in a live update that
+ * stops the whole client (convex-wire.md section 2). What the database wrote as JSON has no such name.
+ */
+export function isReadable(value: unknown): boolean {
+  if (typeof value === "bigint") return BigInt.asIntN(64, value) === value;
+  if (typeof value !== "object" || value === null || value instanceof ArrayBuffer || value instanceof JsonText) {
+    return true;
+  }
+  if (Array.isArray(value)) return value.every(isReadable);
+  return Object.entries(value).every(
+    ([key, item]) => key.length <= sizes.keyCharacters && /^(?!\$)[\x20-\x7e]*$/.test(key) && isReadable(item),
+  );
 }
 
 /** Whether JSON.stringify alone gives the right text. */

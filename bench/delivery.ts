@@ -109,9 +109,11 @@ export function call(
   method: string,
   path: string,
   body?: object,
+  as: "apiKey" | "bearer" = "apiKey",
 ): Promise<Record<string, unknown>> {
   return new Promise((resolve, reject) => {
-    const headers = { "x-api-key": apiKey, ...(body ? { "Content-Type": "application/json" } : {}) };
+    const credential = as === "bearer" ? { Authorization: `Bearer ${apiKey}` } : { "x-api-key": apiKey };
+    const headers = { ...credential, ...(body ? { "Content-Type": "application/json" } : {}) };
     const sent = request({ host: "127.0.0.1", port, method, path, headers, agent: keptAlive }, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));

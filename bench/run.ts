@@ -4,7 +4,8 @@
  *
  *   --seconds N   per measurement (2)
  *   --rounds N    measurements of each server, taken in turn (3)
- *   --only sqlite | postgres | growth | startup | rents | delivery | browse
+ *   --only sqlite | postgres | growth | startup | rents | delivery | browse |
+ *          live
  */
 import type { ChildProcess } from "node:child_process";
 import { mkdtempSync } from "node:fs";
@@ -17,6 +18,7 @@ import { checkAnswers, type MeasuredCall, messagesPerRead } from "./calls.js";
 import { type RunningServer, removeAtExit, startServer, startWorker } from "./children.js";
 import { type Filling, fill, type Seat } from "./data.js";
 import { call, measureDelivery, openEchoes, openSessions } from "./delivery.js";
+import { measureFanOut, openFloorSubscribers, openSubscribers } from "./fan-out.js";
 import type { Measured } from "./load.js";
 import { fillMarketplace, type Marketplace, searched } from "./marketplace-data.js";
 import { startPostgres } from "./postgres.js";
@@ -60,7 +62,9 @@ const parts = {
   rents: runRents,
   delivery: runDelivery,
   browse: runBrowse,
+  live: runLive,
 };
+const fanOutGoal = 1.25;
 
 const { values: flags } = parseArgs({
   options: {
@@ -213,6 +217,40 @@ async function runBrowse(generator: ChildProcess): Promise<void> {
     const compared = await compare(generator, pace, load, side(large), side(small));
     printGrowth(`SQLite: browse, ${name}, 10^5 listed beside 10^4, ${growthConnections}`, compared, browseGoal);
   }
+}
+
+/** From a write to its subscribers, beside a bare fan-out; and what subscribers of other threads have of it. */
+async function runLive(): Promise<void> {
+  const url = `sqlite:${join(folder, "live.db")}`;
+  const seats = await filled(url, { threads: 1_000, messagesPerThread: 2 });
+  const ours = await startOurs(url);
+  const floor = await startFloor("bench/fan-out-floor.ts", "");
+  for (const open of [1, 100, 1_000]) {
+    const subscribers = await openSubscribers(ours.port, seats.slice(0, 1), open);
+    const bare = await openFloorSubscribers(floor.port, open);
+    const measured: Measured[] = [];
+    const beside: Measured[] = [];
+    for (let round = 0; round < pace.rounds; round += 1) {
+      measured.push(await measureFanOut(subscribers, pace.seconds));
+      beside.push(await measureFanOut(bare, pace.seconds));
+    }
+    const ratio = median(measured.map(({ p50Ms }, round) => p50Ms / (beside[round]?.p50Ms ?? Number.NaN)));
+    const compared = { ours: mediansOf(measured), floor: mediansOf(beside), ratio };
+    const title = `SQLite: write to subscriber of its thread, beside a bare fan-out, ${open} subscribed`;
+    if (open === 1_000) printGrowth(title, { ...compared, ratio: 1 / ratio }, fanOutGoal);
+    else printBeside(title, compared);
+    subscribers.close();
+    bare.close();
+  }
+  const apart = await openSubscribers(ours.port, seats, 1_000);
+  apart.countFrames();
+  const { requestsPerSecond, p50Ms, p99Ms } = await measureFanOut(apart, pace.seconds);
+  const perWrite = apart.countFrames() / (requestsPerSecond * pace.seconds);
+  console.log(
+    `| SQLite: write to one of 1,000 threads with a subscriber each | ${Math.round(requestsPerSecond)} | | ${perWrite.toFixed(2)} updates a write | | ${p50Ms.toFixed(2)} / ${p99Ms.toFixed(2)} | |`,
+  );
+  apart.close();
+  await Promise.all([ours.stop(), floor.stop()]);
 }
 
 async function filledMarket(url: string, filling: { consumers: number; agents: number }): Promise<Marketplace> {

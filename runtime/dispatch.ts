@@ -22,7 +22,7 @@ import type { KeptReply, ReplyCache } from "./reply-cache.js";
 import { WriteSet } from "./slices.js";
 import type { Store } from "./store.js";
 import type { Timestamps } from "./timestamps.js";
-import type { Tokens } from "./tokens.js";
+import { expiryOf, type Tokens } from "./tokens.js";
 
 /** One call, as an adapter has decoded it. */
 export interface Call {
@@ -180,8 +180,9 @@ export class Runtime {
   }
 
   /** What a reply to this call is kept with. */
-  keepable(path: string, { caller }: Seen): Omit<KeptReply, "body"> {
+  keepable(path: string, { caller }: Seen, authorization: string | undefined): Omit<KeptReply, "body"> {
     return {
+      expiresAt: authorization === undefined ? undefined : expiryOf(authorization.replace(/^Bearer +/i, "")),
       countedAs: caller === undefined || caller.kind === "anonymous" ? null : countedAs(caller, ""),
       about: { path: this.#parts.registry.canonicalPath(path), ...namesOf(caller) },
     };
@@ -495,5 +496,10 @@ function revive(kept: KeptOutcome): Extract<Outcome, { status: "success" | "refu
     return { status: "refused", error: new CallError(kept.code, kept.message, kept.data) };
   }
   const dated = kept.ts === undefined ? {} : { ts: kept.ts };
-  return { status: "success", isReplayed: true, ...dated, value: "json" in kept ? new JsonText(kept.json) : kept.value };
+  return {
+    status: "success",
+    isReplayed: true,
+    ...dated,
+    value: "json" in kept ? new JsonText(kept.json) : kept.value,
+  };
 }

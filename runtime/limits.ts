@@ -25,6 +25,8 @@ export const sizes = {
   /** Open WebSockets of the process, and of one address. */
   sockets: 20_000,
   socketsPerAddress: 1_000,
+  /** Queries that one live client is subscribed to. */
+  queriesPerSocket: 1_000,
   /** Open `/ws/agent/consumer` sockets of one agent. */
   consumerSocketsPerAgent: 8,
   /** Open `/ws/session` sockets of one consumer slot (clawrent.md section 4.3). */

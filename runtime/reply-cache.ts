@@ -16,6 +16,8 @@ export interface KeptReply {
   body: string;
   /** What the rate of all calls counts the caller as; null where that is the address. */
   countedAs: string | null;
+  /** When the credential that it was asked with runs out; undefined for one that does not. */
+  expiresAt: number | undefined;
   /** For the log line. */
   about: Record<string, unknown>;
 }
@@ -55,7 +57,12 @@ export class ReplyCache {
     if (seen.usedClock || bytes > largestBytes) return;
     const earlier = this.#entries.get(key);
     if (earlier) this.#drop(key, earlier);
-    const entry: Entry = { ...reply, bytes, until: this.now() + keptMs, unwatch: () => {} };
+    const entry: Entry = {
+      ...reply,
+      bytes,
+      until: Math.min(this.now() + keptMs, reply.expiresAt ?? Number.POSITIVE_INFINITY),
+      unwatch: () => {},
+    };
     this.#entries.set(key, entry);
     this.#bytes += bytes;
     entry.unwatch = this.live.watch(seen, () => this.#drop(key, entry));

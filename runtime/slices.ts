@@ -121,22 +121,6 @@ export class WriteSet {
       }
     }
   }
-
-  /** As JSON, for other processes. */
-  toJson(): unknown {
-    return [...this.tables].map(([table, columns]) => [
-      table,
-      [...columns].map(([column, values]) => [column, values === "all" ? null : [...values]]),
-    ]);
-  }
-
-  static fromJson(json: unknown): WriteSet {
-    const writes = new WriteSet();
-    for (const [table, columns] of json as [Table, [string, string[] | null][]][]) {
-      writes.tables.set(table, new Map(columns.map(([column, values]) => [column, values ? new Set(values) : "all"])));
-    }
-    return writes;
-  }
 }
 
 // The tree's nodes are plain objects; only what is used of them is named here.

@@ -5,7 +5,7 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { jwtVerify, SignJWT } from "jose";
+import { decodeJwt, jwtVerify, SignJWT } from "jose";
 import type { Clock } from "./clock.js";
 import { CallError } from "./errors.js";
 
@@ -79,4 +79,11 @@ export class Tokens {
       throw new CallError("unauthenticated", "Token expired or invalid");
     }
   }
+}
+
+/** Until when a secret that was verified is good (Unix ms); undefined where that is no matter of time. */
+export function expiryOf(secret: string): number | undefined {
+  if (!secret.startsWith("eyJ")) return undefined;
+  const { exp } = decodeJwt(secret);
+  return exp === undefined ? undefined : exp * 1_000;
 }

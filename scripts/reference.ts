@@ -82,6 +82,7 @@ const sections: Record<string, () => string> = {
         ["a WebSocket frame", `${sizes.frameBytes / 1024} KiB`],
         ["frames of one WebSocket; more are read more slowly", perTime(rates.frames)],
         ["unread bytes of one WebSocket before it is closed", `${sizes.unreadBytes / 1024} KiB`],
+        ["queries of one live client", String(sizes.queriesPerSocket)],
         ["open WebSockets; from one address", `${sizes.sockets}; ${sizes.socketsPerAddress}`],
         ["new WebSockets from one address", perTime(rates.socketOpenings)],
       ],

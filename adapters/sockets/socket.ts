@@ -40,10 +40,12 @@ const asText = { binary: false };
 /** The checks of liveness: one every five seconds, a ping at every fourth, and the end at the thirteenth without a sound. */
 export const checkEveryMs = 5_000;
 const checksPerPing = 4;
-const mostSilentChecks = 12;
+const mostSilentMs = 60_000;
 
 export class Socket {
   opener: Opener | undefined;
+  /** How long the client may say nothing, not even the answer to a ping. */
+  mostSilentMs = mostSilentMs;
   readonly #ws: WebSocket;
   readonly #waiting: { data: Buffer; isBinary: boolean }[] = [];
   readonly #goneListeners: (() => void)[] = [];
@@ -154,7 +156,7 @@ export class Socket {
     this.#checks += 1;
     // One that waits because of us cannot be heard.
     if (!this.#ws.isPaused) this.#silentChecks += 1;
-    if (this.#silentChecks > mostSilentChecks) this.close(closings.silent);
+    if (this.#silentChecks * checkEveryMs > this.mostSilentMs) this.close(closings.silent);
     else if (this.#checks % checksPerPing === 0) this.ping("");
   }
 

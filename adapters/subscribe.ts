@@ -1,0 +1,305 @@
+/**
+ * `GET /api/subscribe`: a query as Server-Sent Events, for whoever has only curl. First the value as it is, then each new
+ * one. A reader that is slow gets the newest value when it is ready for one, and not those in between.
+ */
+import type { ServerResponse } from "node:http";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import type { Clock } from "../runtime/clock.js";
+import type { Caller } from "../runtime/context.js";
+import type { Outcome, Runtime } from "../runtime/dispatch.js";
+import { CallError, type ErrorCode } from "../runtime/errors.js";
+import { addressKey, type RateLimits, sizes } from "../runtime/limits.js";
+import { callerAddress, corsHeaders, type HttpApp, type HttpContext, send } from "./http.js";
+import type { Credentials } from "./sync/credentials.js";
+import type { Answer, LiveQuerySet, Subscription } from "./sync/live-queries.js";
+import { encodeValue, type Reply, rejection, renderRejection } from "./wire.js";
+
+/** A comment is sent after this much silence, so that nothing in between takes the stream for dead. */
+export const heartbeatMs = 15_000;
+/** How long a reader may leave what was written unread. */
+const mostUnreadMs = 60_000;
+/** What a client waits before it comes again. */
+const retryMs = 1_000;
+
+/** With one of these as the first answer there will be no other: the request is refused as a whole. */
+const final: ReadonlySet<ErrorCode> = new Set(["invalid_args", "unauthenticated", "forbidden"]);
+
+export interface SubscribeParts {
+  runtime: Runtime;
+  clock: Clock;
+  limits: RateLimits;
+  queries: LiveQuerySet;
+  credentials: Credentials;
+  trustProxy: boolean;
+}
+
+/** The open streams. */
+export interface Streams {
+  /** Ends them, so that their clients come back to whoever serves next. */
+  stop(): void;
+}
+
+export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams {
+  const { runtime, limits, trustProxy } = parts;
+  const streams = new Set<EventStream>();
+  const perAddress = new Map<string, number>();
+  let stopping = false;
+
+  const open = async (c: HttpContext): Promise<Response> => {
+    const request = readRequest(c, runtime);
+    if ("status" in request) return send(c, request);
+    const address = callerAddress(c, trustProxy);
+    const counted = addressKey(address);
+    const { headers } = c.env.incoming;
+    const apiKey = headers["x-api-key"];
+    const credential = {
+      authorization: headers.authorization,
+      apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
+    };
+    if (stopping) return send(c, renderRejection(unavailable()));
+    if (streams.size >= sizes.sockets || (limits.on && (perAddress.get(counted) ?? 0) >= sizes.socketsPerAddress)) {
+      return send(c, renderRejection(new CallError("rate_limited", "Too many open streams", { retryAfterMs: 3_000 })));
+    }
+    try {
+      if (limits.on) await limits.take("socketOpenings", counted);
+      const caller = await runtime.authenticateHeaders(credential, address);
+      const stream = new EventStream(parts, c.env.outgoing, request, address, () =>
+        runtime.authenticateHeaders(credential, address),
+      );
+      streams.add(stream);
+      perAddress.set(counted, (perAddress.get(counted) ?? 0) + 1);
+      c.env.outgoing.on("close", () => {
+        stream.end();
+        streams.delete(stream);
+        const others = (perAddress.get(counted) ?? 1) - 1;
+        if (others > 0) perAddress.set(counted, others);
+        else perAddress.delete(counted);
+      });
+      const refused = await stream.start(caller, secretOf(credential), corsHeaders(c));
+      return refused ? send(c, refused) : RESPONSE_ALREADY_SENT;
+    } catch (error) {
+      if (error instanceof CallError) return send(c, renderRejection(error));
+      throw error;
+    }
+  };
+
+  app.get("/api/subscribe", open);
+  app.post("/api/subscribe", (c) =>
+    send(c, { ...rejection(405, "MethodNotAllowed", "invalid_args", "Use GET"), allow: "GET" }),
+  );
+  return {
+    stop: () => {
+      stopping = true;
+      for (const stream of streams) stream.end();
+    },
+  };
+}
+
+interface Request {
+  path: string;
+  args: unknown;
+}
+
+function readRequest(c: HttpContext, runtime: Runtime): Request | Reply {
+  const query = new URL(c.req.url).searchParams;
+  const path = query.get("path");
+  if (!path) return rejection(400, "BadJsonBody", "invalid_args", "Say which query: ?path=agents:getStatus&args={}");
+  const definition = runtime.registry.find(path);
+  if (!definition || definition.auth === "system") {
+    return rejection(404, "NotFound", "not_found", `Could not find public function for '${path}'`);
+  }
+  if (definition.kind !== "query") {
+    return rejection(400, "BadRequest", "invalid_args", "Only a query can be subscribed to");
+  }
+  try {
+    return { path, args: JSON.parse(query.get("args") || "{}") as unknown };
+  } catch {
+    return rejection(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
+  }
+}
+
+/** The secret that `authenticateHeaders` went by. */
+function secretOf({ authorization, apiKey }: { authorization: string | undefined; apiKey: string | undefined }) {
+  return authorization === undefined ? apiKey : authorization.replace(/^Bearer +/i, "");
+}
+
+function unavailable(): CallError {
+  return new CallError("unavailable", "The server is stopping. Try again.", { retryAfterMs: retryMs });
+}
+
+class EventStream {
+  #subscription: Subscription | undefined;
+  #caller: Caller | undefined;
+  #unwatchCredential: () => void = () => {};
+  #isDoubted = false;
+  #isDirty = false;
+  #isLooping = false;
+  #isOpen = false;
+  #sent: Answer | undefined;
+  #lastSentAt = 0;
+  #cancelHeartbeat: () => void = () => {};
+  #cancelImpatience: () => void = () => {};
+  #ended = false;
+
+  constructor(
+    readonly parts: SubscribeParts,
+    readonly response: ServerResponse,
+    readonly request: Request,
+    readonly address: string,
+    readonly authenticate: () => Promise<Caller>,
+  ) {}
+
+  /** Answers with the value as it is, or resolves with the refusal where there is none to come. */
+  async start(caller: Caller, secret: string | undefined, headers: Record<string, string>): Promise<Reply | undefined> {
+    this.#subscribe(caller);
+    if (secret !== undefined) {
+      this.#unwatchCredential = this.parts.credentials.watch(secret, caller, () => {
+        this.#isDoubted = true;
+        this.#wake();
+      });
+    }
+    const first = await this.#subscription?.answer();
+    if (this.#ended || !first) return undefined;
+    const error = errorOf(first.outcome);
+    if (error && final.has(error.code)) {
+      this.#leave();
+      return renderRejection(error);
+    }
+    this.response.writeHead(200, {
+      "Content-Type": "text/event-stream; charset=utf-8",
+      "Cache-Control": "no-store, no-transform",
+      // nginx would hold events back.
+      "X-Accel-Buffering": "no",
+      ...headers,
+    });
+    this.response.write(`retry: ${retryMs}\n\n`);
+    this.#isOpen = true;
+    this.#heartbeatLater(heartbeatMs);
+    this.#isDirty = true;
+    this.#wake();
+    return undefined;
+  }
+
+  /** Ends the stream; its client comes again. */
+  end(): void {
+    if (this.#ended) return;
+    this.#leave();
+    if (this.#isOpen) this.response.end();
+    else if (!this.response.headersSent) this.response.writeHead(503, { "Retry-After": "1" }).end();
+  }
+
+  #leave(): void {
+    this.#ended = true;
+    this.#cancelHeartbeat();
+    this.#cancelImpatience();
+    this.#unwatchCredential();
+    this.#subscription?.end();
+  }
+
+  #subscribe(caller: Caller): void {
+    const before = this.#subscription;
+    this.#caller = caller;
+    this.#subscription = this.parts.queries.subscribe(
+      { ...this.request, caller: caller.kind === "anonymous" ? undefined : caller, address: this.address },
+      () => {
+        this.#isDirty = true;
+        this.#wake();
+      },
+    );
+    before?.end();
+  }
+
+  #wake(): void {
+    if (this.#isLooping || !this.#isOpen || this.#ended) return;
+    this.#isLooping = true;
+    void this.#loop().catch(() => this.end());
+  }
+
+  async #loop(): Promise<void> {
+    // What a commit tells comes right behind what it wakes.
+    await Promise.resolve();
+    while ((this.#isDirty || this.#isDoubted) && !this.#ended) {
+      if (this.#isDoubted) await this.#verify();
+      else if (this.response.writableNeedDrain) await this.#drained();
+      else {
+        this.#isDirty = false;
+        const subscription = this.#subscription;
+        const answer = await subscription?.answer();
+        if (!answer || this.#ended) break;
+        // It may be for eyes that have lost their right to it.
+        if (this.#isDoubted || subscription !== this.#subscription) this.#isDirty = true;
+        else if (!answer.isLike(this.#sent)) {
+          this.#sent = answer;
+          this.#write(eventOf(answer, this.parts.runtime.timestamps.next()));
+        }
+      }
+    }
+    this.#isLooping = false;
+  }
+
+  /** Looks at the credential again. */
+  async #verify(): Promise<void> {
+    this.#isDoubted = false;
+    try {
+      const caller = await this.authenticate();
+      if (this.#ended || JSON.stringify(caller) === JSON.stringify(this.#caller)) return;
+      this.#subscribe(caller);
+      this.#isDirty = true;
+    } catch (error) {
+      if (this.#ended) return;
+      const told = error instanceof CallError ? error : unavailable();
+      this.#write(errorEvent(told.message, { code: told.code, ...told.data }));
+      this.end();
+    }
+  }
+
+  #write(text: string): void {
+    this.#lastSentAt = this.parts.clock.now();
+    this.response.write(text);
+  }
+
+  #drained(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#cancelImpatience = this.parts.clock.after(mostUnreadMs, () => this.response.destroy());
+      const done = () => {
+        this.#cancelImpatience();
+        this.response.off("drain", done);
+        this.response.off("close", done);
+        resolve();
+      };
+      this.response.on("drain", done);
+      this.response.on("close", done);
+    });
+  }
+
+  #heartbeatLater(afterMs: number): void {
+    const { clock } = this.parts;
+    this.#cancelHeartbeat = clock.after(afterMs, () => {
+      const restMs = Math.min(this.#lastSentAt + heartbeatMs - clock.now(), heartbeatMs);
+      if (restMs > 0) return this.#heartbeatLater(restMs);
+      if (!this.response.writableNeedDrain) this.#write(": still here\n\n");
+      this.#heartbeatLater(heartbeatMs);
+    });
+  }
+}
+
+function eventOf({ outcome, requestId }: Answer, id: bigint): string {
+  if (outcome.status === "success") return `id: ${id}\ndata: ${oneLine(encodeValue(outcome.value, "json"))}\n\n`;
+  if (outcome.status === "fault")
+    return `id: ${id}\n${errorEvent(`[Request ID: ${requestId}] Server Error`, { code: "internal" })}`;
+  const { code, message, data } = outcome.error;
+  return `id: ${id}\n${errorEvent(message, { code, ...data })}`;
+}
+
+function errorEvent(message: string, data: Record<string, unknown>): string {
+  return `event: error\ndata: ${encodeValue({ ...data, message }, "json")}\n\n`;
+}
+
+/** A line break in JSON is only ever space between its parts, and in an event it would end the line. */
+function oneLine(json: string): string {
+  return /[\r\n]/.test(json) ? json.replace(/[\r\n]+/g, " ") : json;
+}
+
+function errorOf(outcome: Outcome): CallError | undefined {
+  return outcome.status === "refused" || outcome.status === "rejected" ? outcome.error : undefined;
+}

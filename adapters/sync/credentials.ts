@@ -1,0 +1,50 @@
+/**
+ * Credentials of what stays open: whoever holds one is told when it has to be looked at again, because it was replaced or
+ * has run out, or because its user or its agent's owner has changed.
+ */
+import type { Clock } from "../../runtime/clock.js";
+import type { Caller } from "../../runtime/context.js";
+import type { NoticeBoard } from "../../runtime/notices.js";
+import { expiryOf } from "../../runtime/tokens.js";
+
+export class Credentials {
+  readonly #watchers = new Map<string, Set<() => void>>();
+
+  constructor(
+    notices: NoticeBoard,
+    readonly clock: Clock,
+  ) {
+    const tell = (key: string) => {
+      for (const doubt of this.#watchers.get(key) ?? []) doubt();
+    };
+    notices.on("agentCredentialChanged", ({ agentId }) => tell(`agent ${agentId}`));
+    notices.on("agentOwnerChanged", ({ agentId }) => tell(`agent ${agentId}`));
+    notices.on("userStandingChanged", ({ userId }) => tell(`user ${userId}`));
+  }
+
+  /** Calls `doubt` whenever the secret may stand for somebody else than this caller, or for nobody any more. */
+  watch(secret: string, caller: Caller, doubt: () => void): () => void {
+    const keys = keysOf(caller);
+    for (const key of keys) {
+      const watchers = this.#watchers.get(key);
+      if (watchers) watchers.add(doubt);
+      else this.#watchers.set(key, new Set([doubt]));
+    }
+    const expiresAt = expiryOf(secret);
+    const cancel = expiresAt === undefined ? undefined : this.clock.after(expiresAt - this.clock.now(), doubt);
+    return () => {
+      cancel?.();
+      for (const key of keys) {
+        const watchers = this.#watchers.get(key);
+        watchers?.delete(doubt);
+        if (watchers?.size === 0) this.#watchers.delete(key);
+      }
+    };
+  }
+}
+
+function keysOf(caller: Caller): string[] {
+  if (caller.kind === "user") return [`user ${caller.userId}`];
+  if (caller.kind !== "agent") return [];
+  return [`agent ${caller.agentId}`, ...(caller.owner ? [`user ${caller.owner.userId}`] : [])];
+}

@@ -1,0 +1,239 @@
+/**
+ * Live queries as subscribers see them: whoever asks the same as the same caller shares one run and its finished bytes.
+ * A query runs again when somebody looks after a commit touched what it read, and not before.
+ */
+import type { Clock } from "../../runtime/clock.js";
+import type { Caller } from "../../runtime/context.js";
+import type { Call, Outcome, Runtime } from "../../runtime/dispatch.js";
+import { CallError } from "../../runtime/errors.js";
+import { nextRequestId } from "../../runtime/ids.js";
+import type { LiveQueries } from "../../runtime/live.js";
+import { encodeValue, readArgs } from "../wire.js";
+import { changed, type Frame, queryResult, readable, transition, type Version } from "./frames.js";
+
+type Begun = ReturnType<LiveQueries["begin"]>;
+
+/** How long a run waits that the database, or a rate, does not let happen now. */
+const retryMs = 1_000;
+
+export interface Question {
+  path: string;
+  /** The arguments as they came, not decoded. */
+  args: unknown;
+  /** Undefined for one without a credential. */
+  caller: Caller | undefined;
+  /** Of the first who asks; rates of callers without a credential are counted by it. */
+  address: string;
+}
+
+/** What a query answered. The same answer again is the same object. */
+export class Answer {
+  /** For the sync protocol: all of the change but the query's number. */
+  readonly result: Frame;
+  /** The value as JSON, where the sync protocol has no words for it. */
+  readonly #unreadable: string | undefined;
+  #lastFrame: { key: string; frame: Frame } | undefined;
+
+  constructor(
+    readonly outcome: Outcome,
+    readonly requestId: string,
+    /** The instant before it was read. */
+    readonly readAt: bigint,
+  ) {
+    const told = readable(outcome);
+    this.result = queryResult(told, requestId);
+    if (told !== outcome && outcome.status === "success") this.#unreadable = encodeValue(outcome.value, "json");
+  }
+
+  /** The Transition that brings this answer alone: one for all sockets that stand at the same place. */
+  transition(queryId: number, from: Version, to: Version): Frame {
+    const key = `${queryId} ${from.querySet} ${from.identity} ${from.ts} ${to.querySet} ${to.identity} ${to.ts}`;
+    if (this.#lastFrame?.key !== key) {
+      this.#lastFrame = { key, frame: transition(from, to, [changed(queryId, this.result)]) };
+    }
+    return this.#lastFrame.frame;
+  }
+
+  isLike(other: Answer | undefined): boolean {
+    if (this === other) return true;
+    return other !== undefined && this.#unreadable === other.#unreadable && this.result.equals(other.result);
+  }
+}
+
+export interface LiveQueryParts {
+  runtime: Runtime;
+  clock: Clock;
+  /** Whether other processes write to the same database, of which this one hears a moment later. */
+  sharedDatabase: boolean;
+}
+
+/** A subscriber's hold of a query. */
+export interface Subscription {
+  /**
+   * An answer that was right at some time since this was called. With `anew`, one that was read since then, also where
+   * nothing is known to have changed.
+   */
+  answer(anew?: boolean): Promise<Answer>;
+  end(): void;
+}
+
+export class LiveQuerySet {
+  readonly #parts: LiveQueryParts;
+  readonly #queries = new Map<string, LiveQuery>();
+
+  constructor(parts: LiveQueryParts) {
+    this.#parts = parts;
+  }
+
+  /** Queries that somebody is subscribed to. */
+  get size(): number {
+    return this.#queries.size;
+  }
+
+  /** Calls `touched` whenever the answer may have become another one. The first answer is asked for by the subscriber. */
+  subscribe(question: Question, touched: () => void): Subscription {
+    const { caller, path, args } = question;
+    const key = JSON.stringify([caller ?? null, path, args]);
+    const query = this.#queries.get(key) ?? new LiveQuery(this.#parts, question);
+    this.#queries.set(key, query);
+    const subscriber = { touched, isNew: true };
+    query.subscribers.add(subscriber);
+    return {
+      answer: (anew = false) => {
+        const { isNew } = subscriber;
+        subscriber.isNew = false;
+        return query.answer(anew || (isNew && query.mayBeBehind));
+      },
+      end: () => {
+        query.subscribers.delete(subscriber);
+        if (query.subscribers.size > 0 || this.#queries.get(key) !== query) return;
+        this.#queries.delete(key);
+        query.end();
+      },
+    };
+  }
+}
+
+class LiveQuery {
+  readonly subscribers = new Set<{ touched(): void }>();
+  readonly #parts: LiveQueryParts;
+  readonly #call: Omit<Call, "requestId">;
+  readonly #refusal: CallError | undefined;
+  /** The last answer, and whether nothing has touched it since. */
+  #last: Answer | undefined;
+  #isFresh = false;
+  #usedClock = false;
+  #running: Promise<{ answer: Answer; run: number }> | undefined;
+  #runs = 0;
+  #unwatch: () => void = () => {};
+
+  constructor(parts: LiveQueryParts, { path, args, caller, address }: Question) {
+    this.#parts = parts;
+    const decoded = readArgs(args, JSON.stringify(args) ?? "");
+    if (decoded instanceof CallError) this.#refusal = decoded;
+    this.#call = {
+      path,
+      kind: "query",
+      args: decoded,
+      authorization: undefined,
+      ...(caller ? { caller } : {}),
+      idempotencyKey: undefined,
+      address,
+    };
+  }
+
+  /** Whether an answer that nothing is known to have touched may still be older than what a new subscriber has seen. */
+  get mayBeBehind(): boolean {
+    return this.#usedClock || this.#parts.sharedDatabase;
+  }
+
+  async answer(anew: boolean): Promise<Answer> {
+    const before = this.#runs;
+    for (;;) {
+      if (this.#last && this.#isFresh && !anew) return this.#last;
+      this.#running ??= this.#run();
+      const { answer, run } = await this.#running;
+      // A run that began before it was asked for may lack a commit of in between. If it does, it is not fresh.
+      if (run > before) return answer;
+    }
+  }
+
+  /** Watches nothing any more. */
+  end(): void {
+    this.#isFresh = false;
+    this.#unwatch();
+    this.#unwatch = () => {};
+  }
+
+  async #run(): Promise<{ answer: Answer; run: number }> {
+    const { clock } = this.#parts;
+    this.#runs += 1;
+    const run = this.#runs;
+    const wasFresh = this.#isFresh;
+    this.end();
+    try {
+      for (;;) {
+        const { answer, seen } = await this.#ask();
+        const waitMs = waitOf(answer.outcome);
+        if (waitMs === undefined) {
+          const hasChanged = this.#keep(answer, seen);
+          // By the clock, or by a commit that was not heard of yet: the others will want to know as well.
+          if (hasChanged && wasFresh) this.#tell();
+          return { answer: this.#last ?? answer, run };
+        }
+        seen.end();
+        await new Promise<void>((resolve) => clock.after(waitMs, resolve));
+        if (this.subscribers.size === 0) return { answer, run };
+      }
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  async #ask(): Promise<{ answer: Answer; seen: Begun }> {
+    const { runtime } = this.#parts;
+    const seen = runtime.live.begin();
+    const requestId = nextRequestId();
+    const readAt = runtime.timestamps.next();
+    try {
+      const outcome: Outcome = this.#refusal
+        ? { status: "refused", error: this.#refusal }
+        : await runtime.dispatch({ ...this.#call, requestId, isRerun: this.#last !== undefined }, seen);
+      return { answer: new Answer(outcome, requestId, readAt), seen };
+    } catch (error) {
+      seen.end();
+      throw error;
+    }
+  }
+
+  /** Watches what was read. Whether it is another answer than before. */
+  #keep(answer: Answer, seen: Begun): boolean {
+    const hasChanged = !answer.isLike(this.#last);
+    if (hasChanged) this.#last = answer;
+    this.#usedClock = seen.usedClock;
+    if (this.subscribers.size > 0) {
+      this.#isFresh = true;
+      this.#unwatch = this.#parts.runtime.live.watch(seen, () => this.#touched());
+    }
+    seen.end();
+    return hasChanged;
+  }
+
+  #touched(): void {
+    if (!this.#isFresh) return;
+    this.#isFresh = false;
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const subscriber of this.subscribers) subscriber.touched();
+  }
+}
+
+/** How long to wait with a query that could not run now; undefined where it has its answer. */
+function waitOf(outcome: Outcome): number | undefined {
+  if (outcome.status !== "rejected") return undefined;
+  const { code, data } = outcome.error;
+  if (code !== "unavailable" && code !== "rate_limited") return undefined;
+  return typeof data.retryAfterMs === "number" ? data.retryAfterMs : retryMs;
+}

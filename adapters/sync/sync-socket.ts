@@ -1,0 +1,511 @@
+/**
+ * One socket of a live client: the per-socket algorithm of convex-wire.md section 7. What a client asks for is taken in
+ * the order in which it comes; one loop answers, with as few Transitions as it can, each from where the last one ended.
+ */
+import type { Clock } from "../../runtime/clock.js";
+import type { Caller } from "../../runtime/context.js";
+import type { Runtime } from "../../runtime/dispatch.js";
+import { CallError } from "../../runtime/errors.js";
+import { nextRequestId } from "../../runtime/ids.js";
+import { sizes } from "../../runtime/limits.js";
+import type { Closing } from "../sockets/close-codes.js";
+import type { FrameHandler, InboundFrame, Socket } from "../sockets/socket.js";
+import { readArgs } from "../wire.js";
+import type { Credentials } from "./credentials.js";
+import {
+  type AddQuery,
+  type Authenticate,
+  authError,
+  type CallFrame,
+  type Change,
+  callFailed,
+  changed,
+  type FailedOutcome,
+  type Frame,
+  type Inbound,
+  type ModifyQuerySet,
+  mutationSucceeded,
+  parseInbound,
+  ping,
+  queryResult,
+  removed,
+  transition,
+} from "./frames.js";
+import type { Answer, LiveQuerySet, Subscription } from "./live-queries.js";
+
+/** A client hears something at least as often: after a minute of silence it takes the server for dead. */
+export const pingMs = 15_000;
+/** How long the first Transition waits for the first queries: it replaces all that the client still shows. */
+export const firstQueriesMs = 1_000;
+/** Frames that the network has not taken yet. What changes meanwhile goes into the one after them. */
+const mostUnsent = 2;
+/** How far ahead of this machine's clock a client's word may put the timestamps. */
+const farthestAhead = 24n * 3_600_000n * 1_000_000n;
+
+/** The client comes back in about a second, with the whole opening sequence. */
+const again = (why: string): Closing => ({ code: 1013, reason: `InternalServerError: ${why}`.slice(0, 123) });
+/** It comes back when there is less to do. */
+const overloaded: Closing = { code: 1013, reason: "TooManyConcurrentRequests" };
+/** It was told why before. */
+const refused: Closing = { code: 1000, reason: "AuthError" };
+
+export interface SyncSocketParts {
+  runtime: Runtime;
+  clock: Clock;
+  queries: LiveQuerySet;
+  credentials: Credentials;
+}
+
+/** As whom the socket asks. */
+interface Identity {
+  /** Undefined: as nobody. */
+  secret: string | undefined;
+  caller: Caller | undefined;
+}
+
+/** A query of this socket. */
+interface Watched {
+  queryId: number;
+  query: AddQuery;
+  subscription: Subscription;
+  /** The result that the client has. */
+  sent: Frame | undefined;
+  /** To be read once more, whatever is known of it. */
+  anew: boolean;
+}
+
+export class SyncSocket implements FrameHandler {
+  readonly #parts: SyncSocketParts;
+  readonly #socket: Socket;
+
+  /** Undefined until the client has said Connect. */
+  #sessionId: string | undefined;
+  #identity: Identity = { secret: undefined, caller: undefined };
+  #unwatchCredential: () => void = () => {};
+  /** Whether the credential has to be looked at before anything more is said. */
+  #isDoubted = false;
+  readonly #received = { querySet: 0, identity: 0 };
+  /** Whether queries were asked for, or waited for long enough. */
+  #hasBegun = false;
+
+  readonly #watched = new Map<number, Watched>();
+  /** Those that a commit may have changed, or that are new. */
+  #touched = new Set<Watched>();
+  /** Changes that need no run: queries that were removed, and those that were too many. */
+  #ready: Change[] = [];
+  /** Replies to mutations and actions. */
+  #replies: Frame[] = [];
+
+  #sent = { querySet: 0, identity: 0, ts: 0n };
+  #unsent = 0;
+  #lastSentAt: number;
+  /** Whether the client waits for a Transition, even one without changes. */
+  #owes = false;
+  #isDirty = false;
+  #isLooping = false;
+  #room: (() => void) | undefined;
+
+  /** Frames are taken one after the other, and so are mutations. */
+  #frames: Promise<void> = Promise.resolve();
+  #mutations: Promise<void> = Promise.resolve();
+  #isMutating = false;
+  /** This side ended it: nothing more is begun. */
+  #isEnded = false;
+  #cancelPing: () => void = () => {};
+
+  constructor(parts: SyncSocketParts, socket: Socket) {
+    this.#parts = parts;
+    this.#socket = socket;
+    this.#lastSentAt = parts.clock.now();
+    this.#pingLater(pingMs);
+    socket.onGone(() => this.#leave());
+  }
+
+  /** Resolves once the frame is dealt with, which for a mutation is its end: so a client that sends many waits. */
+  async frame({ fields }: InboundFrame): Promise<void> {
+    const turn = this.#frames.then(() => this.#take(parseInbound(fields)));
+    this.#frames = turn.catch(() => {});
+    await turn;
+    if (fields.type === "Mutation") await this.#mutations;
+  }
+
+  async bad(): Promise<void> {
+    this.#end(again("a frame is no JSON object with a type"));
+  }
+
+  async #take(frame: Inbound | undefined): Promise<void> {
+    if (this.#isEnded) return;
+    if (!frame) return this.#end(again("a frame is not of the protocol"));
+    if (frame.type === "Connect") {
+      if (this.#sessionId !== undefined) return this.#end(again("Connect came twice"));
+      this.#sessionId = frame.sessionId;
+      if (typeof frame.maxObservedTimestamp === "bigint") this.#raise(frame.maxObservedTimestamp);
+      return;
+    }
+    // A client that begins with something else has lost its place; it finds it again when it comes back.
+    if (this.#sessionId === undefined) return this.#end(again("the first frame must be Connect"));
+    switch (frame.type) {
+      case "ModifyQuerySet":
+        return this.#modify(frame);
+      case "Authenticate":
+        return this.#authenticate(frame);
+      case "Mutation":
+        return this.#queueMutation(frame, this.#sessionId);
+      case "Action":
+        return this.#fail(frame, new CallError("not_found", `Could not find public function for '${frame.udfPath}'`));
+    }
+  }
+
+  /** What the client has seen elsewhere must not come again. An instant that no clock can have shown is not believed. */
+  #raise(seen: bigint): void {
+    const { runtime } = this.#parts;
+    if (seen < BigInt(runtime.now()) * 1_000_000n + farthestAhead) runtime.timestamps.raise(seen);
+  }
+
+  #modify({ baseVersion, newVersion, modifications }: ModifyQuerySet): void {
+    if (baseVersion !== this.#received.querySet || newVersion <= baseVersion) {
+      this.#end(again("the query set's version does not follow"));
+      return;
+    }
+    for (const modification of modifications) {
+      if (modification.type === "Remove") this.#remove(modification.queryId);
+      else if (this.#watched.has(modification.queryId)) {
+        this.#end(again("a query was added twice"));
+        return;
+      } else this.#add(modification);
+    }
+    this.#received.querySet = newVersion;
+    this.#hasBegun = true;
+    this.#owe();
+  }
+
+  #add(query: AddQuery): void {
+    const { queryId } = query;
+    let error: CallError | undefined;
+    if (this.#watched.size >= sizes.queriesPerSocket) {
+      error = new CallError("too_large", `Too many queries on one connection (max ${sizes.queriesPerSocket})`);
+    } else if (query.componentPath) error = noComponents();
+    if (error) {
+      this.#ready.push(changed(queryId, queryResult({ status: "refused", error }, "")));
+      return;
+    }
+    const watched: Watched = { queryId, query, subscription: none, sent: undefined, anew: false };
+    this.#watched.set(queryId, watched);
+    this.#subscribe(watched);
+  }
+
+  #remove(queryId: number): void {
+    const watched = this.#watched.get(queryId);
+    if (watched) {
+      watched.subscription.end();
+      this.#watched.delete(queryId);
+      this.#touched.delete(watched);
+    }
+    this.#ready.push(removed(queryId));
+  }
+
+  /** Asks it as who the client is now. */
+  #subscribe(watched: Watched): void {
+    const { udfPath, args } = watched.query;
+    const before = watched.subscription;
+    const question = { path: udfPath, args, caller: this.#identity.caller, address: this.#socket.address };
+    watched.subscription = this.#parts.queries.subscribe(question, () => this.#touch(watched));
+    before.end();
+    this.#touched.add(watched);
+  }
+
+  #touch(watched: Watched): void {
+    this.#touched.add(watched);
+    this.#isDirty = true;
+    this.#wake();
+  }
+
+  async #authenticate({ baseVersion, tokenType, value }: Authenticate): Promise<void> {
+    if (baseVersion !== this.#received.identity) return this.#end(again("the identity's version does not follow"));
+    let identity: Identity = { secret: undefined, caller: undefined };
+    if (tokenType !== "None") {
+      try {
+        if (tokenType === "Admin") throw new CallError("unauthenticated", "There are no deployment keys here");
+        const caller = await this.#parts.runtime.authenticate(value ?? "", this.#socket.address);
+        identity = { secret: value ?? "", caller };
+      } catch (error) {
+        return this.#refuse(error, true);
+      }
+    }
+    if (this.#socket.gone) return;
+    this.#received.identity = baseVersion + 1;
+    this.#become(identity);
+    this.#owe();
+  }
+
+  #become(identity: Identity): void {
+    this.#identity = identity;
+    this.#isDoubted = false;
+    this.#watchCredential();
+    for (const watched of this.#watched.values()) this.#subscribe(watched);
+  }
+
+  #watchCredential(): void {
+    const { secret, caller } = this.#identity;
+    this.#unwatchCredential();
+    this.#unwatchCredential = () => {};
+    if (secret === undefined || !caller) return;
+    this.#unwatchCredential = this.#parts.credentials.watch(secret, caller, () => {
+      this.#isDoubted = true;
+      this.#wake();
+    });
+  }
+
+  /** Looks at the credential again. Whether it still stands for anybody. */
+  async #verify(): Promise<void> {
+    const identity = this.#identity;
+    this.#isDoubted = false;
+    if (identity.secret === undefined) return;
+    let caller: Caller;
+    try {
+      caller = await this.#parts.runtime.authenticate(identity.secret, this.#socket.address);
+    } catch (error) {
+      if (this.#identity === identity) this.#refuse(error, false);
+      return;
+    }
+    if (this.#identity !== identity || this.#socket.gone) return;
+    if (JSON.stringify(caller) === JSON.stringify(identity.caller)) return;
+    this.#become({ ...identity, caller });
+    this.#isDirty = true;
+  }
+
+  /** The end of a socket whose credential is no good. What is no word on the credential is for the client to try again. */
+  #refuse(error: unknown, isUpdate: boolean): void {
+    if (this.#isEnded) return;
+    if (isVerdict(error)) {
+      this.#socket.send(authError(error.message, this.#received.identity, isUpdate));
+      this.#end(refused);
+    } else this.#end(transient(error));
+  }
+
+  #queueMutation(frame: CallFrame, sessionId: string): void {
+    const identity = this.#identity;
+    this.#mutations = this.#mutations
+      .then(() => this.#mutate(frame, identity, sessionId))
+      .catch((error: unknown) => {
+        this.#socket.log.error({ socket: this.#socket.id, err: error }, "a mutation's frame failed");
+        this.#end(again("a mutation could not be answered"));
+      });
+  }
+
+  async #mutate(frame: CallFrame, identity: Identity, sessionId: string): Promise<void> {
+    // One that arrived whole is done also where the client has left; one that never began it will send again.
+    if (this.#isEnded) return;
+    const { runtime } = this.#parts;
+    const { requestId, udfPath } = frame;
+    if (frame.componentPath) return this.#fail(frame, noComponents());
+    const args = readArgs(frame.args, JSON.stringify(frame.args) ?? "");
+    if (args instanceof CallError) return this.#fail(frame, args);
+
+    let caller: Caller | undefined;
+    try {
+      // As it is now: a credential that was revoked since the frame came changes nothing any more.
+      if (identity.secret !== undefined) caller = await runtime.authenticate(identity.secret, this.#socket.address);
+    } catch (error) {
+      const isCurrent = identity.secret === this.#identity.secret;
+      return isCurrent || !isVerdict(error) ? this.#refuse(error, false) : this.#fail(frame, error);
+    }
+    const errorRequestId = nextRequestId();
+    this.#isMutating = true;
+    const outcome = await runtime.dispatch({
+      path: udfPath,
+      kind: "mutation",
+      args,
+      authorization: undefined,
+      ...(caller ? { caller } : {}),
+      idempotencyKey: undefined,
+      resent: { sessionId, requestId },
+      address: this.#socket.address,
+      requestId: errorRequestId,
+    });
+    this.#isMutating = false;
+    if (outcome.status === "success") {
+      const ts = outcome.ts ?? runtime.timestamps.next();
+      runtime.timestamps.raise(ts);
+      // Another process may have done it, whose word of it is still on its way.
+      if (outcome.isReplayed) for (const watched of this.#watched.values()) this.#askAnew(watched);
+      this.#replies.push(mutationSucceeded(requestId, outcome, ts));
+      this.#owe();
+    } else if (outcome.status === "rejected" && outcome.error.code === "unavailable") {
+      // It may have been done or not. The client sends it again, and then it is done once.
+      this.#end(transient(outcome.error));
+    } else this.#reply(callFailed("Mutation", requestId, outcome, errorRequestId));
+  }
+
+  #askAnew(watched: Watched): void {
+    watched.anew = true;
+    this.#touched.add(watched);
+  }
+
+  #fail(frame: CallFrame, error: CallError): void {
+    const outcome: FailedOutcome = { status: "refused", error };
+    this.#reply(callFailed(frame.type, frame.requestId, outcome, ""));
+  }
+
+  #reply(frame: Frame): void {
+    this.#replies.push(frame);
+    this.#wake();
+  }
+
+  /** The client waits for a Transition. */
+  #owe(): void {
+    if (!this.#hasBegun && !this.#owes) {
+      this.#parts.clock.after(firstQueriesMs, () => {
+        this.#hasBegun = true;
+        this.#wake();
+      });
+    }
+    this.#owes = true;
+    this.#isDirty = true;
+    this.#wake();
+  }
+
+  #wake(): void {
+    if (this.#isLooping || this.#socket.gone) return;
+    this.#isLooping = true;
+    void this.#loop()
+      .catch((error: unknown) => {
+        this.#socket.log.error({ socket: this.#socket.id, err: error }, "a live client could not be answered");
+        this.#end(again("the queries could not be answered"));
+      })
+      .finally(() => {
+        this.#isLooping = false;
+        if (this.#hasWork) this.#wake();
+      });
+  }
+
+  get #hasWork(): boolean {
+    if (this.#socket.gone) return false;
+    return this.#isDoubted || this.#replies.length > 0 || (this.#isDirty && this.#hasBegun);
+  }
+
+  async #loop(): Promise<void> {
+    // What a commit tells comes right behind what it wakes.
+    await Promise.resolve();
+    while (this.#hasWork) {
+      if (this.#isDoubted) await this.#verify();
+      else if (this.#unsent >= mostUnsent) await this.#untilRoom();
+      else {
+        // What woke it may be this socket's own mutation, whose reply comes in a moment: then one Transition is enough.
+        if (this.#isMutating) await new Promise((resolve) => setImmediate(resolve));
+        // A mutation's reply goes before a Transition whose queries run after it; only that one may reach its instant.
+        for (const reply of this.#replies.splice(0)) this.#write(reply);
+        if (this.#isDirty && this.#hasBegun) await this.#catchUp();
+      }
+    }
+  }
+
+  /** One Transition: from what was sent last to what was received by now. */
+  async #catchUp(): Promise<void> {
+    this.#isDirty = false;
+    const owes = this.#owes;
+    this.#owes = false;
+    const identity = this.#identity;
+    const received = { ...this.#received };
+    const now = owes ? this.#parts.runtime.timestamps.next() : 0n;
+    const ready = this.#ready;
+    this.#ready = [];
+    const touched = this.#touched;
+    this.#touched = new Set();
+    const due = [...touched];
+    const answers = await Promise.all(
+      due.map((watched) => {
+        const { anew } = watched;
+        watched.anew = false;
+        return watched.subscription.answer(anew);
+      }),
+    );
+    if (this.#socket.gone) return;
+    if (this.#isDoubted || this.#identity !== identity) {
+      // These answers may be for eyes that have lost their right to them. They are asked for again once that is known.
+      for (const watched of due) if (this.#watched.get(watched.queryId) === watched) this.#touched.add(watched);
+      this.#ready = [...ready, ...this.#ready];
+      this.#owes ||= owes;
+      this.#isDirty = true;
+      return;
+    }
+    const news: { watched: Watched; answer: Answer }[] = [];
+    for (const [index, watched] of due.entries()) {
+      const answer = answers[index];
+      if (!answer || this.#watched.get(watched.queryId) !== watched) continue;
+      if (watched.sent === answer.result || watched.sent?.equals(answer.result)) continue;
+      watched.sent = answer.result;
+      news.push({ watched, answer });
+    }
+    if (news.length === 0 && ready.length === 0 && !owes) return;
+    const from = this.#sent;
+    // Who waits for a Transition waits for one of now. Else it is dated by what it brings, so that others' is the same.
+    const readAt = news.reduce((latest, { answer }) => (answer.readAt > latest ? answer.readAt : latest), from.ts);
+    const ts = owes ? now : readAt;
+    this.#sent = { ...received, ts };
+    const [first, ...more] = news;
+    if (first && more.length === 0 && ready.length === 0) {
+      this.#write(first.answer.transition(first.watched.queryId, from, this.#sent));
+    } else {
+      const changes = news.map(({ watched, answer }) => changed(watched.queryId, answer.result));
+      this.#write(transition(from, this.#sent, [...ready, ...changes]));
+    }
+  }
+
+  #write(frame: Frame): void {
+    this.#unsent += 1;
+    this.#lastSentAt = this.#parts.clock.now();
+    void this.#socket.sendAndDrain(frame).then(() => {
+      this.#unsent -= 1;
+      this.#room?.();
+    });
+  }
+
+  #untilRoom(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#room = resolve;
+    });
+  }
+
+  #pingLater(afterMs: number): void {
+    const { clock } = this.#parts;
+    this.#cancelPing = clock.after(afterMs, () => {
+      const restMs = Math.min(this.#lastSentAt + pingMs - clock.now(), pingMs);
+      if (restMs > 0) return this.#pingLater(restMs);
+      // Behind a frame that the network does not take, another one says nothing.
+      if (this.#unsent === 0) this.#write(ping);
+      this.#pingLater(pingMs);
+    });
+  }
+
+  #end(closing: Closing): void {
+    this.#isEnded = true;
+    this.#socket.close(closing);
+  }
+
+  #leave(): void {
+    this.#cancelPing();
+    this.#unwatchCredential();
+    for (const { subscription } of this.#watched.values()) subscription.end();
+    this.#watched.clear();
+    this.#touched.clear();
+    this.#room?.();
+  }
+}
+
+/** The subscription of a query that was not asked yet. */
+const none: Subscription = { answer: () => Promise.reject(new Error("Not subscribed")), end: () => {} };
+
+/** Whether the credential itself was found wanting. */
+function isVerdict(error: unknown): error is CallError {
+  return error instanceof CallError && (error.code === "unauthenticated" || error.code === "forbidden");
+}
+
+function noComponents(): CallError {
+  return new CallError("invalid_args", "There are no components here: leave componentPath out");
+}
+
+function transient(error: unknown): Closing {
+  if (error instanceof CallError && error.code === "rate_limited") return overloaded;
+  return again("try again");
+}

@@ -1,0 +1,111 @@
+import { describe, expect, test } from "vitest";
+import { LiveQuerySet } from "../../../adapters/sync/live-queries.js";
+import type { Outcome, Runtime } from "../../../runtime/dispatch.js";
+import { LiveQueries } from "../../../runtime/live.js";
+import { Timestamps } from "../../../runtime/timestamps.js";
+import { ManualClock } from "../../support/clock.js";
+
+/** A query whose runs the test lets go on one by one; each answers with what was stored when it began. */
+function world(sharedDatabase = false) {
+  const clock = new ManualClock();
+  const live = new LiveQueries();
+  const waiting: (() => void)[] = [];
+  const state = { stored: 0, runs: 0 };
+  const dispatch = async (): Promise<Outcome> => {
+    const value = state.stored;
+    state.runs += 1;
+    await new Promise<void>((resolve) => waiting.push(resolve));
+    return { status: "success", value };
+  };
+  const runtime = { live, timestamps: new Timestamps(clock), dispatch } as unknown as Runtime;
+  const queries = new LiveQuerySet({ runtime, clock, sharedDatabase });
+  const subscribe = () => {
+    const heard = { touched: 0 };
+    const subscription = queries.subscribe({ path: "a:b", args: [{}], caller: undefined, address: "x" }, () => {
+      heard.touched += 1;
+    });
+    const ask = async () => {
+      const { outcome } = await subscription.answer();
+      return outcome.status === "success" ? outcome.value : outcome;
+    };
+    return { heard, ask, end: () => subscription.end() };
+  };
+  const commit = (value: number) => {
+    state.stored = value;
+    // Without its writes it concerns everybody.
+    live.committed(undefined);
+  };
+  const letGo = async () => {
+    waiting.shift()?.();
+    for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+  };
+  return { queries, live, state, subscribe, commit, letGo };
+}
+
+describe("live queries that subscribers share", () => {
+  test("one run answers all who ask while it runs, and later ones until something is committed", async () => {
+    const { state, subscribe, commit, letGo } = world();
+    const [one, other] = [subscribe(), subscribe()];
+    const asked = [one.ask(), other.ask()];
+    await letGo();
+    expect(await Promise.all(asked)).toEqual([0, 0]);
+    expect(await one.ask()).toBe(0);
+    expect(await subscribe().ask()).toBe(0);
+    expect(state.runs).toBe(1);
+    commit(1);
+    expect([one.heard.touched, other.heard.touched]).toEqual([1, 1]);
+    const again = one.ask();
+    await letGo();
+    expect(await again).toBe(1);
+  });
+
+  test("who asks after a commit never gets the answer of a run from before it", async () => {
+    const { state, subscribe, commit, letGo } = world();
+    const [early, late] = [subscribe(), subscribe()];
+    const first = early.ask();
+    await Promise.resolve();
+    commit(1);
+    const second = late.ask();
+    await letGo();
+    expect(await first).toBe(0);
+    await letGo();
+    expect(await second).toBe(1);
+    expect(state.runs).toBe(2);
+    // The first was told that what it got may be outdated.
+    expect(early.heard.touched + late.heard.touched).toBeGreaterThan(0);
+  });
+
+  test("where other processes write, who is new reads anew, and what that finds all are told", async () => {
+    const { state, subscribe, letGo } = world(true);
+    const one = subscribe();
+    const first = one.ask();
+    await letGo();
+    expect(await first).toBe(0);
+    state.stored = 1;
+    const other = subscribe();
+    const second = other.ask();
+    await letGo();
+    expect(await second).toBe(1);
+    expect(one.heard.touched).toBe(1);
+    expect(await one.ask()).toBe(1);
+    expect(state.runs).toBe(2);
+  });
+
+  test("the last to leave leaves nothing behind", async () => {
+    const { queries, live, subscribe, letGo } = world();
+    const [one, other] = [subscribe(), subscribe()];
+    const asked = one.ask();
+    await letGo();
+    await asked;
+    one.end();
+    expect([queries.size, live.isWatched]).toEqual([1, true]);
+    other.end();
+    expect([queries.size, live.isWatched]).toEqual([0, false]);
+
+    const hasty = subscribe();
+    void hasty.ask();
+    hasty.end();
+    await letGo();
+    expect([queries.size, live.isWatched]).toEqual([0, false]);
+  });
+});
