@@ -32,8 +32,9 @@ describe.each(databases)("the ledger on %s", (database) => {
         // What happens at once happens in another order the next time, so there is nothing to shrink.
         { numRuns: runs, endOnFailure: true, interruptAfterTimeLimit: 14 * 60_000, markInterruptAsFailure: true },
       );
-      // Runs in which one of these never happened would prove little.
-      for (const [what, count] of Object.entries(seen)) expect(count, `${what} sessions`).toBeGreaterThan(0);
+      // Many runs in which one of these never happened would prove little; in a single one it may be missing by chance.
+      if (runs > 1)
+        for (const [what, count] of Object.entries(seen)) expect(count, `${what} sessions`).toBeGreaterThan(0);
     },
     15 * 60_000,
   );
