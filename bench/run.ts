@@ -51,6 +51,7 @@ const startUpGoalSeconds = 1.5;
 const startUps = 5;
 
 const browseGoal = 1.5;
+const differentRequests = 20_000;
 const wallets = 64;
 const rentedAgents = 2_000;
 
@@ -207,8 +208,12 @@ async function runBrowse(generator: ChildProcess): Promise<void> {
     ["newest", {}],
   ] as const) {
     const side = ({ port, apiKey }: (typeof markets)[number]) => {
-      const call = { url: "/api/query", body: JSON.stringify({ path: "marketplace:browse", args }) } as const;
-      return { port, seats: [], requests: [{ apiKey, call }] };
+      // Each in words of its own, so that none is answered with a reply that was kept.
+      const requests = Array.from({ length: differentRequests }, (_, number) => ({
+        apiKey,
+        call: { url: "/api/query" as const, body: JSON.stringify({ path: "marketplace:browse", args, number }) },
+      }));
+      return { port, seats: [], requests };
     };
     const load = { connections: growthConnections, writeShare: 0 };
     for (const server of [small, large]) {
