@@ -111,7 +111,7 @@ describe.each(databases)("the unmodified ConvexClient on %s (convex-wire.md sect
       const seen = one.watch("messages:getForThread", { threadId });
       const alsoSeen = other.watch("messages:getForThread", { threadId });
       await Promise.all([seen.shows(() => true), alsoSeen.shows(() => true)]);
-      other.client.close();
+      await other.client.close();
       await bob.send(threadId, "proposal");
       await seen.shows((value) => value.length === 1);
       expect(alsoSeen.last).toEqual([]);
