@@ -1,6 +1,6 @@
 /** `createServer`: wires configuration, database, runtime, timer and adapters into one running server. It owns nothing else. */
-import type { Server as HttpServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { Server as HttpServer, IncomingMessage } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { createAdaptorServer, type ServerType } from "@hono/node-server";
 import { type Logger, pino } from "pino";
@@ -132,6 +132,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     fetch: app.fetch,
     serverOptions: { requestTimeout: requestTimeoutMs, keepAliveTimeout: 65_000 },
   });
+  const unused = trackUnused(http);
 
   try {
     await store.migrate();
@@ -153,7 +154,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const close = async () => {
     accepting = false;
     streams.stop();
-    await Promise.all([stopListening(http), sockets.stop(), timer.stop(), mailer.stop()]);
+    await Promise.all([stopListening(http, unused), sockets.stop(), timer.stop(), mailer.stop()]);
     await presence.end();
     await store.close();
     log.info("stopped");
@@ -190,8 +191,22 @@ function listen(http: ServerType, { host, port }: Config): Promise<number> {
   });
 }
 
+/** Connections that nothing was asked on yet: clients open them ahead of need, and Node does not count them as idle. */
+function trackUnused(http: ServerType): ReadonlySet<Socket> {
+  const unused = new Set<Socket>();
+  http.on("connection", (socket: Socket) => {
+    unused.add(socket);
+    socket.once("close", () => unused.delete(socket));
+  });
+  const used = ({ socket }: IncomingMessage) => unused.delete(socket);
+  http.on("request", used);
+  http.on("upgrade", used);
+  return unused;
+}
+
 /** New connections are refused at once; idle ones end; calls that run may finish, for a while. */
-function stopListening(http: ServerType): Promise<void> {
+function stopListening(http: ServerType, unused: ReadonlySet<Socket>): Promise<void> {
+  for (const socket of unused) socket.destroy();
   return new Promise((resolve) => {
     const closable = http as HttpServer;
     const idle = setInterval(() => closable.closeIdleConnections(), 50);
