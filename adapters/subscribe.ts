@@ -172,6 +172,8 @@ class EventStream {
       "X-Accel-Buffering": "no",
       ...headers,
     });
+    this.response.on("drain", () => this.#cancelImpatience());
+    this.response.on("close", () => this.#cancelImpatience());
     this.response.write(`retry: ${retryMs}\n\n`);
     this.#isOpen = true;
     this.#heartbeatLater(heartbeatMs);
@@ -191,7 +193,6 @@ class EventStream {
   #leave(): void {
     this.#ended = true;
     this.#cancelHeartbeat();
-    this.#cancelImpatience();
     this.#unwatchCredential();
     this.#subscription?.end();
   }
@@ -255,14 +256,12 @@ class EventStream {
 
   #write(text: string): void {
     this.#lastSentAt = this.parts.clock.now();
-    this.response.write(text);
+    if (!this.response.write(text)) this.#expectDrain();
   }
 
   #drained(): Promise<void> {
     return new Promise((resolve) => {
-      this.#cancelImpatience = this.parts.clock.after(mostUnreadMs, () => this.response.destroy());
       const done = () => {
-        this.#cancelImpatience();
         this.response.off("drain", done);
         this.response.off("close", done);
         resolve();
@@ -270,6 +269,12 @@ class EventStream {
       this.response.on("drain", done);
       this.response.on("close", done);
     });
+  }
+
+  /** Cuts the stream unless its reader takes what was written, whether there is more for it or not. */
+  #expectDrain(): void {
+    this.#cancelImpatience();
+    this.#cancelImpatience = this.parts.clock.after(mostUnreadMs, () => this.response.destroy());
   }
 
   #heartbeatLater(afterMs: number): void {
