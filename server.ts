@@ -20,13 +20,14 @@ import { SocketServer } from "./adapters/websocket.js";
 import { expire } from "./functions/deadlines.js";
 import { modules } from "./functions/index.js";
 import { Authenticator } from "./runtime/auth.js";
+import type { Bus, BusParts } from "./runtime/bus.js";
 import { type Clock, systemClock } from "./runtime/clock.js";
 import type { Config } from "./runtime/config.js";
 import { openStore } from "./runtime/database.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
 import { Runtime } from "./runtime/dispatch.js";
 import { newUuid } from "./runtime/ids.js";
-import { RateLimits } from "./runtime/limits.js";
+import { RateLimits, type SharedCounting } from "./runtime/limits.js";
 import { LiveQueries } from "./runtime/live.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
@@ -58,6 +59,8 @@ export interface TidepoolServer {
   publicUrl: string;
   runtime: Runtime;
   store: Store;
+  /** To the other processes on the same database, where there can be any. */
+  bus: Bus | undefined;
   deadlines: DeadlineTimer;
   mailer: Mailer;
   /** Stops accepting, lets what runs finish, checkpoints. Safe to call again. */
@@ -74,9 +77,14 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   let accepting = true;
 
   const notices = new NoticeBoard(log);
-  const limits = new RateLimits(config.rateLimits);
   const tokens = new Tokens(config.jwtSecret ?? loadSecret(secretFile(config.databaseUrl)), clock);
   const live = new LiveQueries();
+  const processId = newUuid(clock.now());
+  const bus = store.dialect.sharedByProcesses
+    ? await openBus({ url: config.databaseUrl, processId, clock, log, live, notices })
+    : undefined;
+  const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus));
+  notices.on("callsCounted", (notice) => limits.counted(notice));
   const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(live, () => clock.now());
   for (const kind of ["agentCredentialChanged", "agentOwnerChanged", "userStandingChanged"] as const) {
     notices.on(kind, () => replies?.clear());
@@ -94,6 +102,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     tokens,
     notices,
     live,
+    bus,
     replies,
     timestamps: new Timestamps(clock),
     settings: { adminEmails, autoApproveProviders: config.autoApproveProviders, topUps: config.topUps },
@@ -103,6 +112,9 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     },
     wakeAt: (at) => timer.wakeAt(at),
   });
+
+  // What another process would have woken the timer for, had it lived.
+  notices.on("noticesMissed", () => timer.wakeAt(clock.now()));
 
   const mailer = new Mailer(runtime, notices, clock, log, parts.sendMail ?? createSendMail(config, log));
 
@@ -124,7 +136,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     log,
     limits,
     background,
-    processId: newUuid(clock.now()),
+    processId,
     alone: !store.dialect.sharedByProcesses,
   });
   addSyncSockets(sockets, { runtime, clock, queries, credentials });
@@ -136,6 +148,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
 
   try {
     await store.migrate();
+    // From here on it hears of what the others change, and reads nothing before that.
+    await bus?.start();
     await presence.start();
     await timer.start();
     mailer.start();
@@ -144,6 +158,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   } catch (error) {
     await Promise.all([sockets.stop(), timer.stop(), mailer.stop()]);
     await presence.end();
+    await bus?.stop();
     await store.close().catch(() => {});
     throw error;
   }
@@ -156,6 +171,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     streams.stop();
     await Promise.all([stopListening(http, unused), sockets.stop(), timer.stop(), mailer.stop()]);
     await presence.end();
+    await bus?.stop();
     await store.close();
     log.info("stopped");
     log.flush();
@@ -165,10 +181,21 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     publicUrl: config.publicUrl ?? `http://localhost:${port}`,
     runtime,
     store,
+    bus,
     deadlines: timer,
     mailer,
     close: () => (closing ??= close()),
   };
+}
+
+function sharedCounting(store: Store, bus: Bus): SharedCounting | undefined {
+  return store.query && { query: store.query.bind(store), tell: (notice) => bus.notice([notice]) };
+}
+
+/** The driver is loaded only where it is used. */
+async function openBus(parts: BusParts): Promise<Bus> {
+  const { Bus } = await import("./runtime/bus.js");
+  return new Bus(parts);
 }
 
 /** Beside the data: in the directory of an SQLite file, else where that would be. */

@@ -1,5 +1,6 @@
 /** The marketplace's WebSockets (clawrent.md section 4): its channels, and this process's presence behind them. */
 import type { Logger } from "pino";
+import { findLapses } from "../functions/presence.js";
 import type { Clock } from "../runtime/clock.js";
 import type { Runtime } from "../runtime/dispatch.js";
 import type { RateLimits } from "../runtime/limits.js";
@@ -44,11 +45,18 @@ export function addMarketplaceSockets(server: SocketServer, parts: MarketplaceSo
   const lease = new ProcessLease({
     ...parts,
     onLost: () => server.restartAll(),
-    onDepartures: (departures) => rooms.watch(departures),
+    onForgotten: () => rooms.lookForAbsences(),
+  });
+  parts.notices.on("noticesMissed", () => {
+    void parts.background.track(server.recheck((openers) => runtime.runSystem(findLapses, { openers })));
   });
   return {
-    start: () => lease.start(),
+    start: async () => {
+      await lease.start();
+      await rooms.start();
+    },
     end: async () => {
+      await rooms.stop();
       await rooms.confirmations.write();
       await lease.end();
     },

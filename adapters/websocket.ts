@@ -16,12 +16,15 @@ import { addressOf } from "./http.js";
 import type { Background } from "./sockets/background.js";
 import { type Closing, closings } from "./sockets/close-codes.js";
 import { SocketIndex } from "./sockets/index-by-key.js";
-import { checkEveryMs, Socket as OpenSocket, type Socket } from "./sockets/socket.js";
+import { checkEveryMs, type Opener, Socket as OpenSocket, type Socket } from "./sockets/socket.js";
 
 /** Takes the sockets that are opened at its path. */
 export interface Channel {
   open(socket: Socket, query: URLSearchParams): Promise<void>;
 }
+
+/** Why a credential opens nothing any more; `moved`: its agent has another owner, so it opens something else. */
+type Lapse = "revoked" | "suspended" | "moved";
 
 /** How long a closed socket's client may take to say goodbye, and all of them when the server stops. */
 const goodbyeMs = 5_000;
@@ -99,6 +102,31 @@ export class SocketServer {
     socket.opener = opener;
     if (opener.agentId !== null) this.#ofAgent.add(opener.agentId, socket, socket);
     if (opener.userId !== null) this.#ofUser.add(opener.userId, socket, socket);
+  }
+
+  /**
+   * Closes the sockets whose credential opens nothing any more, for when a notice of that may have been lost. `look` says
+   * why, one by one.
+   */
+  async recheck(look: (openers: Opener[]) => Promise<(Lapse | null)[]>): Promise<void> {
+    const sockets = [...this.#sockets.values()].filter(({ opener, gone }) => opener && !gone);
+    for (let from = 0; from < sockets.length; from += socketsPerTurn) {
+      const some = sockets.slice(from, from + socketsPerTurn);
+      let lapses: (Lapse | null)[];
+      try {
+        lapses = await look(some.map(({ opener }) => opener as Opener));
+      } catch (error) {
+        this.log.warn({ err: error }, "sockets not checked; they have to come again");
+        lapses = some.map(() => "moved");
+      }
+      for (const [index, { opener }] of some.entries()) {
+        const lapse = lapses[index];
+        if (!lapse || !opener) continue;
+        if (lapse === "moved") some[index]?.close(closings.restart);
+        else if (lapse === "revoked") some[index]?.close(opener.revoked);
+        else some[index]?.close({ ...opener.revoked, reason: "Account is suspended" });
+      }
+    }
   }
 
   /** Takes the server's upgrades from now on. */

@@ -1,8 +1,12 @@
 /** What the server's timer runs (runtime/deadlines.ts). Not callable from outside. */
+import { sql } from "kysely";
 import { z } from "zod";
 import { mutation } from "../runtime/define.js";
+import { dialectOf } from "../runtime/dialects.js";
 import { batchSize, expireDue, forgetOld, nextDeadline } from "./model/expiry.js";
 import { nextSessionDeadline, sweepSessions } from "./model/session-deadlines.js";
+
+const lookAgainMs = 1_000;
 
 /** Expires what is due, a bounded amount at a time, and says when the next deadline comes. */
 export const expire = mutation({
@@ -11,6 +15,9 @@ export const expire = mutation({
   args: {},
   returns: z.object({ changed: z.number(), more: z.boolean(), nextDeadlineAt: z.number().nullable() }),
   handler: async (ctx) => {
+    const { rows } = await sql.raw<{ locked: number }>(dialectOf(ctx.db).tryLock).execute(ctx.db);
+    // Another process is at it; should it fail, this one is there.
+    if (rows[0]?.locked !== 1) return { changed: 0, more: false, nextDeadlineAt: ctx.now + lookAgainMs };
     const { expired, more } = await expireDue(ctx, batchSize);
     const moreToForget = await forgetOld(ctx, batchSize);
     const sessions = await sweepSessions(ctx);

@@ -8,15 +8,17 @@ import type { MutationContext } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { currencies, type OnlineStatus, onlineStatuses, pricingModels } from "../schema/listings.js";
 import { printAmount } from "../schema/money.js";
+import { noteAbsence } from "./model/session-absences.js";
 import { sessionToken } from "./model/session-token.js";
-import { lapseOfAgent, lapses } from "./model/standing.js";
+import { type Lapse, lapseOfAgent, lapses, standingOfUser } from "./model/standing.js";
 
 /** How long a process counts as alive without renewing its lease. */
 const leaseMs = 30_000;
 
-/** Someone whose sockets went with their process, and who may be away now. */
-const departure = z.object({ sessionId: z.string(), participantId: z.string(), slotIndex: z.number() });
-export type Departure = z.infer<typeof departure>;
+/** Tells two secrets apart without telling what they are. */
+function secretCheckOf(ctx: MutationContext): string {
+  return ctx.derive("check of the secret").slice(0, 16);
+}
 
 /**
  * Makes room for a process that starts: no socket of before is open any more. Where it has the database for itself that
@@ -26,20 +28,25 @@ export const startProcess = mutation({
   summary: "Registers a server process and forgets the sockets of dead ones",
   auth: "system",
   args: { processId: z.string(), alone: z.boolean() },
-  returns: z.null(),
+  returns: z.object({ sameSecret: z.boolean() }),
   handler: async (ctx, { processId, alone }) => {
+    const others = await ctx.db.selectFrom("serverProcesses").selectAll().execute();
+    const dead = others.filter(({ leaseUntil }) => alone || leaseUntil <= ctx.now);
+    for (const other of dead) await forgetProcess(ctx, other.processId);
     if (alone) {
-      for (const table of ["agentSockets", "sessionSockets", "serverProcesses"] as const) {
-        await ctx.db.deleteFrom(table).execute();
-      }
-    } else {
-      await forgetDeadProcesses(ctx, processId);
+      await ctx.db.deleteFrom("agentSockets").execute();
+      await ctx.db.deleteFrom("sessionSockets").execute();
     }
+    const secretCheck = secretCheckOf(ctx);
+    const stranger = others.find(
+      (other) => !dead.includes(other) && (other.secretCheck ?? secretCheck) !== secretCheck,
+    );
+    if (stranger) return { sameSecret: false };
     await ctx.db
       .insertInto("serverProcesses")
-      .values({ processId, leaseUntil: ctx.now + leaseMs })
+      .values({ processId, leaseUntil: ctx.now + leaseMs, secretCheck })
       .execute();
-    return null;
+    return { sameSecret: true };
   },
 });
 
@@ -51,17 +58,38 @@ export const renewLease = mutation({
   summary: "Renews a process's lease and forgets the sockets of dead processes",
   auth: "system",
   args: { processId: z.string() },
-  returns: z.object({ alive: z.boolean(), departures: z.array(departure) }),
+  returns: z.object({
+    alive: z.boolean(),
+    /** When the next of the other leases runs out, unless it is renewed. */
+    nextEndAt: z.number().nullable(),
+    forgotten: z.number(),
+  }),
   handler: async (ctx, { processId }) => {
     const leaseUntil = ctx.now + leaseMs;
-    const { numUpdatedRows } = await ctx.db
-      .updateTable("serverProcesses")
-      .set({ leaseUntil })
+    const before = await ctx.db
+      .selectFrom("serverProcesses")
+      .select("leaseUntil")
       .where("processId", "=", processId)
-      .executeTakeFirstOrThrow();
-    const alive = numUpdatedRows > 0n;
-    if (!alive) await ctx.db.insertInto("serverProcesses").values({ processId, leaseUntil }).execute();
-    return { alive, departures: await forgetDeadProcesses(ctx, processId) };
+      .executeTakeFirst();
+    if (before) {
+      await ctx.db.updateTable("serverProcesses").set({ leaseUntil }).where("processId", "=", processId).execute();
+    } else {
+      const secretCheck = secretCheckOf(ctx);
+      await ctx.db.insertInto("serverProcesses").values({ processId, leaseUntil, secretCheck }).execute();
+    }
+    const others = await ctx.db
+      .selectFrom("serverProcesses")
+      .select(["processId", "leaseUntil"])
+      .where("processId", "<>", processId)
+      .orderBy("leaseUntil")
+      .execute();
+    // Whoever is late itself, because the database was away, has no say in who is dead.
+    const isLate = before !== undefined && before.leaseUntil <= ctx.now;
+    const dead = isLate ? [] : others.filter((other) => other.leaseUntil <= ctx.now);
+    for (const other of dead) await forgetProcess(ctx, other.processId);
+    if (dead.length > 0) ctx.notify({ kind: "processForgotten" });
+    const next = others.find((other) => other.leaseUntil > ctx.now);
+    return { alive: before !== undefined, nextEndAt: next?.leaseUntil ?? null, forgotten: dead.length };
   },
 });
 
@@ -77,32 +105,20 @@ export const endProcess = mutation({
   },
 });
 
-async function forgetDeadProcesses(ctx: MutationContext, except: string): Promise<Departure[]> {
-  const dead = await ctx.db
-    .selectFrom("serverProcesses")
-    .select("processId")
-    .where("leaseUntil", "<=", ctx.now)
-    .where("processId", "<>", except)
-    .execute();
-  const departures: Departure[] = [];
-  for (const { processId } of dead) departures.push(...(await forgetProcess(ctx, processId)));
-  return departures;
-}
-
-async function forgetProcess(ctx: MutationContext, processId: string): Promise<Departure[]> {
+async function forgetProcess(ctx: MutationContext, processId: string): Promise<void> {
   const agents = await ctx.db
     .deleteFrom("agentSockets")
     .where("processId", "=", processId)
     .returning("agentId")
     .execute();
   for (const { agentId } of agents) notifyStatus(ctx, agentId, "offline");
-  const departures = await ctx.db
+  const gone = await ctx.db
     .deleteFrom("sessionSockets")
     .where("processId", "=", processId)
     .returning(["sessionId", "participantId", "slotIndex"])
     .execute();
+  for (const absent of gone) await noteAbsence(ctx, absent);
   await ctx.db.deleteFrom("serverProcesses").where("processId", "=", processId).execute();
-  return departures;
 }
 
 /**
@@ -268,13 +284,105 @@ export const markAnnounced = mutation({
   },
 });
 
-/** Whether the agent's credential still opens its channels, for one that leaves no row. */
-export const findLapse = query({
-  summary: "Why a credential opens no channel any more",
+const opener = z.object({
+  /** The agent, and the hash of the credential that it came with. */
+  agentId: z.string().nullable(),
+  secretHash: z.string().nullable(),
+  userId: z.string().nullable(),
+});
+
+/** Whether credentials still open their sockets: why not, one by one. `moved`: the agent has another owner. */
+export const findLapses = query({
+  summary: "Why credentials open no socket any more",
   auth: "system",
-  args: { agentId: z.string(), secretHash: z.string() },
-  returns: z.enum(lapses).nullable(),
-  handler: async (ctx, { agentId, secretHash }) => (await lapseOfAgent(ctx, agentId, secretHash)) ?? null,
+  args: { openers: z.array(opener) },
+  returns: z.array(z.enum([...lapses, "moved"]).nullable()),
+  handler: async (ctx, { openers }) => {
+    const found: (Lapse | "moved" | null)[] = [];
+    for (const { agentId, secretHash, userId } of openers) {
+      if (agentId !== null && secretHash !== null) {
+        const owner = await ctx.db
+          .selectFrom("agents")
+          .select("ownerId")
+          .where("agentId", "=", agentId)
+          .executeTakeFirst();
+        const lapse = await lapseOfAgent(ctx, agentId, secretHash);
+        found.push(lapse ?? ((owner?.ownerId ?? null) === userId ? null : "moved"));
+      } else {
+        found.push(userId === null ? null : ((await standingOfUser(ctx, userId)).lapse ?? null));
+      }
+    }
+    return found;
+  },
+});
+
+/** How an agent stands, for a control channel whose notices may have been lost. */
+export const reviewAgent = query({
+  summary: "How an agent's control channel stands",
+  auth: "system",
+  args: { agentId: z.string() },
+  returns: z.object({
+    /** The socket that is the agent's now; null for none. */
+    socketId: z.string().nullable(),
+    onlineStatus: z.enum(onlineStatuses),
+    /** Active sessions in which it may be, and is not. */
+    absentFrom: z.array(z.string()),
+  }),
+  handler: async (ctx, { agentId }) => {
+    const socket = await ctx.db
+      .selectFrom("agentSockets")
+      .select(["socketId", "onlineStatus"])
+      .where("agentId", "=", agentId)
+      .executeTakeFirst();
+    const absent = await ctx.db
+      .selectFrom("sessions")
+      .innerJoin("sessionParticipants", (join) =>
+        join
+          .onRef("sessionParticipants.sessionId", "=", "sessions.sessionId")
+          .onRef("sessionParticipants.participantId", "=", "sessions.providerAgentId"),
+      )
+      .leftJoin("sessionSockets", (join) =>
+        join
+          .onRef("sessionSockets.sessionId", "=", "sessions.sessionId")
+          .onRef("sessionSockets.participantId", "=", "sessions.providerAgentId"),
+      )
+      .select("sessions.sessionId")
+      .where("sessions.providerAgentId", "=", agentId)
+      .where("sessions.status", "=", "active")
+      .where("sessionParticipants.pausedAt", "is", null)
+      .where("sessionSockets.socketId", "is", null)
+      .limit(mostAnnounced)
+      .execute();
+    return {
+      socketId: socket?.socketId ?? null,
+      onlineStatus: socket?.onlineStatus ?? "offline",
+      absentFrom: absent.map(({ sessionId }) => sessionId),
+    };
+  },
+});
+
+/** What a consumer-side agent's control channel would have told of sessions since an instant. */
+export const reviewConsumer = query({
+  summary: "Which sessions of a consumer's agent began or ended",
+  auth: "system",
+  args: { agentId: z.string(), since: z.number() },
+  returns: z.array(z.object({ sessionId: z.string(), endedAt: z.number().nullable(), reason: z.string() })),
+  handler: async (ctx, { agentId, since }) => {
+    const sessions = await ctx.db
+      .selectFrom("sessions")
+      .select(["sessionId", "endedAt", "endReason"])
+      .where("consumerAgentId", "=", agentId)
+      .where("startedAt", "is not", null)
+      .where(({ or, eb }) => or([eb("startedAt", ">=", since), eb("endedAt", ">=", since)]))
+      .orderBy("createdAt")
+      .limit(mostAnnounced)
+      .execute();
+    return sessions.map(({ sessionId, endedAt, endReason }) => ({
+      sessionId,
+      endedAt,
+      reason: endReason ?? "completed",
+    }));
+  },
 });
 
 /** What a consumer-side agent is told of a session that became active (clawrent.md section 4.5). */

@@ -11,11 +11,17 @@ import { mutation, query } from "../runtime/define.js";
 import { sizes } from "../runtime/limits.js";
 import type { MessageNotice, SenderNotice } from "../runtime/notices.js";
 import { prepared } from "../runtime/prepared.js";
-import { type SessionParticipantsTable, type SessionsTable, sides } from "../schema/sessions.js";
+import {
+  type SessionAbsencesTable,
+  type SessionParticipantsTable,
+  type SessionsTable,
+  sides,
+} from "../schema/sessions.js";
 import { isoTime } from "../schema/values.js";
-import { findParticipant } from "./model/participants.js";
-import { activateSession, catchUp, findSession, stampSession } from "./model/session.js";
-import { messageNotice } from "./model/session-messages.js";
+import { findParticipant, listParticipants } from "./model/participants.js";
+import { activateSession, catchUp, closeReasonOf, findSession, stampSession } from "./model/session.js";
+import { forgetAbsence, noteAbsence, offlineAfterMs } from "./model/session-absences.js";
+import { messageNotice, messagesAfter } from "./model/session-messages.js";
 import { sideOfToken } from "./model/session-token.js";
 import { lapseOfAgent, standingOfUser } from "./model/standing.js";
 
@@ -202,22 +208,21 @@ async function enter(
     if (other.participantId === participantId || (channel === "session" && other.side === side)) continue;
     others.set(`${other.participantId} ${other.slotIndex}`, asSender(other, other.slotIndex));
   }
-  const first = await stampSession(ctx, session, 1 + others.size);
-  const self = asSender(participant, slotIndex ?? 0);
+  await forgetAbsence(ctx, { sessionId, participantId, slotIndex: slotIndex ?? 0 });
+  const place = await stampSession(ctx, session, 1 + others.size);
   ctx.notify({
     kind: "sessionJoined",
-    sessionId,
+    ...place,
+    upTo: place.stamp + others.size,
     socketId,
+    participant: asSender(participant, slotIndex ?? 0),
     joined: {
-      participant: self,
       email,
-      stamp: first,
       // A consumer reads its history over REST: what it is sent first, some clients take for the answer (rule 12).
       confirmedAt: side === "provider" || channel === "group" ? participant.confirmedAt : null,
-      present: [...others.values()].map((other, index) => ({ participant: other, stamp: first + 1 + index })),
+      present: [...others.values()].map((other, index) => ({ participant: other, stamp: place.stamp + 1 + index })),
     },
   });
-  ctx.notify({ kind: "sessionPeer", sessionId, change: "connected", participant: self, last: false, stamp: first });
   return null;
 }
 
@@ -233,60 +238,79 @@ function asSender(
   return { participantId, side, userId, agentId, slotIndex: side === "consumer" ? slotIndex : null };
 }
 
-/** A socket is gone. Says who went with it: nobody where it was replaced, or where another of the same is open. */
+/** A socket is gone. Says when somebody is to be told so: never where it was replaced, or another of the same is open. */
 export const leave = mutation({
   summary: "A socket of a session is gone",
   auth: "system",
   args: { sessionId: z.string(), socketId: z.string() },
-  returns: z.object({ departed: z.object({ participantId: z.string(), slotIndex: z.number() }).nullable() }),
+  returns: z.object({ tellAt: z.number().nullable() }),
   oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId, socketId }) => {
+  handler: async (ctx, { socketId }) => {
     const gone = await ctx.db
       .deleteFrom("sessionSockets")
       .where("socketId", "=", socketId)
-      .returning(["participantId", "slotIndex"])
+      .returning(["sessionId", "participantId", "slotIndex"])
       .executeTakeFirst();
-    if (!gone) return { departed: null };
-    const { rows: open } = await socketsOfSession(ctx, { sessionId });
-    const stays = open.some((it) => it.participantId === gone.participantId && it.slotIndex === gone.slotIndex);
-    return { departed: stays ? null : gone };
+    return { tellAt: gone ? await noteAbsence(ctx, gone) : null };
   },
 });
+
+/** How many absences one transaction tells of: each may lose to the messages of its session. */
+const absencesAtOnce = 20;
 
 /**
- * Tells the others that somebody is away, if that is still so: `disconnected` after a while that a reconnect does not
- * take, `offline` after a longer one. Says whether they are.
+ * Tells sessions who is away, where that is due and still so: `disconnected` after a while that a reconnect does not
+ * take, `offline` after a longer one. Rows and not timers know of it, so it does not end with the process that saw the
+ * socket go.
  */
-export const announceAway = mutation({
-  summary: "Tells a session that somebody is away",
+export const announceAbsences = mutation({
+  summary: "Tells sessions who is away",
   auth: "system",
-  args: {
-    sessionId: z.string(),
-    participantId: z.string(),
-    slotIndex: z.number(),
-    change: z.enum(["disconnected", "offline"]),
-  },
-  returns: z.object({ away: z.boolean() }),
-  oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId, participantId, slotIndex, change }) => {
-    const session = await findSession(ctx, sessionId);
-    const participant = await findParticipant(ctx, sessionId, participantId);
-    if (session?.status !== "active" || !participant) return { away: false };
-    const { rows: open } = await socketsOfSession(ctx, { sessionId });
-    const inSlot = open.filter((it) => it.side === participant.side && it.slotIndex === slotIndex);
-    if (inSlot.some((it) => it.participantId === participantId)) return { away: false };
-
-    ctx.notify({
-      kind: "sessionPeer",
-      sessionId,
-      change,
-      participant: asSender(participant, slotIndex),
-      last: inSlot.length === 0,
-      stamp: await stampSession(ctx, session),
-    });
-    return { away: true };
+  args: {},
+  returns: z.object({ more: z.boolean(), nextDeadlineAt: z.number().nullable() }),
+  handler: async (ctx) => {
+    const due = await ctx.db
+      .selectFrom("sessionAbsences")
+      .selectAll()
+      .where("dueAt", "<=", ctx.now)
+      .orderBy("dueAt")
+      .limit(absencesAtOnce)
+      .execute();
+    for (const absence of due) {
+      await forgetAbsence(ctx, absence);
+      const { sessionId, participantId, slotIndex, next, dueAt } = absence;
+      if (!(await announceAway(ctx, absence)) || next === "offline") continue;
+      const later = { sessionId, participantId, slotIndex, next: "offline" as const, dueAt: dueAt + offlineAfterMs };
+      await ctx.db.insertInto("sessionAbsences").values(later).execute();
+    }
+    const next = await ctx.db
+      .selectFrom("sessionAbsences")
+      .select("dueAt")
+      .orderBy("dueAt")
+      .limit(1)
+      .executeTakeFirst();
+    return { more: due.length === absencesAtOnce, nextDeadlineAt: next?.dueAt ?? null };
   },
 });
+
+async function announceAway(ctx: MutationContext, absence: SessionAbsencesTable): Promise<boolean> {
+  const { sessionId, participantId, slotIndex, next: change } = absence;
+  const session = await findSession(ctx, sessionId);
+  const participant = await findParticipant(ctx, sessionId, participantId);
+  if (session?.status !== "active" || !participant) return false;
+  const { rows: open } = await socketsOfSession(ctx, { sessionId });
+  const inSlot = open.filter((it) => it.side === participant.side && it.slotIndex === slotIndex);
+  if (inSlot.some((it) => it.participantId === participantId)) return false;
+
+  ctx.notify({
+    kind: "sessionPeer",
+    ...(await stampSession(ctx, session)),
+    change,
+    participant: asSender(participant, slotIndex),
+    last: inSlot.length === 0,
+  });
+  return true;
+}
 
 /** Somebody is typing: told, and not kept (section 4.3). It takes a stamp, because the clients' cursors see it too. */
 export const typing = mutation({
@@ -298,8 +322,10 @@ export const typing = mutation({
   handler: async (ctx, args) => {
     const session = await findSession(ctx, args.sessionId);
     if (session?.status !== "active") return null;
-    const stamp = await stampSession(ctx, session);
-    ctx.notify({ kind: "sessionTyping", sessionId: session.sessionId, sender: args.sender, stamp });
+    const { rows: open } = await socketsOfSession(ctx, { sessionId: args.sessionId });
+    // Where nobody hears it, it takes no stamp.
+    if (open.every((socket) => socket.participantId === args.sender.participantId)) return null;
+    ctx.notify({ kind: "sessionTyping", ...(await stampSession(ctx, session)), sender: args.sender });
     return null;
   },
 });
@@ -311,17 +337,19 @@ export const reply = mutation({
   args: {
     sessionId: z.string(),
     socketId: z.string(),
-    type: z.enum(["system.error", "system.blocked"]),
+    type: z.string(),
     payload: z.record(z.string(), z.unknown()),
+    /** Whether the payload says when. */
+    timed: z.boolean(),
   },
   returns: z.null(),
   oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId, socketId, type, payload }) => {
+  handler: async (ctx, { sessionId, socketId, type, payload, timed }) => {
     const session = await findSession(ctx, sessionId);
     if (session?.status !== "active") return null;
-    const stamp = await stampSession(ctx, session);
-    const timed = type === "system.blocked" ? { ...payload, timestamp: isoTime(stamp) } : payload;
-    ctx.notify({ kind: "sessionReply", sessionId, socketId, type, payload: timed, stamp });
+    const place = await stampSession(ctx, session);
+    const told = timed ? { ...payload, timestamp: isoTime(place.stamp) } : payload;
+    ctx.notify({ kind: "sessionReply", ...place, socketId, type, payload: told });
     return null;
   },
 });
@@ -333,33 +361,97 @@ function isForSlot(slotIndex: Expression<number>) {
   return sql<boolean>`("targetSlot" is null or "targetSlot" = ${slotIndex} or cast(${slotIndex} as integer) = ${sql.lit(everySlot)})`;
 }
 
+const messageAt = prepared(["sessionId", "stamp"], (db, { sessionId, stamp }) =>
+  db.selectFrom("sessionMessages").selectAll().where("sessionId", "=", sessionId).where("createdAt", "=", stamp),
+);
+
+/** A message that was too long for a notice. */
+export const readMessage = query({
+  summary: "A message of a session, by its stamp",
+  auth: "system",
+  args: { sessionId: z.string(), stamp: z.number() },
+  returns: z.custom<MessageNotice | null>(),
+  handler: async (ctx, args) => {
+    const { rows } = await messageAt(ctx, args);
+    return rows[0] ? messageNotice(rows[0]) : null;
+  },
+});
+
+/** What a session has come to, for sockets whose notices of it may have been lost. */
+export interface Review {
+  messages: MessageNotice[];
+  /** Nothing is missing up to this stamp. */
+  upTo: number;
+  more: boolean;
+  /** With what its sockets close, where it is over. */
+  ended: { reason: string; closeReason: string; stamp: number } | null;
+  sockets: { socketId: string; participant: SenderNotice }[];
+  /** Those who are to be told to be something later. */
+  absences: Pick<SessionAbsencesTable, "participantId" | "slotIndex" | "next">[];
+  paused: string[];
+}
+
+/** Reads again what notices would have said after a stamp, in one snapshot and a part at a time. */
+export const reviewSession = query({
+  summary: "What has come of a session after a stamp",
+  auth: "system",
+  args: { sessionId: z.string(), after: z.number(), atOnce: z.number() },
+  returns: z.custom<Review | null>(),
+  handler: async (ctx, { sessionId, after, atOnce }): Promise<Review | null> => {
+    const session = await findSession(ctx, sessionId);
+    if (!session) return null;
+    const { rows } = await messagesAfter(ctx, { sessionId, after, atOnce });
+    const { rows: open } = await socketsOfSession(ctx, { sessionId });
+    const absences = await ctx.db
+      .selectFrom("sessionAbsences")
+      .select(["participantId", "slotIndex", "next"])
+      .where("sessionId", "=", sessionId)
+      .execute();
+    const participants = await listParticipants(ctx, sessionId);
+    const more = rows.length === atOnce;
+    const { lastStampAt, status, endReason } = session;
+    const reason = endReason ?? "completed";
+    return {
+      messages: rows.map(messageNotice),
+      upTo: more ? (rows.at(-1)?.createdAt ?? lastStampAt) : lastStampAt,
+      more,
+      ended: status === "active" ? null : { reason, closeReason: closeReasonOf(reason), stamp: lastStampAt },
+      sockets: open.map((socket) => ({ socketId: socket.socketId, participant: asSender(socket, socket.slotIndex) })),
+      absences,
+      paused: participants.flatMap(({ participantId, pausedAt }) => (pausedAt === null ? [] : [participantId])),
+    };
+  },
+});
+
 /** Messages that are for a participant: everybody's but its own, and of those to one slot only its slot's. */
 const messagesFor = prepared(
-  ["sessionId", "participantId", "after", "slotIndex", "atOnce"],
-  (db, { sessionId, participantId, after, slotIndex, atOnce }) =>
+  ["sessionId", "participantId", "after", "upTo", "slotIndex", "atOnce"],
+  (db, { sessionId, participantId, after, upTo, slotIndex, atOnce }) =>
     db
       .selectFrom("sessionMessages")
       .selectAll()
       .where("sessionId", "=", sessionId)
       .where("createdAt", ">", after)
+      .where("createdAt", "<=", upTo)
       .where("senderParticipantId", "<>", participantId)
       .where(isForSlot(slotIndex))
       .orderBy("createdAt")
       .limit(atOnce),
 );
 
-/** The next messages for a participant after a stamp, oldest first (section 4.6, replay). */
+/** The next messages for a participant after a stamp and up to another, oldest first (section 4.6, replay). */
 export const listBacklog = query({
   summary: "What a participant of a session has not had yet",
   auth: "system",
-  args: { sessionId: z.string(), participant: sender, after: z.number(), atOnce: z.number() },
+  args: { sessionId: z.string(), participant: sender, after: z.number(), upTo: z.number(), atOnce: z.number() },
   returns: z.custom<MessageNotice[]>(),
-  handler: async (ctx, { sessionId, participant, after, atOnce }) => {
+  handler: async (ctx, { sessionId, participant, after, upTo, atOnce }) => {
     const { participantId, slotIndex } = participant;
     const { rows } = await messagesFor(ctx, {
       sessionId,
       participantId,
       after,
+      upTo,
       slotIndex: slotIndex ?? everySlot,
       atOnce,
     });

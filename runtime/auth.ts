@@ -57,6 +57,7 @@ export class Authenticator {
       forget((caller) => caller.kind === "agent" && caller.agentId === agentId);
     notices.on("agentCredentialChanged", forgetAgent);
     notices.on("agentOwnerChanged", forgetAgent);
+    notices.on("noticesMissed", () => forget(() => true));
     notices.on("userStandingChanged", ({ userId }) =>
       forget((caller) => (caller.kind === "user" ? caller.userId === userId : caller.owner?.userId === userId)),
     );

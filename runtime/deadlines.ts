@@ -6,8 +6,6 @@
 import type { Logger } from "pino";
 import type { Clock } from "./clock.js";
 
-/** How long it sleeps at most. */
-const longestSleepMs = 60_000;
 /** How long it waits after a failure. */
 const afterFailureMs = 5_000;
 
@@ -20,6 +18,7 @@ export class DeadlineTimer {
   #wakesAt = Number.POSITIVE_INFINITY;
   #cancel: (() => void) | undefined;
   #running: Promise<void> | undefined;
+  #again = false;
   #stopped = true;
 
   constructor(
@@ -27,6 +26,8 @@ export class DeadlineTimer {
     readonly log: Logger,
     /** Changes what is due, a bounded amount at a time. */
     readonly sweep: () => Promise<Swept>,
+    /** How long it sleeps at most. */
+    readonly longestSleepMs = 60_000,
   ) {}
 
   /** Catches up and then keeps time. */
@@ -50,7 +51,8 @@ export class DeadlineTimer {
   /** Says that there is a deadline at `at` (Unix ms). */
   wakeAt(at: number): void {
     if (this.#stopped || at >= this.#wakesAt) return;
-    this.#sleepUntil(at);
+    if (at <= this.clock.now()) void this.#run();
+    else this.#sleepUntil(at);
   }
 
   #sleepUntil(at: number): void {
@@ -60,10 +62,19 @@ export class DeadlineTimer {
   }
 
   #run(): Promise<void> {
-    this.#running ??= this.#sweepAll().finally(() => {
-      this.#running = undefined;
-    });
+    // What a sweep that runs has looked at already may be due now.
+    this.#again = true;
+    this.#running ??= this.#sweepUntilDone();
     return this.#running;
+  }
+
+  async #sweepUntilDone(): Promise<void> {
+    while (this.#again && !this.#stopped) {
+      this.#again = false;
+      await this.#sweepAll();
+    }
+    // In the same turn as the last look at `#again`.
+    this.#running = undefined;
   }
 
   async #sweepAll(): Promise<void> {
@@ -75,7 +86,7 @@ export class DeadlineTimer {
       let swept: Swept;
       do swept = await this.sweep();
       while (swept.more && !this.#stopped);
-      next = Math.min(swept.nextDeadlineAt ?? Number.POSITIVE_INFINITY, this.clock.now() + longestSleepMs);
+      next = Math.min(swept.nextDeadlineAt ?? Number.POSITIVE_INFINITY, this.clock.now() + this.longestSleepMs);
     } catch (error) {
       this.log.error({ err: error }, "deadlines not swept");
       next = this.clock.now() + afterFailureMs;

@@ -7,6 +7,8 @@ export interface Dialect extends MigrationTarget {
   name: "sqlite" | "postgres";
   /** Whether other server processes may be at work on the same database. */
   sharedByProcesses: boolean;
+  /** A query whose `locked` says (0 or 1) whether this transaction is the only one, of all processes, that does the timers' work. */
+  tryLock: string;
   /** A query for the `name` of every trigger that is at work. */
   activeTriggers: string;
 }
@@ -15,8 +17,10 @@ export const sqliteDialect: Dialect = {
   name: "sqlite",
   clusteredTables: true,
   fillFactor: false,
+  unloggedTables: false,
   byteOrder: "",
   sharedByProcesses: false,
+  tryLock: "select 1 as locked",
   activeTriggers: "select name from sqlite_master where type = 'trigger'",
   appendOnly: (table) =>
     ["update", "delete"].map(
@@ -29,8 +33,11 @@ export const postgresDialect: Dialect = {
   name: "postgres",
   clusteredTables: false,
   fillFactor: true,
+  unloggedTables: true,
   byteOrder: 'collate "C"',
   sharedByProcesses: true,
+  // The number only has to be another one than those of other programs on the database.
+  tryLock: "select pg_try_advisory_xact_lock(7433615226)::integer as locked",
   activeTriggers: "select tgname as name from pg_trigger where tgenabled in ('O', 'A')",
   appendOnly: (table) => [
     `create function "${table}_append_only"() returns trigger language plpgsql as $$ begin raise exception '${table} is append-only'; end $$`,

@@ -6,6 +6,7 @@ import type { Logger } from "pino";
 import type { z } from "zod";
 import { invalidArgs, refuseUnstorableArgs } from "./arguments.js";
 import { type Authenticator, callerFor } from "./auth.js";
+import type { Bus } from "./bus.js";
 import type { Clock } from "./clock.js";
 import type { Caller, MutationContext, Preparation, QueryContext, Settings } from "./context.js";
 import { type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.js";
@@ -20,7 +21,7 @@ import { inTurn } from "./queue.js";
 import type { Registry } from "./registry.js";
 import type { KeptReply, ReplyCache } from "./reply-cache.js";
 import { WriteSet } from "./slices.js";
-import type { Store } from "./store.js";
+import { OutcomeUnknown, type Store } from "./store.js";
 import type { Timestamps } from "./timestamps.js";
 import { expiryOf, type Tokens } from "./tokens.js";
 
@@ -71,6 +72,8 @@ export interface RuntimeParts {
   tokens: Tokens;
   notices: NoticeBoard;
   live: LiveQueries;
+  /** To the other processes on the same database, where there can be any. */
+  bus: Bus | undefined;
   timestamps: Timestamps;
   /** Undefined where other processes may write to the same database. */
   replies: ReplyCache | undefined;
@@ -332,12 +335,13 @@ export class Runtime {
     args: object,
     key: IdempotencyKey | undefined,
   ): Promise<Extract<Outcome, { status: "success" | "refused" }>> {
-    const { store, notices, live, timestamps } = this.#parts;
+    const { store, notices, live, bus, timestamps } = this.#parts;
     const effects: (() => void)[] = [];
+    const told: Notice[] = [];
     // Looking at what is written is worth it only where somebody may have to hear of it.
-    const writes = live.isWatched ? new WriteSet() : undefined;
+    const writes = bus?.isHeard || live.isWatched ? new WriteSet() : undefined;
     const prepared = await definition.prepare?.(this.#preparation, args as never);
-    const kept = await store.write(
+    const written = store.write(
       async (transaction) => {
         effects.length = 0;
         writes?.clear();
@@ -358,7 +362,11 @@ export class Runtime {
             transaction.deferred.push(write);
           },
           afterCommit: (effect) => effects.push(effect),
-          notify: (notice: Notice) => effects.push(() => notices.post(notice)),
+          notify: (notice: Notice) =>
+            effects.push(() => {
+              told.push(notice);
+              notices.post(notice);
+            }),
           wakeAt: (at) => effects.push(() => this.#parts.wakeAt(at)),
         };
         const run = async (given: MutationContext) => {
@@ -385,8 +393,13 @@ export class Runtime {
       },
       writes && ((query) => writes.add(query)),
     );
+    const kept = await written.catch((error: unknown) => {
+      if (error instanceof OutcomeUnknown) bus?.lose();
+      throw error;
+    });
     live.committed(writes);
     for (const effect of effects) effect();
+    bus?.tell(writes, told);
     return kept;
   }
 

@@ -1,6 +1,8 @@
 /** Every limit of the server in one place, and the rate limiter that keeps the ones that are per time. */
-import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
+import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
 import { CallError } from "./errors.js";
+import { hashSecret } from "./ids.js";
+import type { NoticeOf } from "./notices.js";
 
 /** The most that one request may hold. */
 export const sizes = {
@@ -58,17 +60,84 @@ export const rates = {
 
 export type Rate = keyof typeof rates;
 
-/** Counts calls. Each process has its own counts. */
-export class RateLimits {
-  readonly #limiters: Record<Rate, RateLimiterMemory> | undefined;
+/** Rare, and worth a row each where several processes count: what they guard is counted exactly. */
+const exact: ReadonlySet<Rate> = new Set(["registrations", "signIns", "signInsPerEmail", "verifications", "topUps"]);
+/** Of a socket, which one process holds. */
+const ofOneProcess: ReadonlySet<Rate> = new Set(["frames"]);
 
-  constructor(readonly on: boolean) {
+/** In how many parts a process tells the others what it has let through. */
+const sharedParts = 16;
+
+/** How several processes count together. */
+export interface SharedCounting {
+  /** Runs a statement on the database. */
+  query(statement: { name?: string; text: string; values?: unknown[] }): Promise<unknown>;
+  /** Tells the other processes of calls. */
+  tell(notice: NoticeOf<"callsCounted">): void;
+}
+
+interface Limiter {
+  consume(who: string): Promise<unknown>;
+}
+
+/**
+ * Counts calls. Where several processes do, those of the rare and strict rates are rows in the database. Of the others
+ * each process keeps its own count and tells the rest whenever a sixteenth of the rate has gone through it: that costs a
+ * call nothing, and lets at most (processes - 1) / 16 of the rate more through than one process would, beside what is
+ * counted in the moment that a notice takes.
+ */
+export class RateLimits {
+  readonly #limiters: Record<Rate, Limiter> | undefined;
+  /** What other processes count as well, by rate. */
+  readonly #together = new Map<string, RateLimiterMemory>();
+
+  constructor(
+    readonly on: boolean,
+    shared?: SharedCounting,
+  ) {
     if (!on) return;
-    const limiters = Object.entries(rates).map(([rate, { points, seconds }]) => [
-      rate,
-      new RateLimiterMemory({ keyPrefix: rate, points, duration: seconds }),
-    ]);
-    this.#limiters = Object.fromEntries(limiters) as Record<Rate, RateLimiterMemory>;
+    const limiters = Object.keys(rates).map((rate) => [rate, this.#limiter(rate as Rate, shared)]);
+    this.#limiters = Object.fromEntries(limiters) as Record<Rate, Limiter>;
+  }
+
+  /** Another process let calls through. */
+  counted({ rate, who, points }: NoticeOf<"callsCounted">): void {
+    void this.#together.get(rate)?.penalty(who, points);
+  }
+
+  #limiter(rate: Rate, shared: SharedCounting | undefined): Limiter {
+    const { points, seconds: duration } = rates[rate];
+    const memory = new RateLimiterMemory({ keyPrefix: rate, points, duration });
+    if (!shared || ofOneProcess.has(rate)) return memory;
+    if (exact.has(rate)) {
+      const rows = new RateLimiterPostgres({
+        storeClient: shared,
+        storeType: "client",
+        tableName: "rateCounts",
+        tableCreated: true,
+        // One of them clears the table for all.
+        clearExpiredByTimeout: rate === "signIns",
+        keyPrefix: rate,
+        points,
+        duration,
+        // While the database is away nothing can be called anyway.
+        insuranceLimiter: memory,
+      });
+      // The table holds no addresses and no names.
+      return { consume: (who) => rows.consume(hashSecret(who)) };
+    }
+    this.#together.set(rate, memory);
+    const own = new RateLimiterMemory({ points, duration });
+    const part = Math.max(1, Math.floor(points / sharedParts));
+    return {
+      consume: async (who) => {
+        const { consumedPoints } = await own.penalty(who);
+        if (consumedPoints % part === 0 && consumedPoints <= points) {
+          shared.tell({ kind: "callsCounted", rate, who, points: part });
+        }
+        return memory.consume(who);
+      },
+    };
   }
 
   /** Counts one call. Throws `rate_limited` with `retryAfterMs` where `who` has used its points up. */

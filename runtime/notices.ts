@@ -29,12 +29,20 @@ export interface SenderNotice {
   slotIndex: number | null;
 }
 
+/**
+ * Where something has its place among all that is told of a session. Notices of several processes may arrive in another
+ * order than that of their commits; whoever knows what came before each can put them right, and sees what is missing.
+ */
+export interface Place {
+  sessionId: string;
+  /** The last stamp of the session's clock before this one. */
+  after: number;
+  stamp: number;
+}
+
 /** What a socket needs to know of the session that it entered. */
 export interface JoinedNotice {
-  participant: SenderNotice;
   email: string;
-  /** The stamp of its coming. */
-  stamp: number;
   /** Messages up to here are no news to it; null where it gets no replay. */
   confirmedAt: number | null;
   /** Who is there already, each with the stamp of telling so. */
@@ -54,33 +62,56 @@ export type Notice =
   /** A newer socket took this one's place. */
   | { kind: "socketReplaced"; socketId: string }
   /** A socket has entered its session; from here on the session's notices concern it. */
-  | { kind: "sessionJoined"; sessionId: string; socketId: string; joined: JoinedNotice }
-  | { kind: "sessionMessage"; sessionId: string; message: MessageNotice }
-  | { kind: "sessionTyping"; sessionId: string; sender: SenderNotice; stamp: number }
-  | {
+  | ({
+      kind: "sessionJoined";
+      socketId: string;
+      participant: SenderNotice;
+      /** The last of the stamps that its coming took. */
+      upTo: number;
+      /** For the process that holds the socket. */
+      joined?: JoinedNotice;
+    } & Place)
+  /** Without the message where it was too long to travel: it is in the database. */
+  | ({ kind: "sessionMessage"; message: MessageNotice | null } & Place)
+  | ({ kind: "sessionTyping"; sender: SenderNotice } & Place)
+  | ({
       kind: "sessionPeer";
-      sessionId: string;
-      change: "connected" | "disconnected" | "offline";
-      /** Whose coming or going it is. */
+      change: "disconnected" | "offline";
+      /** Who is away. */
       participant: SenderNotice;
       /** Whether nobody else is there on that side (of a consumer: in that slot). */
       last: boolean;
-      stamp: number;
-    }
+    } & Place)
   /** A frame for one socket, stamped like everything else that it gets. */
-  | { kind: "sessionReply"; sessionId: string; socketId: string; type: string; payload: object; stamp: number }
-  | { kind: "sessionEnded"; sessionId: string; reason: string; closeReason: string; stamp: number }
+  | ({ kind: "sessionReply"; socketId: string; type: string; payload: object } & Place)
+  | ({ kind: "sessionEnded"; reason: string; closeReason: string } & Place)
   | { kind: "participantPaused"; sessionId: string; participantId: string }
   | { kind: "participantResumed"; sessionId: string; participantId: string; agentId: string | null }
   /** To the control channel of a consumer-side agent. */
   | { kind: "consumerSessionStarted"; agentId: string; sessionId: string }
   | { kind: "consumerSessionEnded"; agentId: string; sessionId: string; reason: string; at: number }
   | { kind: "serveRulesChanged"; agentId: string }
+  /** Calls that another process has let through (runtime/limits.ts). */
+  | { kind: "callsCounted"; rate: string; who: string; points: number }
+  /** A process died without a word; nobody knows what it has not told. */
+  | { kind: "processForgotten" }
+  /** Notices of other processes may have been missed since then (Unix ms): what hangs on them reads again. */
+  | { kind: "noticesMissed"; since: number }
   /** A mail waits in the outbox. */
   | { kind: "mailWaiting" };
 
 export type NoticeKind = Notice["kind"];
-type NoticeOf<K extends NoticeKind> = Extract<Notice, { kind: K }>;
+export type NoticeOf<K extends NoticeKind> = Extract<Notice, { kind: K }>;
+
+/** A notice as the other processes get it; undefined where it is none of their business. */
+export function forOthers(notice: Notice): Notice | undefined {
+  // Whoever wrote the mail sends it, and what was missed here was not missed there.
+  if (notice.kind === "mailWaiting" || notice.kind === "noticesMissed") return undefined;
+  // The socket is held here; the others have to know that its stamps are taken.
+  if (notice.kind === "sessionReply") return { ...notice, payload: {} };
+  if (notice.kind === "sessionJoined") return { ...notice, joined: undefined };
+  return notice;
+}
 
 /** Passes notices on within this process. */
 export class NoticeBoard {

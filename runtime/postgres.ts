@@ -18,7 +18,7 @@ import { postgresDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
 import { Lease, type Observe } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
-import type { Store, WriteTransaction } from "./store.js";
+import { OutcomeUnknown, type Store, type WriteTransaction } from "./store.js";
 
 const poolSize = 16;
 /** How often a write is tried. With the waits below the last try comes after some two seconds. */
@@ -152,12 +152,12 @@ export class PostgresStore implements Store {
     } catch (error) {
       await released;
       if (!isLost(error)) throw error;
-      throw new CallError(
-        "unavailable",
-        "The database went away during the commit, so the outcome is not known. Retry with the same Idempotency-Key, or read first.",
-        { retryAfterMs: 1_000 },
-      );
+      throw new OutcomeUnknown();
     }
+  }
+
+  query(statement: pg.QueryConfig): Promise<pg.QueryResult> {
+    return this.#pool.query(statement);
   }
 
   async check(): Promise<void> {

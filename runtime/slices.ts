@@ -121,6 +121,43 @@ export class WriteSet {
       }
     }
   }
+
+  /** Takes in what another transaction has written. */
+  merge(other: WriteSet): void {
+    for (const [table, columns] of other.tables) {
+      const written = this.tables.get(table);
+      if (!written) {
+        this.tables.set(table, new Map([...columns].map(([column, values]) => [column, copyOf(values)])));
+        continue;
+      }
+      for (const [column, values] of columns) {
+        const before = written.get(column);
+        if (before === "all") continue;
+        if (values === "all" || before === undefined) written.set(column, copyOf(values));
+        else for (const value of values) before.add(value);
+      }
+    }
+  }
+
+  /** As JSON, table by table, for other processes. */
+  toJson(): [table: string, columns: [column: string, values: string[] | null][]][] {
+    return [...this.tables].map(([table, columns]) => [
+      table,
+      [...columns].map(([column, values]) => [column, values === "all" ? null : [...values]]),
+    ]);
+  }
+
+  static fromJson(json: unknown): WriteSet {
+    const writes = new WriteSet();
+    for (const [table, columns] of json as [Table, [string, string[] | null][]][]) {
+      writes.tables.set(table, new Map(columns.map(([column, values]) => [column, values ? new Set(values) : "all"])));
+    }
+    return writes;
+  }
+}
+
+function copyOf(values: Set<string> | "all"): Set<string> | "all" {
+  return values === "all" ? values : new Set(values);
 }
 
 // The tree's nodes are plain objects; only what is used of them is named here.

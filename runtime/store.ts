@@ -2,7 +2,19 @@
 import type { Kysely } from "kysely";
 import type { Database } from "../schema/index.js";
 import type { Dialect } from "./dialects.js";
+import { CallError } from "./errors.js";
 import type { Observe } from "./lease.js";
+
+/** The database went away while it was committing: the write may have happened, or not. */
+export class OutcomeUnknown extends CallError {
+  constructor() {
+    super(
+      "unavailable",
+      "The database went away during the commit, so the outcome is not known. Retry with the same Idempotency-Key, or read first.",
+      { retryAfterMs: 1_000 },
+    );
+  }
+}
 
 /** One running write transaction. */
 export interface WriteTransaction {
@@ -23,6 +35,12 @@ export interface Store {
    * the statements of every attempt.
    */
   write<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T>;
+  /** Runs one statement on its own, past transactions and types: for a library that brings its own. PostgreSQL only. */
+  query?(statement: {
+    name?: string;
+    text: string;
+    values?: unknown[];
+  }): Promise<{ rows: unknown[]; rowCount: number | null }>;
   /** Resolves if the database answers. */
   check(): Promise<void>;
   migrate(): Promise<void>;

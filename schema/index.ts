@@ -19,6 +19,7 @@ import type {
   BlockedMessagesTable,
   OrdersTable,
   ServerProcessesTable,
+  SessionAbsencesTable,
   SessionMessagesTable,
   SessionParticipantsTable,
   SessionSocketsTable,
@@ -58,6 +59,7 @@ export interface Database {
   orders: OrdersTable;
   agentSockets: AgentSocketsTable;
   sessionSockets: SessionSocketsTable;
+  sessionAbsences: SessionAbsencesTable;
   serverProcesses: ServerProcessesTable;
   ledgerAccounts: LedgerAccountsTable;
   transfers: TransfersTable;

@@ -35,6 +35,7 @@ export const partitions: { [Table in keyof Database]: readonly (keyof Database[T
   orders: ["orderId", "userId"],
   agentSockets: ["agentId", "processId"],
   sessionSockets: ["socketId", "sessionId", "processId"],
+  sessionAbsences: ["sessionId"],
   serverProcesses: ["processId"],
   ledgerAccounts: ["accountId", "userId"],
   transfers: ["transferId"],

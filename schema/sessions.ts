@@ -142,8 +142,23 @@ export interface SessionSocketsTable {
   connectedAt: number;
 }
 
+/**
+ * Who has no socket in a session any more, and when the others are told so. A row is made with the last socket's end,
+ * and goes when they are back, or once everything is told.
+ */
+export interface SessionAbsencesTable {
+  sessionId: string;
+  participantId: string;
+  slotIndex: number;
+  /** What they will be told to be. */
+  next: "disconnected" | "offline";
+  dueAt: number;
+}
+
 /** The server processes on this database; one that does not renew its lease is dead, and its sockets with it. */
 export interface ServerProcessesTable {
   processId: string;
   leaseUntil: number;
+  /** The same for processes that have the same secret, and tells nothing of it. */
+  secretCheck: string | null;
 }

@@ -8,6 +8,7 @@ import {
   disconnectAgent,
   listAnnouncements,
   markAnnounced,
+  reviewAgent,
 } from "../../functions/presence.js";
 import type { AgentCaller } from "../../runtime/context.js";
 import type { Runtime } from "../../runtime/dispatch.js";
@@ -17,7 +18,7 @@ import { isoTime } from "../../schema/values.js";
 import type { Channel, SocketServer } from "../websocket.js";
 import { agentCallerOf } from "./agent-token.js";
 import type { Background } from "./background.js";
-import { type Closing, closingOf } from "./close-codes.js";
+import { type Closing, closingOf, closings } from "./close-codes.js";
 import { frame, systemError } from "./frames.js";
 import { SocketIndex } from "./index-by-key.js";
 import type { InboundFrame, Socket } from "./socket.js";
@@ -50,6 +51,14 @@ export class AgentChannel implements Channel {
       if (agentId === null) return;
       for (const open of this.#open.get(agentId)) open.send("session.participant_resumed", { sessionId });
     });
+    notices.on("noticesMissed", () => void parts.background.track(this.#reviewAll()));
+  }
+
+  /** Has every channel look again at what notices would have told it. */
+  async #reviewAll(): Promise<void> {
+    for (const agentId of this.#open.keys()) {
+      for (const open of this.#open.get(agentId)) await open.review();
+    }
   }
 
   async open(socket: Socket, query: URLSearchParams): Promise<void> {
@@ -65,6 +74,7 @@ export class AgentChannel implements Channel {
       agentId,
       userId: caller.owner?.userId ?? null,
       byAgentToken: token.startsWith("agt_"),
+      secretHash: hashSecret(token),
       revoked: invalidToken,
     });
     this.#open.add(agentId, entry, socket);
@@ -105,6 +115,7 @@ class AgentSocket {
   /** The last word before the greeting: that of its own coming, or a later one. */
   #statusBeforeGreeting: { onlineStatus: OnlineStatus; at: number } | undefined;
   #statusesTold = 0;
+  #lastTold: OnlineStatus | undefined;
   #announcing: Promise<void> | undefined;
   #due = false;
   #pings = 0;
@@ -129,6 +140,7 @@ class AgentSocket {
   greet(name: string, onlineStatus: OnlineStatus): void {
     const { agentId } = this.caller;
     this.#greeted = true;
+    this.#lastTold = onlineStatus;
     this.send("agent.connected", { agentId, name, onlineStatus, timestamp: isoTime(this.runtime.now()) });
     const later = this.#statusBeforeGreeting;
     if (later && later.onlineStatus !== onlineStatus) this.tellStatus(later.onlineStatus, later.at);
@@ -145,12 +157,32 @@ class AgentSocket {
       return;
     }
     this.#statusesTold += 1;
+    this.#lastTold = onlineStatus;
     this.send("agent.status_updated", { agentId: this.caller.agentId, onlineStatus, timestamp: isoTime(at) });
   }
 
   /** There is something to announce. Before the greeting that comes with everything else. */
   announce(): void {
     if (this.#greeted) this.#announceAll(false);
+  }
+
+  /** Looks whether the channel still stands, and tells what it was perhaps not told. */
+  async review(): Promise<void> {
+    if (!this.#greeted || this.socket.gone) return;
+    try {
+      const told = this.#statusesTold;
+      const found = await this.runtime.runSystem(reviewAgent, { agentId: this.caller.agentId });
+      if (found.socketId !== this.socket.id) {
+        return this.socket.close(found.socketId === null ? closings.restart : closings.replaced);
+      }
+      const isNews = told === this.#statusesTold && found.onlineStatus !== this.#lastTold;
+      if (isNews) this.tellStatus(found.onlineStatus, this.runtime.now());
+      // A client that waits to be let in again comes; any other knows that it is in.
+      for (const sessionId of found.absentFrom) this.send("session.participant_resumed", { sessionId });
+      this.announce();
+    } catch (error) {
+      this.socket.close(closingOf(error, invalidToken));
+    }
   }
 
   /** One look at a time, and another one after it where something came up meanwhile. */

@@ -2,7 +2,7 @@
  * `/ws/agent/consumer`: the control channel of a consumer-side agent (clawrent.md section 4.5). It only tells: the agent
  * counts as connected by `/ws/agent` alone, and what is missed here the client finds with its next poll.
  */
-import { consumerAnnouncement, findLapse } from "../../functions/presence.js";
+import { consumerAnnouncement, findLapses, reviewConsumer } from "../../functions/presence.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { sizes } from "../../runtime/limits.js";
 import { isoTime } from "../../schema/values.js";
@@ -25,19 +25,44 @@ export class ConsumerChannel implements Channel {
 
   constructor(parts: Omit<ChannelParts, "processId">) {
     this.#parts = parts;
-    const { notices, runtime } = parts;
-    notices.on("consumerSessionStarted", ({ agentId, sessionId }) => {
-      this.#tell(agentId, async () => {
-        const announcement = await runtime.runSystem(consumerAnnouncement, { sessionId });
-        return announcement && frame("session.new", { ...announcement, timestamp: isoTime(runtime.now()) });
-      });
-    });
-    notices.on("consumerSessionEnded", ({ agentId, sessionId, reason, at }) => {
-      this.#tell(agentId, async () => frame("session.ended", { sessionId, reason, timestamp: isoTime(at) }));
-    });
+    const { notices, background } = parts;
+    notices.on("consumerSessionStarted", ({ agentId, sessionId }) => this.#tellStart(agentId, sessionId));
+    notices.on("consumerSessionEnded", ({ agentId, sessionId, reason, at }) =>
+      this.#tellEnd(agentId, sessionId, reason, at),
+    );
+    notices.on("noticesMissed", ({ since }) => void background.track(this.#tellSince(since)));
     notices.on("serveRulesChanged", ({ agentId }) => {
       this.#tell(agentId, async () => frame("serve.rules_updated", {}));
     });
+  }
+
+  /** Tells again what may have been missed since then. Clients know sessions by their ids, and ask for the rules. */
+  async #tellSince(since: number): Promise<void> {
+    const { runtime, server } = this.#parts;
+    for (const agentId of this.#open.keys()) {
+      try {
+        for (const { sessionId, endedAt, reason } of await runtime.runSystem(reviewConsumer, { agentId, since })) {
+          if (endedAt === null) this.#tellStart(agentId, sessionId);
+          else this.#tellEnd(agentId, sessionId, reason, endedAt);
+        }
+        this.#tell(agentId, async () => frame("serve.rules_updated", {}));
+      } catch (error) {
+        server.log.warn({ err: error }, "consumer agents not told; they have to come again");
+        for (const socket of this.#open.get(agentId)) socket.close(closings.restart);
+      }
+    }
+  }
+
+  #tellStart(agentId: string, sessionId: string): void {
+    const { runtime } = this.#parts;
+    this.#tell(agentId, async () => {
+      const announcement = await runtime.runSystem(consumerAnnouncement, { sessionId });
+      return announcement && frame("session.new", { ...announcement, timestamp: isoTime(runtime.now()) });
+    });
+  }
+
+  #tellEnd(agentId: string, sessionId: string, reason: string, endedAt: number): void {
+    this.#tell(agentId, async () => frame("session.ended", { sessionId, reason, timestamp: isoTime(endedAt) }));
   }
 
   async open(socket: Socket, query: URLSearchParams): Promise<void> {
@@ -52,14 +77,15 @@ export class ConsumerChannel implements Channel {
       agentId,
       userId: caller.owner?.userId ?? null,
       byAgentToken: token.startsWith("agt_"),
+      secretHash: hashSecret(token),
       revoked: invalidToken,
     });
     this.#open.add(agentId, socket, socket);
     // Asked now, as what lapses later finds the socket.
     try {
-      if (await runtime.runSystem(findLapse, { agentId, secretHash: hashSecret(token) })) {
-        return socket.close(invalidToken);
-      }
+      const opener = { agentId, secretHash: hashSecret(token), userId: caller.owner?.userId ?? null };
+      const [lapse] = await runtime.runSystem(findLapses, { openers: [opener] });
+      if (lapse) return socket.close(lapse === "moved" ? closings.restart : invalidToken);
     } catch (error) {
       return socket.close(closingOf(error, invalidToken));
     }

@@ -75,19 +75,32 @@ function senderOf({ participantId, side, userId, agentId, slotIndex }: SenderNot
 /** Somebody's coming or going. What has no counterpart in the shape is undefined. */
 export function peerFrame(
   sessionId: string,
-  change: "connected" | "disconnected" | "offline",
+  change: PeerChange,
   participant: SenderNotice,
   stamp: number,
   shape: Shape,
 ): Buffer | undefined {
+  const news = peerNews(change, participant, shape);
+  if (!news) return undefined;
+  const payload = news.timed ? { ...news.payload, timestamp: isoTime(stamp) } : news.payload;
+  return sessionFrame(news.type, sessionId, payload, stamp);
+}
+
+export type PeerChange = "connected" | "disconnected" | "offline";
+
+/** The same before it has its stamp; `timed`: its payload says it, too. */
+export function peerNews(
+  change: PeerChange,
+  participant: SenderNotice,
+  shape: Shape,
+): { type: string; payload: Record<string, unknown>; timed: boolean } | undefined {
   if (shape === "session") {
     const { side, slotIndex } = participant;
-    const payload = { role: side, slotIndex: slotIndex ?? undefined, timestamp: isoTime(stamp) };
-    return sessionFrame(`system.peer_${change}`, sessionId, payload, stamp);
+    return { type: `system.peer_${change}`, payload: { role: side, slotIndex: slotIndex ?? undefined }, timed: true };
   }
   if (change === "offline") return undefined;
   const type = change === "connected" ? "system.participant_joined" : "system.participant_left";
-  return sessionFrame(type, sessionId, { participant: participantOf(participant) }, stamp);
+  return { type, payload: { participant: participantOf(participant) }, timed: false };
 }
 
 /** A participant as the group channel shows it (clawrent.md section 4.4). */

@@ -55,6 +55,7 @@ export class GroupChannel implements Channel {
       sessionId,
       shape: "group",
       byAgentToken: agentId !== null,
+      secretHash: agentId === null ? null : secretHash,
       revoked,
       knock: () =>
         runtime.runSystem(joinGroup, { sessionId, socketId: socket.id, processId, agentId, secretHash, userId }),

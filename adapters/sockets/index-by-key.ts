@@ -21,6 +21,10 @@ export class SocketIndex<T> {
     return entries ? [...entries] : [];
   }
 
+  keys(): string[] {
+    return [...this.#byKey.keys()];
+  }
+
   count(key: string): number {
     return this.#byKey.get(key)?.size ?? 0;
   }

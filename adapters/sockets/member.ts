@@ -7,7 +7,7 @@ import type { UserCaller } from "../../runtime/context.js";
 import type { Runtime } from "../../runtime/dispatch.js";
 import type { JoinedNotice, MessageNotice, SenderNotice } from "../../runtime/notices.js";
 import { closingOf, closings } from "./close-codes.js";
-import { messageFrame, type Shape } from "./frames.js";
+import { messageFrame, type PeerChange, type Shape } from "./frames.js";
 import type { Socket } from "./socket.js";
 
 /** How many messages of a backlog are read at a time. */
@@ -16,15 +16,18 @@ const backlogAtOnce = 50;
 const mostHeld = 1_000;
 
 export class Member {
-  readonly participant: SenderNotice;
+  /** What its client was last told of each of the others. */
+  readonly peers = new Map<string, { change: PeerChange; participant: SenderNotice }>();
   /** As whom its messages are sent. */
   readonly caller: UserCaller;
   /** Whether it gets a replay, and its pongs count. */
   readonly #replays: boolean;
+  /** Whether there may be something that it has to read first. */
+  readonly #isBehind: boolean;
   /** The newest message that it has, or is not to get. */
   #cursor: number;
-  /** The newest message that came up while it was still reading its backlog. */
-  #noticed = 0;
+  /** The newest message that is known to have its turn: that of its coming, then those noticed while it still reads. */
+  #noticed: number;
   /** What waits behind the backlog; undefined once the member is live. */
   #held: { stamp: number; write: () => void }[] | undefined = [];
   /** The stamp in the one ping that waits for its pong. */
@@ -34,14 +37,22 @@ export class Member {
     readonly socket: Socket,
     readonly sessionId: string,
     readonly shape: Shape,
+    /** The stamp of its coming, and up to which everything was told by then. */
+    readonly stamp: number,
+    toldUpTo: number,
+    readonly participant: SenderNotice,
     joined: JoinedNotice,
     readonly runtime: Runtime,
     readonly confirm: (upTo: number) => void,
   ) {
-    this.participant = joined.participant;
     this.#replays = joined.confirmedAt !== null;
-    this.#cursor = joined.confirmedAt ?? joined.stamp;
-    const { userId, agentId } = joined.participant;
+    this.#cursor = joined.confirmedAt ?? stamp;
+    this.#noticed = Math.max(stamp, toldUpTo);
+    this.#isBehind = this.#replays || toldUpTo > stamp;
+    for (const present of joined.present) {
+      this.peers.set(peerKey(present.participant), { change: "connected", participant: present.participant });
+    }
+    const { userId, agentId } = participant;
     this.caller = { kind: "user", userId, email: joined.email, isAdmin: false, agentId };
     socket.onPong((payload) => this.#ponged(Number(payload)));
   }
@@ -77,7 +88,7 @@ export class Member {
   /** Sends what it missed, and then what came up meanwhile, until there is nothing left in between. */
   async start(): Promise<void> {
     try {
-      if (this.#replays) await this.#catchUp();
+      if (this.#isBehind) await this.#catchUp();
       else this.#goLive();
     } catch (error) {
       this.socket.close(closingOf(error, closings.later));
@@ -95,6 +106,8 @@ export class Member {
         sessionId,
         participant,
         after,
+        // What is newer may have come from another process, before frames that still wait for their turn.
+        upTo: noticed,
         atOnce: backlogAtOnce,
       });
       for (const message of messages) {
@@ -142,4 +155,9 @@ export class Member {
     this.confirm(stamp);
     if (this.#cursor > stamp) this.#ping();
   }
+}
+
+/** One of the others, as `peers` knows them. */
+export function peerKey({ participantId, slotIndex }: SenderNotice): string {
+  return `${participantId} ${slotIndex ?? 0}`;
 }

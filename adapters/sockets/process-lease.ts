@@ -3,12 +3,14 @@
  * lease does. Where no other process works on the database there is nobody to tell, and nothing is renewed.
  */
 import type { Logger } from "pino";
-import { type Departure, endProcess, renewLease, startProcess } from "../../functions/presence.js";
+import { endProcess, renewLease, startProcess } from "../../functions/presence.js";
 import type { Clock } from "../../runtime/clock.js";
+import { ConfigError } from "../../runtime/config.js";
 import type { Runtime } from "../../runtime/dispatch.js";
 
 /** A third of the lease: two renewals may fail. */
 const renewEveryMs = 10_000;
+const afterFailureMs = 1_000;
 
 export interface ProcessLeaseParts {
   runtime: Runtime;
@@ -19,8 +21,8 @@ export interface ProcessLeaseParts {
   alone: boolean;
   /** Others took this process for dead and forgot its sockets. */
   onLost(): void;
-  /** Sockets of dead processes were forgotten. */
-  onDepartures(departures: Departure[]): void;
+  /** Dead processes were forgotten, with their sockets. */
+  onForgotten(): void;
 }
 
 export class ProcessLease {
@@ -35,8 +37,13 @@ export class ProcessLease {
 
   async start(): Promise<void> {
     const { runtime, processId, alone } = this.#parts;
-    await runtime.runSystem(startProcess, { processId, alone });
-    if (!alone) this.#renewLater();
+    const { sameSecret } = await runtime.runSystem(startProcess, { processId, alone });
+    if (!sameSecret) {
+      throw new ConfigError(
+        "JWT_SECRET: another process on this database has another secret, so neither would take the other's tokens. Give all of them the same JWT_SECRET.",
+      );
+    }
+    if (!alone) this.#renewLater(renewEveryMs);
   }
 
   /** Forgets this process and whatever sockets it still has. */
@@ -53,21 +60,25 @@ export class ProcessLease {
     }
   }
 
-  #renewLater(): void {
-    this.#cancel = this.#parts.clock.after(renewEveryMs, () => {
+  #renewLater(afterMs: number): void {
+    this.#cancel = this.#parts.clock.after(afterMs, () => {
       this.#renewing = this.#renew();
     });
   }
 
   async #renew(): Promise<void> {
-    const { runtime, processId, log, onLost, onDepartures } = this.#parts;
+    const { runtime, clock, processId, log, onLost, onForgotten } = this.#parts;
+    let afterMs = renewEveryMs;
     try {
-      const { alive, departures } = await runtime.runSystem(renewLease, { processId });
+      const { alive, forgotten, nextEndAt } = await runtime.runSystem(renewLease, { processId });
       if (!alive) onLost();
-      if (departures.length > 0) onDepartures(departures);
+      if (forgotten > 0) onForgotten();
+      // A process that is dead is forgotten when its lease ends, and not a while after.
+      if (nextEndAt !== null) afterMs = Math.max(1, Math.min(afterMs, nextEndAt - clock.now()));
     } catch (error) {
       log.warn({ err: error }, "lease not renewed");
+      afterMs = afterFailureMs;
     }
-    if (!this.#ended) this.#renewLater();
+    if (!this.#ended) this.#renewLater(afterMs);
   }
 }

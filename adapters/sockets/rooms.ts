@@ -3,30 +3,57 @@
  * and what their own frames become in the session. Clients move a cursor to the stamp of each frame and drop what comes
  * with an earlier one, so everything here keeps the order of the notices, which is that of the stamps.
  */
-import type { Departure } from "../../functions/presence.js";
-import { announceAway, type JoinRefusal, leave, reply, typing } from "../../functions/session-channel.js";
+import type { Logger } from "pino";
+import {
+  announceAbsences,
+  type JoinRefusal,
+  leave,
+  type Review,
+  readMessage,
+  reply,
+  reviewSession,
+  typing,
+} from "../../functions/session-channel.js";
 import type { Clock } from "../../runtime/clock.js";
+import { DeadlineTimer } from "../../runtime/deadlines.js";
 import type { Outcome, Runtime } from "../../runtime/dispatch.js";
 import { nextRequestId } from "../../runtime/ids.js";
-import type { JoinedNotice, NoticeBoard } from "../../runtime/notices.js";
+import type { JoinedNotice, MessageNotice, NoticeBoard, NoticeOf, Place, SenderNotice } from "../../runtime/notices.js";
 import { isoTime } from "../../schema/values.js";
 import type { Background } from "./background.js";
 import { type Closing, closingOf, closings } from "./close-codes.js";
 import { Confirmations } from "./confirmations.js";
-import { messageFrame, participantOf, peerFrame, perShape, type Shape, sessionFrame, typingFrame } from "./frames.js";
+import {
+  messageFrame,
+  type PeerChange,
+  participantOf,
+  peerFrame,
+  peerNews,
+  perShape,
+  type Shape,
+  sessionFrame,
+  typingFrame,
+} from "./frames.js";
 import { SocketIndex } from "./index-by-key.js";
-import { Member } from "./member.js";
+import { Member, peerKey } from "./member.js";
 import type { InboundFrame, Opener, Socket } from "./socket.js";
+import { type Moment, type Reread, Timeline } from "./timeline.js";
 
-/** After how long somebody without a socket is told to be disconnected, and how much later to be offline. */
-const disconnectedAfterMs = 5_000;
-const offlineAfterMs = 55_000;
+/** How often it looks for those whom a dead process would have told of. */
+const lookAgainMs = 5_000;
+/** How many messages are read again at a time. */
+const rereadAtOnce = 50;
+
+const paused: Closing = { code: 4020, reason: "Participant paused" };
 
 export interface RoomsParts {
   runtime: Runtime;
   notices: NoticeBoard;
   clock: Clock;
+  log: Logger;
   background: Background;
+  /** Whether no other process works on the database. */
+  alone: boolean;
   /** Has the socket close when whoever opened it loses the right to it. */
   identify(socket: Socket, opener: Opener): void;
 }
@@ -37,6 +64,8 @@ export interface Entrance {
   sessionId: string;
   shape: Shape;
   byAgentToken: boolean;
+  /** Of the agent's credential, where it came with one. */
+  secretHash: string | null;
   /** How the socket closes once its credential opens nothing any more. */
   revoked: Closing;
   /** Asks to be let in. */
@@ -44,19 +73,43 @@ export interface Entrance {
   refusals: Record<JoinRefusal, Closing>;
 }
 
+interface Entering extends Entrance {
+  /** Who lost the right to enter since it knocked, by their ids. */
+  lapsed: Set<string>;
+}
+
 export class Rooms {
   readonly confirmations: Confirmations;
   readonly #parts: RoomsParts;
   readonly #members = new SocketIndex<Member>();
-  /** Sockets that have knocked, each with the ids of those who lost their right to enter since. */
-  readonly #entering = new Map<string, Entrance & { lapsed: Set<string> }>();
-  /** What calls off the timers of those who are away. */
-  readonly #away = new Map<string, () => void>();
+  /** Sockets that have knocked and are not in yet. */
+  readonly #entering = new Map<string, Entering>();
+  /** Of the sessions that have sockets here, or are about to. */
+  readonly #timelines = new Map<string, { timeline: Timeline; holders: number }>();
+  /** Tells who is away (functions/session-channel.ts). */
+  readonly #absences: DeadlineTimer;
 
   constructor(parts: RoomsParts) {
     this.#parts = parts;
-    this.confirmations = new Confirmations(parts.runtime, parts.clock, parts.background);
+    const { runtime, clock, log, background, alone } = parts;
+    this.confirmations = new Confirmations(runtime, clock, background);
+    this.#absences = new DeadlineTimer(
+      clock,
+      log,
+      () => background.track(runtime.runSystem(announceAbsences)),
+      // What a process that died had still to tell is found by the others.
+      alone ? undefined : lookAgainMs,
+    );
     this.#listen(parts.notices);
+  }
+
+  /** Tells who is away, from now on. */
+  async start(): Promise<void> {
+    await this.#absences.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#absences.stop();
   }
 
   /**
@@ -67,25 +120,63 @@ export class Rooms {
     const { socket, sessionId, knock, refusals } = entrance;
     // What the same client has read a moment ago must not be replayed to it.
     await this.confirmations.write();
+    const release = this.#hold(sessionId);
     this.#entering.set(socket.id, { ...entrance, lapsed: new Set() });
     try {
       const refusal = await knock();
-      if (refusal !== null) socket.close(refusals[refusal]);
+      if (refusal !== null) {
+        this.#entering.delete(socket.id);
+        socket.close(refusals[refusal]);
+      }
     } catch (error) {
+      this.#entering.delete(socket.id);
       // The commit may have happened all the same.
       this.#leave(sessionId, socket.id);
       socket.close(closingOf(error, closings.later));
     } finally {
-      this.#entering.delete(socket.id);
+      release();
     }
   }
 
-  /** Those whose sockets went with another process may be away now. */
-  watch(departures: readonly Departure[]): void {
-    for (const departure of departures) this.#watch(departure, "disconnected", disconnectedAfterMs);
+  /** Sockets of another process were forgotten: whoever had them may be away now. */
+  lookForAbsences(): void {
+    this.#absences.wakeAt(this.#parts.runtime.now());
+  }
+
+  /** Reads every session again that has sockets here. */
+  async #rereadAll(): Promise<void> {
+    for (const [sessionId] of [...this.#timelines]) {
+      this.#timelines.get(sessionId)?.timeline.reread();
+      // Not all at once: others have their turn at the database in between.
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /** Has the session's notices collected until it is released. */
+  #hold(sessionId: string): () => void {
+    const { clock, log } = this.#parts;
+    const held = this.#timelines.get(sessionId) ?? {
+      timeline: new Timeline(clock, log, (after) => this.#reread(sessionId, after)),
+      holders: 0,
+    };
+    this.#timelines.set(sessionId, held);
+    held.holders += 1;
+    let released = false;
+    return () => {
+      if (released) return;
+      released = true;
+      held.holders -= 1;
+      if (held.holders > 0) return;
+      held.timeline.end();
+      this.#timelines.delete(sessionId);
+    };
   }
 
   #listen(notices: NoticeBoard): void {
+    const at = (place: Place, tell: Moment["tell"], more: Partial<Moment> = {}) => {
+      const { after, stamp } = place;
+      this.#timelines.get(place.sessionId)?.timeline.add({ after, stamp, upTo: stamp, tell, ...more });
+    };
     // A join that runs beside a suspension or a revocation may not see it and still commit after it: then nothing else
     // would close the socket, which belongs to nobody until it is in.
     const lapse = (lostBy: string) => {
@@ -95,62 +186,131 @@ export class Rooms {
       if (suspended) lapse(userId);
     });
     notices.on("agentCredentialChanged", ({ agentId }) => lapse(agentId));
-    notices.on("sessionJoined", ({ sessionId, socketId, joined }) => this.#entered(sessionId, socketId, joined));
-    notices.on("sessionMessage", ({ sessionId, message }) => {
-      const frameOf = perShape((shape) => messageFrame(sessionId, message, shape));
-      for (const member of this.#members.get(sessionId)) {
-        if (member.isFor(message)) member.sendMessage(message.stamp, frameOf(member.shape));
-      }
+    notices.on("sessionJoined", (notice) => this.#joined(notice));
+    notices.on("sessionMessage", (notice) => {
+      const { sessionId, stamp, message } = notice;
+      at(notice, () => (message ? this.#passOn(sessionId, message) : this.#tellStored(sessionId, stamp)));
     });
-    notices.on("sessionTyping", ({ sessionId, sender, stamp }) => {
-      const frameOf = perShape((shape) => typingFrame(sessionId, sender, stamp, shape));
-      for (const member of this.#members.get(sessionId)) {
-        if (member.participant.participantId !== sender.participantId) member.send(stamp, frameOf(member.shape));
-      }
+    notices.on("sessionTyping", (notice) => {
+      const { sessionId, sender, stamp } = notice;
+      at(notice, () => {
+        const frameOf = perShape((shape) => typingFrame(sessionId, sender, stamp, shape));
+        for (const member of this.#members.get(sessionId)) {
+          if (member.participant.participantId !== sender.participantId) member.send(stamp, frameOf(member.shape));
+        }
+      });
     });
-    notices.on("sessionPeer", ({ sessionId, change, participant, last, stamp }) => {
-      const { participantId, side } = participant;
-      const frameOf = perShape((shape) => peerFrame(sessionId, change, participant, stamp, shape));
-      for (const member of this.#members.get(sessionId)) {
-        if (member.participant.participantId === participantId) continue;
-        // By role there are two sides, and one is there as long as anybody of it is.
-        const bySide = member.participant.side !== side && (last || change === "connected");
-        const frame = member.shape === "group" || bySide ? frameOf(member.shape) : undefined;
-        if (frame) member.send(stamp, frame);
-      }
+    notices.on("sessionPeer", (notice) => {
+      const { sessionId, change, participant, stamp, last } = notice;
+      at(notice, () => this.#tellPeer(sessionId, change, participant, stamp, last));
     });
-    notices.on("sessionReply", ({ sessionId, socketId, type, payload, stamp }) => {
-      const member = this.#members.get(sessionId).find(({ socket }) => socket.id === socketId);
-      member?.send(stamp, sessionFrame(type, sessionId, payload, stamp));
+    notices.on("sessionReply", (notice) => {
+      const { sessionId, socketId, type, payload, stamp } = notice;
+      const isHere = (member: Member) => member.socket.id === socketId;
+      const tell = () => {
+        this.#members
+          .get(sessionId)
+          .find(isHere)
+          ?.send(stamp, sessionFrame(type, sessionId, payload, stamp));
+      };
+      at(notice, tell, { always: this.#members.get(sessionId).some(isHere) });
     });
-    notices.on("sessionEnded", ({ sessionId, reason, closeReason, stamp }) => {
-      const frame = sessionFrame("system.session_ended", sessionId, { reason, timestamp: isoTime(stamp) }, stamp);
-      for (const member of this.#members.get(sessionId)) member.end(stamp, frame, closeReason);
+    notices.on("sessionEnded", (notice) => {
+      const { sessionId, reason, closeReason, stamp } = notice;
+      at(notice, () => this.#tellEnd(sessionId, reason, closeReason, stamp));
     });
     notices.on("participantPaused", ({ sessionId, participantId }) => {
       for (const { participant, socket } of this.#members.get(sessionId)) {
-        if (participant.participantId === participantId) socket.close({ code: 4020, reason: "Participant paused" });
+        if (participant.participantId === participantId) socket.close(paused);
       }
+    });
+    notices.on("noticesMissed", () => {
+      this.lookForAbsences();
+      void this.#parts.background.track(this.#rereadAll());
     });
   }
 
-  #entered(sessionId: string, socketId: string, joined: JoinedNotice): void {
+  #joined(notice: NoticeOf<"sessionJoined">): void {
+    const { sessionId, socketId, participant, after, stamp, upTo, joined } = notice;
+    const held = this.#timelines.get(sessionId);
+    if (!held) return;
+    const { timeline } = held;
     const entrance = this.#entering.get(socketId);
-    if (!entrance) return;
-    const { runtime, background, identify } = this.#parts;
-    const { socket, shape, byAgentToken, revoked, lapsed } = entrance;
-    const { participant, stamp, present } = joined;
-    this.#callOff(keyOf(sessionId, participant.participantId, participant.slotIndex ?? 0));
+    const tell = () => {
+      this.#tellPeer(sessionId, "connected", participant, stamp, false);
+    };
+    if (!entrance || !joined) {
+      timeline.add({ after, stamp, upTo, tell });
+      return;
+    }
+    const release = this.#hold(sessionId);
+    entrance.socket.onGone(() => {
+      this.#entering.delete(socketId);
+      release();
+    });
+    timeline.begin(after);
+    timeline.add({
+      after,
+      stamp,
+      upTo,
+      always: true,
+      tell: () => {
+        // Where the session was read again meanwhile, this comes late.
+        const isLate = timeline.toldUpTo > stamp;
+        tell();
+        this.#entered(entrance, notice, joined, timeline.toldUpTo);
+        this.#entering.delete(socketId);
+        if (isLate) timeline.reread();
+      },
+    });
+  }
 
-    const member = new Member(socket, sessionId, shape, joined, runtime, (upTo) =>
+  /** Reads the message first where it was too long for the notice. */
+  async #tellStored(sessionId: string, stamp: number): Promise<void> {
+    const message = await this.#parts.runtime.runSystem(readMessage, { sessionId, stamp });
+    if (message) this.#passOn(sessionId, message);
+  }
+
+  #passOn(sessionId: string, message: MessageNotice): void {
+    const frameOf = perShape((shape) => messageFrame(sessionId, message, shape));
+    for (const member of this.#members.get(sessionId)) {
+      if (member.isFor(message)) member.sendMessage(message.stamp, frameOf(member.shape));
+    }
+  }
+
+  #tellPeer(sessionId: string, change: PeerChange, participant: SenderNotice, stamp: number, last: boolean): void {
+    const { participantId, side } = participant;
+    const frameOf = perShape((shape) => peerFrame(sessionId, change, participant, stamp, shape));
+    for (const member of this.#members.get(sessionId)) {
+      if (member.participant.participantId === participantId) continue;
+      member.peers.set(peerKey(participant), { change, participant });
+      // By role there are two sides, and one is there as long as anybody of it is.
+      const bySide = member.participant.side !== side && (last || change === "connected");
+      const frame = member.shape === "group" || bySide ? frameOf(member.shape) : undefined;
+      if (frame) member.send(stamp, frame);
+    }
+  }
+
+  #tellEnd(sessionId: string, reason: string, closeReason: string, stamp: number): void {
+    const frame = sessionFrame("system.session_ended", sessionId, { reason, timestamp: isoTime(stamp) }, stamp);
+    for (const member of this.#members.get(sessionId)) member.end(stamp, frame, closeReason);
+  }
+
+  #entered(entrance: Entering, place: NoticeOf<"sessionJoined">, joined: JoinedNotice, toldUpTo: number): void {
+    const { runtime, background, identify } = this.#parts;
+    const { socket, sessionId, shape, byAgentToken, secretHash, revoked, lapsed } = entrance;
+    const { participant, stamp } = place;
+
+    const member = new Member(socket, sessionId, shape, stamp, toldUpTo, participant, joined, runtime, (upTo) =>
       this.confirmations.confirm(sessionId, participant, upTo),
     );
     this.#members.add(sessionId, member, socket);
-    socket.onGone(() => this.#leave(sessionId, socketId));
+    socket.onGone(() => this.#leave(sessionId, socket.id));
     identify(socket, {
       userId: participant.userId,
       agentId: byAgentToken ? participant.agentId : null,
       byAgentToken,
+      secretHash,
       revoked,
     });
     if (lapsed.has(participant.userId) || (byAgentToken && lapsed.has(participant.agentId ?? ""))) {
@@ -161,7 +321,7 @@ export class Rooms {
     if (shape === "group") {
       socket.send(sessionFrame("system.connected", sessionId, { participant: participantOf(participant) }, stamp));
     }
-    for (const other of present) {
+    for (const other of joined.present) {
       const frame = peerFrame(sessionId, "connected", other.participant, other.stamp, shape);
       if (frame) member.send(other.stamp, frame);
     }
@@ -170,6 +330,62 @@ export class Rooms {
       frame: (inbound) => this.#take(member, inbound),
       bad: (message) => this.#refuse(member, "invalid_args", message),
     });
+  }
+
+  /** What the session's notices after a stamp would have said. */
+  async #reread(sessionId: string, after: number): Promise<Reread | undefined> {
+    const { runtime } = this.#parts;
+    const review = await runtime.runSystem(reviewSession, { sessionId, after, atOnce: rereadAtOnce });
+    if (!review) return undefined;
+    const moments = review.messages.map((message) => ({
+      after,
+      stamp: message.stamp,
+      upTo: message.stamp,
+      tell: () => {
+        this.#passOn(sessionId, message);
+      },
+    }));
+    const { upTo, more } = review;
+    return { moments, upTo, more, finish: () => this.#putRight(sessionId, review) };
+  }
+
+  /** Puts right what sockets were told of who is there, and closes those that are not in any more. */
+  #putRight(sessionId: string, { ended, sockets, absences, paused: pausedIds, upTo }: Review): void {
+    const { background } = this.#parts;
+    if (ended) {
+      this.#tellEnd(sessionId, ended.reason, ended.closeReason, ended.stamp);
+      return;
+    }
+    const open = new Set(sockets.map(({ socketId }) => socketId));
+    for (const member of this.#members.get(sessionId)) {
+      const { socket, participant, shape, peers, stamp } = member;
+      if (pausedIds.includes(participant.participantId)) {
+        socket.close(paused);
+        continue;
+      }
+      if (!open.has(socket.id) && stamp <= upTo) {
+        const isReplaced = sockets.some((other) => other.participant.participantId === participant.participantId);
+        socket.close(isReplaced ? closings.replaced : closings.restart);
+        continue;
+      }
+      const there = new Map(sockets.map((other) => [peerKey(other.participant), other.participant]));
+      const news: [PeerChange, SenderNotice][] = [];
+      for (const [key, other] of there) {
+        const concerns = other.participantId !== participant.participantId;
+        if (concerns && peers.get(key)?.change !== "connected") news.push(["connected", other]);
+      }
+      for (const [key, { change, participant: other }] of peers) {
+        if (there.has(key)) continue;
+        const pending = absences.find((absence) => key === `${absence.participantId} ${absence.slotIndex}`)?.next;
+        if (change === "connected" && pending !== "disconnected") news.push(["disconnected", other]);
+        if (change !== "offline" && pending === undefined) news.push(["offline", other]);
+      }
+      for (const [change, other] of news) {
+        peers.set(peerKey(other), { change, participant: other });
+        const told = shape === "group" || other.side !== participant.side ? peerNews(change, other, shape) : undefined;
+        if (told) background.ensure("telling who is there", () => this.#reply(member, told));
+      }
+    }
   }
 
   /** A frame that a member sent. */
@@ -210,7 +426,8 @@ export class Rooms {
       const { code, message, data } = outcome.error;
       if (data.gatewayResult !== "blocked") return this.#refuse(member, code, message);
       const { messageId, reason, category } = data;
-      return this.#reply(member, "system.blocked", { id, messageId, reason, category });
+      const payload = { id, messageId, reason, category };
+      return this.#reply(member, { type: "system.blocked", payload, timed: true });
     }
     if (member.shape !== "group") return;
     const { createdAt, messageId, delivered, gatewayResult } = outcome.value as Sent;
@@ -221,47 +438,26 @@ export class Rooms {
   async #typing({ sessionId, participant }: Member): Promise<void> {
     const { participantId } = participant;
     const isHeard = this.#members.get(sessionId).some((other) => other.participant.participantId !== participantId);
-    if (isHeard) await this.#parts.runtime.runSystem(typing, { sessionId, sender: participant });
+    if (isHeard || !this.#parts.alone) await this.#parts.runtime.runSystem(typing, { sessionId, sender: participant });
   }
 
   #refuse(member: Member, code: string, message: string): Promise<void> {
-    return this.#reply(member, "system.error", { code, message });
+    return this.#reply(member, { type: "system.error", payload: { code, message }, timed: false });
   }
 
   async #reply(
     { sessionId, socket }: Member,
-    type: "system.error" | "system.blocked",
-    payload: Record<string, unknown>,
+    told: { type: string; payload: Record<string, unknown>; timed: boolean },
   ): Promise<void> {
-    if (socket.gone) return;
-    await this.#parts.runtime.runSystem(reply, { sessionId, socketId: socket.id, type, payload });
+    if (!socket.gone) await this.#parts.runtime.runSystem(reply, { sessionId, socketId: socket.id, ...told });
   }
 
   #leave(sessionId: string, socketId: string): void {
     this.#parts.background.ensure("leaving a session", async () => {
       await this.confirmations.write();
-      const { departed } = await this.#parts.runtime.runSystem(leave, { sessionId, socketId });
-      if (departed) this.watch([{ sessionId, ...departed }]);
+      const { tellAt } = await this.#parts.runtime.runSystem(leave, { sessionId, socketId });
+      if (tellAt !== null) this.#absences.wakeAt(tellAt);
     });
-  }
-
-  #watch(departure: Departure, change: "disconnected" | "offline", afterMs: number): void {
-    const { sessionId, participantId, slotIndex } = departure;
-    const key = keyOf(sessionId, participantId, slotIndex);
-    this.#callOff(key);
-    const callOff = this.#parts.clock.after(afterMs, () => {
-      this.#away.delete(key);
-      this.#parts.background.ensure("telling who is away", async () => {
-        const { away } = await this.#parts.runtime.runSystem(announceAway, { ...departure, change });
-        if (away && change === "disconnected") this.#watch(departure, "offline", offlineAfterMs);
-      });
-    });
-    this.#away.set(key, callOff);
-  }
-
-  #callOff(key: string): void {
-    this.#away.get(key)?.();
-    this.#away.delete(key);
   }
 }
 
@@ -270,8 +466,4 @@ interface Sent {
   delivered: boolean;
   gatewayResult: string;
   createdAt: string;
-}
-
-function keyOf(sessionId: string, participantId: string, slotIndex: number): string {
-  return `${sessionId} ${participantId} ${slotIndex}`;
 }

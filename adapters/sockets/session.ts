@@ -40,6 +40,7 @@ export class SessionChannel implements Channel {
       sessionId,
       shape: "session",
       byAgentToken: false,
+      secretHash: null,
       revoked: suspended,
       knock: () =>
         runtime.runSystem(joinSession, { sessionId, socketId: socket.id, processId, token, role, slotIndex }),

@@ -29,6 +29,8 @@ export interface Opener {
   agentId: string | null;
   /** Whether it was opened with a token that the agent's owner can replace or revoke. */
   byAgentToken: boolean;
+  /** The hash of the agent's credential, where it was opened with one. */
+  secretHash: string | null;
   /** How it closes then. */
   revoked: Closing;
 }

@@ -20,6 +20,9 @@ export class Credentials {
     notices.on("agentCredentialChanged", ({ agentId }) => tell(`agent ${agentId}`));
     notices.on("agentOwnerChanged", ({ agentId }) => tell(`agent ${agentId}`));
     notices.on("userStandingChanged", ({ userId }) => tell(`user ${userId}`));
+    notices.on("noticesMissed", () => {
+      for (const key of [...this.#watchers.keys()]) tell(key);
+    });
   }
 
   /** Calls `doubt` whenever the secret may stand for somebody else than this caller, or for nobody any more. */

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { CallError } from "../../runtime/errors.js";
 import type { MessageNotice } from "../../runtime/notices.js";
+import { prepared } from "../../runtime/prepared.js";
 import { type SessionMessagesTable, sides } from "../../schema/sessions.js";
 import { isoTime, jsonObject } from "../../schema/values.js";
 
@@ -79,6 +80,17 @@ export function sessionMessageView(row: SessionMessagesTable): z.input<typeof se
     createdAt: isoTime(row.createdAt),
   };
 }
+
+/** The messages of a session after a stamp, oldest first. */
+export const messagesAfter = prepared(["sessionId", "after", "atOnce"], (db, { sessionId, after, atOnce }) =>
+  db
+    .selectFrom("sessionMessages")
+    .selectAll()
+    .where("sessionId", "=", sessionId)
+    .where("createdAt", ">", after)
+    .orderBy("createdAt")
+    .limit(atOnce),
+);
 
 /** A stored message, as its sockets get it: live, and again in a replay. */
 export function messageNotice(row: SessionMessagesTable): MessageNotice {

@@ -2,6 +2,7 @@
 import { sql } from "kysely";
 import type { MutationContext, QueryContext, UserCaller } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
+import type { Place } from "../../runtime/notices.js";
 import { prepared } from "../../runtime/prepared.js";
 import type { SessionStatus, SessionsTable, Side } from "../../schema/sessions.js";
 import { releaseHold } from "./ledger.js";
@@ -64,13 +65,14 @@ const writeStamp = prepared(["sessionId", "lastStampAt"], (db, { sessionId, last
 
 /**
  * Takes the next instant of the session's clock and keeps it, or as many as are asked for, one millisecond apart, and
- * returns the first. The row in hand follows.
+ * returns the place of the first. The row in hand follows.
  */
-export async function stampSession(ctx: MutationContext, session: SessionsTable, count = 1): Promise<number> {
-  const first = nextStamp(session, ctx.now);
-  session.lastStampAt = first + count - 1;
-  await writeStamp(ctx, { sessionId: session.sessionId, lastStampAt: session.lastStampAt });
-  return first;
+export async function stampSession(ctx: MutationContext, session: SessionsTable, count = 1): Promise<Place> {
+  const { sessionId, lastStampAt: after } = session;
+  const stamp = nextStamp(session, ctx.now);
+  session.lastStampAt = stamp + count - 1;
+  await writeStamp(ctx, { sessionId, lastStampAt: session.lastStampAt });
+  return { sessionId, after, stamp };
 }
 
 /** What a session is from the moment on in which it becomes active. Polling from `startedAt` has to miss nothing. */
@@ -106,8 +108,6 @@ export interface Ending {
   as: Extract<SessionStatus, "completed" | "aborted" | "expired">;
   /** Kept as `endReason`, and told to its sockets. */
   reason: string;
-  /** With which its sockets close. */
-  closeReason?: string;
   /** When it ended, where that is not now. */
   endedAt?: number;
 }
@@ -119,7 +119,7 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
   const { reason } = ending;
   // A clock that was set back must not make a session end before it began.
   const endedAt = Math.max(ending.endedAt ?? ctx.now, session.startedAt ?? session.createdAt);
-  const stamp = nextStamp(session, ctx.now);
+  const place = { sessionId, after: session.lastStampAt, stamp: nextStamp(session, ctx.now) };
   const wasActive = ending.as === "completed";
   const ended = {
     status: ending.as,
@@ -127,7 +127,7 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
     endReason: reason,
     expiresAt: null,
     meterAt: null,
-    lastStampAt: stamp,
+    lastStampAt: place.stamp,
     updatedAt: ctx.now,
   };
   if (wasActive) {
@@ -146,18 +146,22 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
   await countEnd(ctx, { agentId: providerAgentId, completed: wasActive ? 1 : 0 });
   await followOrder(ctx, session.orderId);
 
-  const closeReason = ending.closeReason ?? "Session ended";
-  ctx.notify({ kind: "sessionEnded", sessionId, reason, closeReason, stamp });
+  ctx.notify({ kind: "sessionEnded", reason, closeReason: closeReasonOf(reason), ...place });
   if (wasActive && consumerAgentId !== null) {
     ctx.notify({ kind: "consumerSessionEnded", agentId: consumerAgentId, sessionId, reason, at: endedAt });
   }
 }
 
+/** With which the sockets of an ended session close (section 4.7). */
+export function closeReasonOf(reason: string): string {
+  return reason === "terminated" ? "Session terminated" : "Session ended";
+}
+
 /** Ends an open session for the platform: what was active settles. What had ended stays as it is. */
 export async function terminateSession(ctx: MutationContext, session: SessionsTable): Promise<void> {
-  const ending = { reason: "terminated", closeReason: "Session terminated" };
-  if (session.status === "active") await endSession(ctx, session, { as: "completed", ...ending });
-  else if (session.status === "pending_approval") await endSession(ctx, session, { as: "aborted", ...ending });
+  const reason = "terminated";
+  if (session.status === "active") await endSession(ctx, session, { as: "completed", reason });
+  else if (session.status === "pending_approval") await endSession(ctx, session, { as: "aborted", reason });
 }
 
 /** Does what fell due for the session, at the instant at which it did, before anything else is done with it. */

@@ -13,6 +13,7 @@ import type { GrantedPermissions } from "../model/permissions.js";
 import { endSession, nextStamp, requireActive, requireParty, requirePartyNow } from "../model/session.js";
 import {
   messageNotice,
+  messagesAfter,
   payloadJson,
   requireMessageType,
   sessionMessage,
@@ -71,16 +72,6 @@ export const listMessages = query({
     return { data: messages.map(sessionMessageView), total: Number(total), limit: args.limit };
   },
 });
-
-const messagesAfter = prepared(["sessionId", "after", "atOnce"], (db, { sessionId, after, atOnce }) =>
-  db
-    .selectFrom("sessionMessages")
-    .selectAll()
-    .where("sessionId", "=", sessionId)
-    .where("createdAt", ">", after)
-    .orderBy("createdAt")
-    .limit(atOnce),
-);
 
 const slot = z.number().int().min(0).max(99);
 
@@ -151,9 +142,10 @@ export const sendMessage = mutation({
       side: side === "provider" ? "consumer" : "provider",
       slotIndex: side === "provider" ? targetSlot : null,
     });
+    const place = { sessionId, after: session.lastStampAt, stamp: nextStamp(session, ctx.now) };
     const message: SessionMessagesTable = {
       sessionId,
-      createdAt: nextStamp(session, ctx.now),
+      createdAt: place.stamp,
       messageId: ctx.newUuid(),
       clientId,
       type: args.type,
@@ -173,7 +165,7 @@ export const sendMessage = mutation({
     const { lastStampAt, totalMessages, totalInstructions, totalTokensProvider, updatedAt } = session;
     const counted = { sessionId, lastStampAt, totalMessages, totalInstructions, totalTokensProvider, updatedAt };
     ctx.defer(countMessage(ctx, counted));
-    ctx.notify({ kind: "sessionMessage", sessionId, message: messageNotice(message) });
+    ctx.notify({ kind: "sessionMessage", message: messageNotice(message), ...place });
 
     if (used > 0 && !(await meterTokens(ctx, session))) {
       await endSession(ctx, session, { as: "completed", reason: "insufficient_balance" });

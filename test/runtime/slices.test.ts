@@ -181,4 +181,7 @@ test("what touches a slice, touches its readers, and nobody else's", () => {
     false,
   ]);
   expect([here, elsewhere, unknown, other].map((writes) => ofAll.touchedBy(writes))).toEqual([true, true, true, false]);
+  // It travels to other processes.
+  const travelled = WriteSet.fromJson(JSON.parse(JSON.stringify(elsewhere.toJson())));
+  expect([ofThread.touchedBy(travelled), ofAll.touchedBy(travelled)]).toEqual([false, true]);
 });

@@ -40,6 +40,7 @@ export const tables = Object.keys({
   orders: true,
   agentSockets: true,
   sessionSockets: true,
+  sessionAbsences: true,
   serverProcesses: true,
   ledgerAccounts: true,
   transfers: true,

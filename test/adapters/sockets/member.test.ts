@@ -34,15 +34,15 @@ function member() {
     sendAndDrain: async (frame: Buffer) => write(frame),
   } as unknown as Socket;
   const runtime = {
-    runSystem: (_definition: unknown, { after }: { after: number }) =>
+    runSystem: (_definition: unknown, { after, upTo }: { after: number; upTo: number }) =>
       new Promise((resolve) => {
         // What the snapshot holds is settled when the read begins.
-        const found = stored.filter(({ stamp }) => stamp > after);
+        const found = stored.filter(({ stamp }) => stamp > after && stamp <= upTo);
         reads.push(() => resolve(found));
       }),
   } as unknown as Runtime;
-  const joined = { participant: reader, email: "", stamp: 10, confirmedAt: 0, present: [] };
-  const made = new Member(socket, "session", "session", joined, runtime, () => {});
+  const joined = { email: "", confirmedAt: 0, present: [] };
+  const made = new Member(socket, "session", "session", 10, 10, reader, joined, runtime, () => {});
   const commit = (stamp: number) => {
     stored.push(message(stamp));
     made.sendMessage(stamp, Buffer.from(JSON.stringify({ id: String(stamp) })));

@@ -1,0 +1,73 @@
+/** Several server processes on one PostgreSQL database, in one test process or as children of it. */
+import pg from "pg";
+import { afterAll, beforeAll, describe } from "vitest";
+import { ManualClock } from "./clock.js";
+import { createDatabase, databases } from "./databases.js";
+import { startServer, type TestOptions, type TestServer } from "./harness.js";
+
+/** Tests that need a PostgreSQL. Where there is none the global set-up has printed why. */
+export const describeProcesses = describe.runIf(databases.includes("postgres"));
+
+export interface Pair {
+  one: TestServer;
+  other: TestServer;
+}
+
+/** Two servers on one database and one clock, for all tests of the surrounding `describe`. */
+export function useTwoServers(options: TestOptions = {}): Pair {
+  let running: Pair | undefined;
+  beforeAll(async () => {
+    running = await startTwo(options);
+  });
+  afterAll(() => running && closeBoth(running));
+  return new Proxy({} as Pair, {
+    get(_target, property) {
+      if (!running) throw new Error("The servers have not started yet");
+      return running[property as keyof Pair];
+    },
+  });
+}
+
+export async function startTwo(options: TestOptions = {}): Promise<Pair> {
+  const clock = options.clock ?? new ManualClock();
+  const one = await startServer("postgres", { ...options, clock });
+  const other = await startServer("postgres", { ...options, clock, databaseUrl: one.databaseUrl });
+  return { one, other };
+}
+
+export async function closeBoth({ one, other }: Pair): Promise<void> {
+  await other.server.close();
+  await one.close();
+}
+
+/** Asks the database something, past every server. */
+export async function ask<Row extends pg.QueryResultRow>(
+  url: string,
+  query: string,
+  values?: unknown[],
+): Promise<Row[]> {
+  const client = new pg.Client(url);
+  await client.connect();
+  try {
+    return (await client.query<Row>(query, values)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Cuts the connections on which the servers hear of each other, or that of the newest alone. Says how many they were. */
+export async function cutBuses(url: string, newest = Number.MAX_SAFE_INTEGER): Promise<number> {
+  const cut = await ask(
+    url,
+    `select pg_terminate_backend(pid) from
+      (select pid from pg_stat_activity where datname = current_database() and application_name like 'tidepool bus%'
+        order by backend_start desc limit $1) as buses`,
+    [newest],
+  );
+  return cut.length;
+}
+
+/** A new database for child processes. */
+export async function createShared(): Promise<{ url: string; remove(): Promise<void> }> {
+  return createDatabase("postgres");
+}

@@ -1,0 +1,62 @@
+/** A plain TCP proxy in front of several servers: each connection goes to the next one that takes it. */
+import { connect, createServer, type Server, type Socket } from "node:net";
+
+export class RoundRobin {
+  readonly #open = new Set<Socket>();
+  #next = 0;
+
+  private constructor(
+    readonly server: Server,
+    readonly ports: readonly number[],
+  ) {}
+
+  static async start(ports: readonly number[]): Promise<RoundRobin> {
+    const server = createServer();
+    const proxy = new RoundRobin(server, ports);
+    server.on("connection", (client) => proxy.#serve(client));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return proxy;
+  }
+
+  get url(): string {
+    const address = this.server.address();
+    return `http://127.0.0.1:${typeof address === "object" && address ? address.port : 0}`;
+  }
+
+  #serve(client: Socket): void {
+    this.#keep(client);
+    const start = this.#next++;
+    const tryFrom = (attempt: number) => {
+      if (attempt === this.ports.length || client.destroyed) return client.destroy();
+      const port = this.ports[(start + attempt) % this.ports.length] as number;
+      const server = connect(port, "127.0.0.1");
+      const refused = () => tryFrom(attempt + 1);
+      server.once("error", refused);
+      server.once("connect", () => {
+        server.off("error", refused);
+        this.#keep(server);
+        client.pipe(server).pipe(client);
+        client.on("close", () => server.destroy());
+        server.on("close", () => client.destroy());
+      });
+    };
+    tryFrom(0);
+  }
+
+  #keep(socket: Socket): void {
+    socket.setNoDelay(true);
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => this.#open.delete(socket));
+    this.#open.add(socket);
+  }
+
+  /** Cuts every connection that is open. */
+  cut(): void {
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  async stop(): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}
