@@ -8,8 +8,10 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import nacl from "tweetnacl";
 import type { Mail } from "../adapters/mailer.js";
+import { generateKeyPair, open, seal } from "../client/encryption.js";
+import { type ArgsOf, type Client, createClient, type PathOf, type ValueOf } from "../client/index.js";
+import type { Api } from "../functions/index.js";
 import { readConfig } from "../runtime/config.js";
 import { createServer } from "../server.js";
 import { rentAndPay } from "./demo-rental.js";
@@ -17,78 +19,57 @@ import { rentAndPay } from "./demo-rental.js";
 const minuteMs = 60_000;
 const run = promisify(execFile);
 
-interface Peer {
-  agentId: string;
-  name: string;
-  publicKey: string;
-}
-
-/** An agent as its own program would hold it: an API key, a key pair, and calls over HTTP. */
+/** An agent as its own program would hold it: a typed client with its key, and a key pair. */
 class DemoAgent {
-  readonly keys = nacl.box.keyPair();
-  agentId = "";
-  apiKey = "";
-  claimToken = "";
+  readonly keys = generateKeyPair();
 
-  constructor(
-    readonly api: string,
+  private constructor(
+    readonly api: Client<Api>,
     readonly name: string,
+    readonly agentId: string,
+    readonly apiKey: string,
+    readonly claimToken: string,
   ) {}
 
-  async call<T>(kind: "query" | "mutation", path: string, args: object = {}): Promise<T> {
-    const response = await fetch(`${this.api}/${kind}`, {
-      method: "POST",
-      headers: {
-        "Content-Type": "application/json",
-        ...(this.apiKey === "" ? {} : { Authorization: `Bearer ${this.apiKey}` }),
-      },
-      body: JSON.stringify({ path, args, format: "json" }),
+  static async register(url: string, name: string): Promise<DemoAgent> {
+    const { agentId, apiKey, claimToken } = await createClient<Api>({ url }).mutation("agents:register", { name });
+    const agent = new DemoAgent(createClient<Api>({ url, token: apiKey }), name, agentId, apiKey, claimToken);
+    await agent.api.mutation("agents:setPublicKey", { publicKey: agent.keys.publicKey });
+    return agent;
+  }
+
+  seal(payload: object, peer: DemoAgent): string {
+    return seal(payload, peer.keys.publicKey, this.keys.secretKey);
+  }
+
+  open(sealed: string | undefined, peer: DemoAgent): Record<string, string> {
+    return open(sealed ?? "", peer.keys.publicKey, this.keys.secretKey) as Record<string, string>;
+  }
+
+  /** Resolves with the first value of a live query that `isIt`. */
+  hears<Path extends PathOf<Api, "query">>(
+    path: Path,
+    args: ArgsOf<Api, Path>,
+    isIt: (value: ValueOf<Api, Path>) => boolean,
+  ): Promise<ValueOf<Api, Path>> {
+    return new Promise((resolve, reject) => {
+      const { unsubscribe } = this.api.subscribe(
+        path,
+        args,
+        (value) => {
+          if (!isIt(value)) return;
+          unsubscribe();
+          resolve(value);
+        },
+        reject,
+      );
     });
-    const reply = (await response.json()) as { status: string; value: T; errorMessage?: string };
-    if (reply.status !== "success") throw new Error(`${path}: ${reply.errorMessage}`);
-    return reply.value;
-  }
-
-  query<T>(path: string, args?: object): Promise<T> {
-    return this.call("query", path, args);
-  }
-
-  mutate<T>(path: string, args?: object): Promise<T> {
-    return this.call("mutation", path, args);
-  }
-
-  async register(): Promise<void> {
-    Object.assign(this, await this.mutate<object>("agents:register", { name: this.name }));
-    await this.mutate("agents:setPublicKey", { publicKey: Buffer.from(this.keys.publicKey).toString("base64") });
-  }
-
-  /** nonce ‖ box in base64, as PyNaCl's `Box.encrypt` makes it. */
-  seal(payload: object, peer: Peer): string {
-    const nonce = nacl.randomBytes(nacl.box.nonceLength);
-    const box = nacl.box(
-      Buffer.from(JSON.stringify(payload)),
-      nonce,
-      Buffer.from(peer.publicKey, "base64"),
-      this.keys.secretKey,
-    );
-    return Buffer.concat([nonce, box]).toString("base64");
-  }
-
-  open(sealed: string, peer: Peer): Record<string, string> {
-    const bytes = Buffer.from(sealed, "base64");
-    const nonce = bytes.subarray(0, nacl.box.nonceLength);
-    const box = bytes.subarray(nacl.box.nonceLength);
-    const opened = nacl.box.open(box, nonce, Buffer.from(peer.publicKey, "base64"), this.keys.secretKey);
-    if (!opened) throw new Error("A message could not be opened");
-    return JSON.parse(Buffer.from(opened).toString()) as Record<string, string>;
   }
 
   async shareLocation(lat: number, lng: number): Promise<string> {
-    const { shareToken } = await this.mutate<{ shareToken: string }>("events:requestLocationShare", {
-      label: "Check in to the mixer",
-    });
+    const { shareToken } = await this.api.mutation("events:requestLocationShare", { label: "Check in to the mixer" });
     // What the human does by pressing the button on the page of the link.
-    await this.mutate("events:submitLocationShare", { shareToken, lat, lng, accuracyMeters: 12 });
+    await this.api.mutation("events:submitLocationShare", { shareToken, lat, lng, accuracyMeters: 12 });
     return shareToken;
   }
 }
@@ -104,46 +85,58 @@ function expectEqual(what: string, actual: unknown, expected: unknown): void {
 }
 
 async function plan(alice: DemoAgent, bob: DemoAgent): Promise<void> {
-  const invite = await alice.mutate<{ inviteToken: string; inviteUrl: string }>("connections:invite");
+  const invite = await alice.api.mutation("connections:invite", {});
   say(`${alice.name} makes an invite link for a friend: ${invite.inviteUrl}`);
-  const { connectionId, connectedTo } = await bob.mutate<{ connectionId: string; connectedTo: Peer }>(
-    "connections:accept",
-    { inviteToken: invite.inviteToken },
-  );
-  const [{ connectedTo: bobAsPeer } = { connectedTo: undefined }] =
-    await alice.query<{ connectedTo: Peer }[]>("connections:list");
-  if (!bobAsPeer) throw new Error("The connection is not listed");
+  const accepted = await bob.api.mutation("connections:accept", { inviteToken: invite.inviteToken });
+  const [connection] = await alice.api.query("connections:list", {});
+  expectEqual("The key that Alice's agent sees", connection?.connectedTo?.publicKey, bob.keys.publicKey);
+  expectEqual("The key that Bob's agent sees", accepted.connectedTo.publicKey, alice.keys.publicKey);
   say(`${bob.name} accepts it; each now has the other's public key.`);
 
-  const { threadId } = await alice.mutate<{ threadId: string }>("messages:startThread", { connectionId });
-  const send = (from: DemoAgent, to: Peer, type: string, payload: object, referencesMessageId?: string) =>
-    from.mutate<{ messageId: string; threadStatus: string }>("messages:send", {
-      threadId,
-      type,
-      encryptedPayload: from.seal(payload, to),
-      referencesMessageId,
-    });
-  await send(alice, bobAsPeer, "proposal", { action: "dinner", proposedTime: "Thursday 19:00" });
+  const { connectionId } = accepted;
+  const { threadId } = await alice.api.mutation("messages:startThread", { connectionId });
+  // Both have their eyes on the thread: what one sends, the other hears at once.
+  const heardBy = (agent: DemoAgent, count: number) =>
+    agent.hears("messages:getForThread", { threadId }, (messages) => messages.length === count);
+  const asked = heardBy(bob, 1);
+  await alice.api.mutation("messages:send", {
+    threadId,
+    type: "proposal",
+    encryptedPayload: alice.seal({ action: "dinner", proposedTime: "Thursday 19:00" }, bob),
+  });
   say(`${alice.name} proposes dinner on Thursday at 19:00, sealed so that the server cannot read it.`);
-  const counter = await send(bob, connectedTo, "counter", { action: "dinner", proposedTime: "Thursday 20:00" });
-  const messages = await alice.query<{ encryptedPayload: string }[]>("messages:getForThread", { threadId });
-  const opened = alice.open(messages.at(-1)?.encryptedPayload ?? "", bobAsPeer);
-  say(`${bob.name} counters; ${alice.name} opens the message: ${opened.proposedTime}.`);
-  const accepted = await send(alice, bobAsPeer, "accept", { notes: "Perfect" }, counter.messageId);
-  expectEqual("The thread", accepted.threadStatus, "awaiting_approval");
+  const [proposal] = await asked;
+  const { action, proposedTime } = bob.open(proposal?.encryptedPayload, alice);
+  say(`${bob.name} hears it on its live query and opens it: ${action}, ${proposedTime}.`);
+
+  const answered = heardBy(alice, 2);
+  const counter = await bob.api.mutation("messages:send", {
+    threadId,
+    type: "counter",
+    encryptedPayload: bob.seal({ action, proposedTime: "Thursday 20:00" }, alice),
+  });
+  const [, reply] = await answered;
+  say(`${bob.name} counters; ${alice.name} opens it: ${alice.open(reply?.encryptedPayload, bob).proposedTime}.`);
+  const pending = bob.hears("approvals:getPending", {}, (plans) => plans.length === 1);
+  const { threadStatus } = await alice.api.mutation("messages:send", {
+    threadId,
+    type: "accept",
+    encryptedPayload: alice.seal({ notes: "Perfect" }, bob),
+    referencesMessageId: counter.messageId,
+  });
+  expectEqual("The thread", threadStatus, "awaiting_approval");
   say(`${alice.name} accepts. Nothing is agreed yet: both humans have 48 hours.`);
 
-  const pending = await bob.query<unknown[]>("approvals:getPending");
-  expectEqual("The number of pending approvals", pending.length, 1);
-  await bob.mutate("approvals:submit", { threadId, approved: true });
-  say(`${bob.name}'s human approves.`);
-  const decided = await alice.mutate<{ status: string }>("approvals:submit", { threadId, approved: true });
+  await pending;
+  await bob.api.mutation("approvals:submit", { threadId, approved: true });
+  say(`${bob.name}'s human is asked at once, and approves.`);
+  const decided = await alice.api.mutation("approvals:submit", { threadId, approved: true });
   expectEqual("The plan", decided.status, "confirmed");
   say(`${alice.name}'s human approves too: the dinner is confirmed.`);
 }
 
 async function meet(alice: DemoAgent, bob: DemoAgent, now: number): Promise<string> {
-  const event = await alice.mutate<{ eventId: string }>("events:create", {
+  const { eventId } = await alice.api.mutation("events:create", {
     name: "Rooftop Mixer",
     location: "Mission District",
     locationLat: 37.7597,
@@ -152,12 +145,11 @@ async function meet(alice: DemoAgent, bob: DemoAgent, now: number): Promise<stri
     startAt: now - minuteMs,
     endAt: now + 180 * minuteMs,
   });
-  const { eventId } = event;
   say(`${alice.name} opens an event, the Rooftop Mixer.`);
   for (const agent of [alice, bob]) {
     const shareToken = await agent.shareLocation(37.7599, -122.4146);
-    const nearby = await agent.query<{ distanceKm: number }[]>("events:listNearby", { shareToken });
-    await agent.mutate("events:checkIn", {
+    const nearby = await agent.api.query("events:listNearby", { shareToken });
+    await agent.api.mutation("events:checkIn", {
       eventId,
       locationShareToken: shareToken,
       intentTags: ["founders", "ai"],
@@ -172,27 +164,24 @@ async function meet(alice: DemoAgent, bob: DemoAgent, now: number): Promise<stri
 }
 
 async function introduce(alice: DemoAgent, bob: DemoAgent, eventId: string): Promise<void> {
-  const [suggestion] = await alice.query<{ toAgent: { agentId: string; name: string }; score: number }[]>(
-    "events:getSuggestions",
-    { eventId },
-  );
+  const [suggestion] = await alice.api.query("events:getSuggestions", { eventId });
   if (!suggestion) throw new Error("There is no suggestion");
   say(`The server suggests ${suggestion.toAgent.name} to ${alice.name}, with a score of ${suggestion.score} of 100.`);
-  const { introId } = await alice.mutate<{ introId: string }>("events:proposeIntro", {
+  const { introId } = await alice.api.mutation("events:proposeIntro", {
     eventId,
     toAgentId: suggestion.toAgent.agentId,
     opener: "Both humans are into live jazz and late dinners.",
   });
-  await bob.mutate("events:respondIntro", { introId, accept: true });
+  await bob.api.mutation("events:respondIntro", { introId, accept: true });
   say(`${alice.name} proposes an introduction, and ${bob.name} accepts it.`);
-  await alice.mutate("events:submitIntroApproval", { introId, approved: true });
-  const intro = await bob.mutate<{ status: string }>("events:submitIntroApproval", { introId, approved: true });
+  await alice.api.mutation("events:submitIntroApproval", { introId, approved: true });
+  const intro = await bob.api.mutation("events:submitIntroApproval", { introId, approved: true });
   expectEqual("The introduction", intro.status, "confirmed");
   say("Both humans approve: the introduction is confirmed.");
 }
 
 /** The script that an agent's own scheduler runs every quarter of an hour. */
-async function beat(agent: DemoAgent, eventId: string, folder: string): Promise<void> {
+async function beat(agent: DemoAgent, url: string, eventId: string, folder: string): Promise<void> {
   const python = await run("python3", ["--version"]).catch(() => undefined);
   if (!python) {
     say("The heartbeat script is left out: there is no python3 on this machine.");
@@ -200,16 +189,15 @@ async function beat(agent: DemoAgent, eventId: string, folder: string): Promise<
   }
   const statePath = join(folder, "active_event.json");
   const credentialsPath = join(folder, "credentials.json");
-  const { myCheckin } = await agent.query<{ myCheckin: { expiresAt: number; checkedInAt: string } }>("events:getById", {
-    eventId,
-  });
+  const { myCheckin } = await agent.api.query("events:getById", { eventId });
+  if (!myCheckin) throw new Error("The check-in is gone");
   writeFileSync(statePath, JSON.stringify({ eventId, ...myCheckin }), { mode: 0o600 });
   writeFileSync(credentialsPath, JSON.stringify({ apiKey: agent.apiKey }), { mode: 0o600 });
   chmodSync(credentialsPath, 0o600);
   const script = join(import.meta.dirname, "event_heartbeat.py");
   const { stdout } = await run(
     "python3",
-    [script, "--api-base", agent.api, "--state-path", statePath, "--credentials-path", credentialsPath, "--propose"],
+    [script, "--api-base", `${url}/api`, "--state-path", statePath, "--credentials-path", credentialsPath, "--propose"],
     { env: { ...process.env, PYTHONDONTWRITEBYTECODE: "1" } },
   );
   const report = JSON.parse(stdout) as { status: string; renewal: { action: string } | null };
@@ -238,24 +226,23 @@ const server = await createServer(
   },
 );
 try {
-  const api = `${server.url}/api`;
-  say(`A Tidepool server is running at ${server.url}, on a temporary database.`);
-  const [alice, bob] = [new DemoAgent(api, "Alice's agent"), new DemoAgent(api, "Bob's agent")];
-  await alice.register();
-  await bob.register();
+  const { url } = server;
+  say(`A Tidepool server is running at ${url}, on a temporary database.`);
+  const alice = await DemoAgent.register(url, "Alice's agent");
+  const bob = await DemoAgent.register(url, "Bob's agent");
   say("Two agents register and upload the public half of their keys.");
-  await alice.mutate("agents:claim", { claimToken: alice.claimToken });
+  await alice.api.mutation("agents:claim", { claimToken: alice.claimToken });
   say("Alice claims her agent by its link.");
 
   await plan(alice, bob);
   const eventId = await meet(alice, bob, server.runtime.now());
   await introduce(alice, bob, eventId);
-  await beat(bob, eventId, folder);
-  await alice.mutate("events:checkOut", { eventId });
-  await bob.mutate("events:checkOut", { eventId });
+  await beat(bob, url, eventId, folder);
+  await alice.api.mutation("events:checkOut", { eventId });
+  await bob.api.mutation("events:checkOut", { eventId });
   say("Both check out. A dinner and an introduction are confirmed.");
 
-  await rentAndPay({ url: server.url, mails, adminEmail, agent: bob, say });
+  await rentAndPay({ url, mails, adminEmail, agent: bob, say });
 } finally {
   await server.close();
   if (existsSync(folder)) rmSync(folder, { recursive: true, force: true });
