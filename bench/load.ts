@@ -8,7 +8,8 @@ import { type MeasuredCall, readCall, sendCall } from "./calls.js";
 import type { Seat } from "./data.js";
 
 export interface Load {
-  port: number;
+  /** Of several, the connections take turns. */
+  port: number | readonly number[];
   connections: number;
   seconds: number;
   /** Each connection has its own, or with `anySeat` picks one at random for each request. */
@@ -103,10 +104,11 @@ class Connection {
 }
 
 async function measure({ port, connections, seconds, seats, anySeat, writeShare, ...load }: Load): Promise<Measured> {
-  const given = load.requests?.map(({ apiKey, call }) => bytesOf(port, apiKey, call));
+  const ports = [port].flat();
+  const given = load.requests?.map(({ apiKey, call }) => bytesOf(apiKey, call));
   const requests = seats.map((seat) => ({
-    read: writeShare < 1 ? bytesOf(port, seat.apiKey, readCall(seat)) : Buffer.alloc(0),
-    send: writeShare > 0 ? bytesOf(port, seat.apiKey, sendCall(seat)) : Buffer.alloc(0),
+    read: writeShare < 1 ? bytesOf(seat.apiKey, readCall(seat)) : Buffer.alloc(0),
+    send: writeShare > 0 ? bytesOf(seat.apiKey, sendCall(seat)) : Buffer.alloc(0),
   }));
   const requestOf = (connection: number): Buffer => {
     if (given) return given[Math.floor(Math.random() * given.length)] as Buffer;
@@ -114,7 +116,9 @@ async function measure({ port, connections, seconds, seats, anySeat, writeShare,
     const { send, read } = requests[seat] as (typeof requests)[number];
     return Math.random() < writeShare ? send : read;
   };
-  const opened = await Promise.all(Array.from({ length: connections }, () => Connection.open(port)));
+  const opened = await Promise.all(
+    Array.from({ length: connections }, (_, index) => Connection.open(ports[index % ports.length] as number)),
+  );
   const latencies: number[] = [];
   const started = performance.now();
   const until = started + seconds * 1_000;
@@ -140,10 +144,10 @@ async function measure({ port, connections, seconds, seats, anySeat, writeShare,
   };
 }
 
-function bytesOf(port: number, apiKey: string, { url, body }: MeasuredCall): Buffer {
+function bytesOf(apiKey: string, { url, body }: MeasuredCall): Buffer {
   const lines = [
     `POST ${url} HTTP/1.1`,
-    `Host: 127.0.0.1:${port}`,
+    "Host: 127.0.0.1",
     `Authorization: Bearer ${apiKey}`,
     "Content-Type: application/json",
     `Content-Length: ${Buffer.byteLength(body)}`,

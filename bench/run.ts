@@ -5,7 +5,7 @@
  *   --seconds N   per measurement (2)
  *   --rounds N    measurements of each server, taken in turn (3)
  *   --only sqlite | postgres | growth | startup | rents | delivery | browse |
- *          live
+ *          live | processes
  */
 import type { ChildProcess } from "node:child_process";
 import { mkdtempSync } from "node:fs";
@@ -64,8 +64,11 @@ const parts = {
   delivery: runDelivery,
   browse: runBrowse,
   live: runLive,
+  processes: runProcesses,
 };
 const fanOutGoal = 1.25;
+const processesGoal = 1.6;
+const processesConnections = 64;
 
 const { values: flags } = parseArgs({
   options: {
@@ -111,6 +114,33 @@ async function runPostgres(generator: ChildProcess): Promise<void> {
   const ours = await startOurs(oursUrl);
   const floor = await startFloor("bench/floor-postgres.ts", floorUrl);
   await compareAll(generator, "PostgreSQL", postgresScenarios, ours, floor, seats);
+  await server.stop();
+}
+
+/** Writes to two processes on one database, beside writes to one that has such a database for itself. */
+async function runProcesses(generator: ChildProcess): Promise<void> {
+  const server = await startPostgres().catch((error: unknown) => {
+    printSkipped("PostgreSQL, two processes", `no server could be started (${String(error)})`);
+  });
+  if (!server) return;
+  const sharedUrl = await server.create("tidepool_bench_two");
+  const seats = await filled(sharedUrl, { threads: seatsPerRun, messagesPerThread: messagesPerRead });
+  const aloneUrl = await server.create("tidepool_bench_one", "tidepool_bench_two");
+  const [alone, one, other] = [await startOurs(aloneUrl), await startOurs(sharedUrl), await startOurs(sharedUrl)];
+  const two = { port: [one.port, other.port], seats };
+  for (const [name, writeShare] of [
+    ["send", 1],
+    ["getForThread", 0],
+  ] as const) {
+    const load = { connections: processesConnections, writeShare };
+    for (const servers of [alone, two])
+      await runLoad(generator, { ...load, seats, ...servers, seconds: warmUpSeconds });
+    const compared = await compare(generator, pace, load, two, { port: alone.port, seats });
+    const title = `PostgreSQL: ${name}, two processes beside one, ${processesConnections}`;
+    if (writeShare === 1) printCompared(title, compared, processesGoal);
+    else printBeside(title, compared);
+  }
+  await Promise.all([alone.stop(), one.stop(), other.stop()]);
   await server.stop();
 }
 
