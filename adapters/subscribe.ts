@@ -11,7 +11,7 @@ import { CallError, type ErrorCode } from "../runtime/errors.js";
 import { addressKey, type RateLimits, sizes } from "../runtime/limits.js";
 import { callerAddress, corsHeaders, type HttpApp, type HttpContext, send } from "./http.js";
 import type { Credentials } from "./sync/credentials.js";
-import type { Answer, LiveQuerySet, Subscription } from "./sync/live-queries.js";
+import { type Answer, answerOf, type LiveQuerySet, type Subscription } from "./sync/live-queries.js";
 import { encodeValue, type Reply, rejection, renderRejection } from "./wire.js";
 
 /** A comment is sent after this much silence, so that nothing in between takes the stream for dead. */
@@ -158,7 +158,7 @@ class EventStream {
         this.#wake();
       });
     }
-    const first = await this.#subscription?.answer();
+    const first = this.#subscription && (await answerOf(this.#subscription));
     if (this.#ended || !first) return undefined;
     const error = errorOf(first.outcome);
     if (error && final.has(error.code)) {
@@ -225,7 +225,7 @@ class EventStream {
       else {
         this.#isDirty = false;
         const subscription = this.#subscription;
-        const answer = await subscription?.answer();
+        const answer = subscription && (await answerOf(subscription));
         if (!answer || this.#ended) break;
         // It may be for eyes that have lost their right to it.
         if (this.#isDoubted || subscription !== this.#subscription) this.#isDirty = true;

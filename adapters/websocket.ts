@@ -172,16 +172,19 @@ export class SocketServer {
       return;
     }
     this.#upgrades.handleUpgrade(request, connection, head, (ws) => {
-      const opened = this.#open(ws, request, channel, path, new URLSearchParams(query)).catch((error: unknown) => {
-        this.#parts.log.error({ err: error, path }, "a socket failed to open");
-        ws.close(closings.fault.code, closings.fault.reason);
-      });
+      const opened = this.#open(ws, connection, request, channel, path, new URLSearchParams(query)).catch(
+        (error: unknown) => {
+          this.#parts.log.error({ err: error, path }, "a socket failed to open");
+          ws.close(closings.fault.code, closings.fault.reason);
+        },
+      );
       void this.#parts.background.track(opened);
     });
   }
 
   async #open(
     ws: WebSocket,
+    connection: Duplex,
     request: IncomingMessage,
     channel: Channel,
     path: string,
@@ -191,6 +194,7 @@ export class SocketServer {
     const address = addressKey(addressOf(request, this.#parts.trustProxy));
     const socket = new OpenSocket(
       ws,
+      connection,
       newUuid(clock.now()),
       address,
       log,

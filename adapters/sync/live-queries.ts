@@ -8,6 +8,7 @@ import type { Call, Outcome, Runtime } from "../../runtime/dispatch.js";
 import { CallError } from "../../runtime/errors.js";
 import { nextRequestId } from "../../runtime/ids.js";
 import type { LiveQueries } from "../../runtime/live.js";
+import { type WholeFrame, wholeFrame } from "../sockets/socket.js";
 import { encodeValue, readArgs } from "../wire.js";
 import { changed, type Frame, queryResult, readable, transition, type Version } from "./frames.js";
 
@@ -32,7 +33,7 @@ export class Answer {
   readonly result: Frame;
   /** The value as JSON, where the sync protocol has no words for it. */
   readonly #unreadable: string | undefined;
-  #lastFrame: { key: string; frame: Frame } | undefined;
+  #last: { queryId: number; from: Version; to: Version; frame: WholeFrame } | undefined;
 
   constructor(
     readonly outcome: Outcome,
@@ -46,18 +47,22 @@ export class Answer {
   }
 
   /** The Transition that brings this answer alone: one for all sockets that stand at the same place. */
-  transition(queryId: number, from: Version, to: Version): Frame {
-    const key = `${queryId} ${from.querySet} ${from.identity} ${from.ts} ${to.querySet} ${to.identity} ${to.ts}`;
-    if (this.#lastFrame?.key !== key) {
-      this.#lastFrame = { key, frame: transition(from, to, [changed(queryId, this.result)]) };
-    }
-    return this.#lastFrame.frame;
+  transition(queryId: number, from: Version, to: Version): WholeFrame {
+    const last = this.#last;
+    if (last && last.queryId === queryId && isSame(last.from, from) && isSame(last.to, to)) return last.frame;
+    const frame = wholeFrame(transition(from, to, [changed(queryId, this.result)]));
+    this.#last = { queryId, from, to, frame };
+    return frame;
   }
 
   isLike(other: Answer | undefined): boolean {
     if (this === other) return true;
     return other !== undefined && this.#unreadable === other.#unreadable && this.result.equals(other.result);
   }
+}
+
+function isSame(one: Version, other: Version): boolean {
+  return one.ts === other.ts && one.querySet === other.querySet && one.identity === other.identity;
 }
 
 export interface LiveQueryParts {
@@ -70,11 +75,17 @@ export interface LiveQueryParts {
 /** A subscriber's hold of a query. */
 export interface Subscription {
   /**
-   * An answer that was right at some time since this was called. With `anew`, one that was read since then, also where
-   * nothing is known to have changed.
+   * Has `take` called with an answer that was right at some time since this was called: at once where it is known, else
+   * right when it is read, so that a thousand who wait for one answer cost no more than their calls. With `anew`, one
+   * that was read since then, also where nothing is known to have changed. `fail` is called in its place with a fault.
    */
-  answer(anew?: boolean): Promise<Answer>;
+  ask(anew: boolean, take: (answer: Answer) => void, fail: (error: unknown) => void): void;
   end(): void;
+}
+
+/** The answer as a promise. */
+export function answerOf(subscription: Subscription): Promise<Answer> {
+  return new Promise((resolve, reject) => subscription.ask(false, resolve, reject));
 }
 
 export class LiveQuerySet {
@@ -99,10 +110,10 @@ export class LiveQuerySet {
     const subscriber = { touched, isNew: true };
     query.subscribers.add(subscriber);
     return {
-      answer: (anew = false) => {
+      ask: (anew, take, fail) => {
         const { isNew } = subscriber;
         subscriber.isNew = false;
-        return query.answer(anew || (isNew && query.mayBeBehind));
+        query.ask(anew || (isNew && query.mayBeBehind), take, fail);
       },
       end: () => {
         query.subscribers.delete(subscriber);
@@ -114,6 +125,15 @@ export class LiveQuerySet {
   }
 }
 
+/** Somebody who waits for an answer. */
+interface Asker {
+  /** How many runs had begun by then. */
+  runs: number;
+  anew: boolean;
+  take(answer: Answer): void;
+  fail(error: unknown): void;
+}
+
 class LiveQuery {
   readonly subscribers = new Set<{ touched(): void }>();
   readonly #parts: LiveQueryParts;
@@ -123,8 +143,9 @@ class LiveQuery {
   #last: Answer | undefined;
   #isFresh = false;
   #usedClock = false;
-  #running: Promise<{ answer: Answer; run: number }> | undefined;
+  #isRunning = false;
   #runs = 0;
+  #askers: Asker[] = [];
   #unwatch: () => void = () => {};
 
   constructor(parts: LiveQueryParts, { path, args, caller, address }: Question) {
@@ -147,15 +168,38 @@ class LiveQuery {
     return this.#usedClock || this.#parts.sharedDatabase;
   }
 
-  async answer(anew: boolean): Promise<Answer> {
-    const before = this.#runs;
-    for (;;) {
-      if (this.#last && this.#isFresh && !anew) return this.#last;
-      this.#running ??= this.#run();
-      const { answer, run } = await this.#running;
+  ask(anew: boolean, take: Asker["take"], fail: Asker["fail"]): void {
+    if (this.#last && this.#isFresh && !anew) return take(this.#last);
+    this.#askers.push({ runs: this.#runs, anew, take, fail });
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    if (this.#isRunning || this.#askers.length === 0) return;
+    this.#isRunning = true;
+    this.#runs += 1;
+    this.#run().then(
+      (answer) => this.#ran((asker) => asker.take(answer)),
+      (error: unknown) => this.#ran((asker) => asker.fail(error)),
+    );
+  }
+
+  /** Tells all who waited for the run, and runs again for the rest. */
+  #ran(tell: (asker: Asker) => void): void {
+    this.#isRunning = false;
+    const askers = this.#askers;
+    this.#askers = [];
+    for (const asker of askers) {
       // A run that began before it was asked for may lack a commit of in between. If it does, it is not fresh.
-      if (run > before) return answer;
+      const isFor = asker.runs < this.#runs || (this.#isFresh && !asker.anew);
+      try {
+        if (isFor) tell(asker);
+        else this.#askers.push(asker);
+      } catch (error) {
+        asker.fail(error);
+      }
     }
+    this.#goOn();
   }
 
   /** Watches nothing any more. */
@@ -165,28 +209,22 @@ class LiveQuery {
     this.#unwatch = () => {};
   }
 
-  async #run(): Promise<{ answer: Answer; run: number }> {
+  async #run(): Promise<Answer> {
     const { clock } = this.#parts;
-    this.#runs += 1;
-    const run = this.#runs;
     const wasFresh = this.#isFresh;
     this.end();
-    try {
-      for (;;) {
-        const { answer, seen } = await this.#ask();
-        const waitMs = waitOf(answer.outcome);
-        if (waitMs === undefined) {
-          const hasChanged = this.#keep(answer, seen);
-          // By the clock, or by a commit that was not heard of yet: the others will want to know as well.
-          if (hasChanged && wasFresh) this.#tell();
-          return { answer: this.#last ?? answer, run };
-        }
-        seen.end();
-        await new Promise<void>((resolve) => clock.after(waitMs, resolve));
-        if (this.subscribers.size === 0) return { answer, run };
+    for (;;) {
+      const { answer, seen } = await this.#ask();
+      const waitMs = waitOf(answer.outcome);
+      if (waitMs === undefined) {
+        const hasChanged = this.#keep(answer, seen);
+        // By the clock, or by a commit that was not heard of yet: the others will want to know as well.
+        if (hasChanged && wasFresh) this.#tell();
+        return this.#last ?? answer;
       }
-    } finally {
-      this.#running = undefined;
+      seen.end();
+      await new Promise<void>((resolve) => clock.after(waitMs, resolve));
+      if (this.subscribers.size === 0) return answer;
     }
   }
 

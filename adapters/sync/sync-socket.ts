@@ -1,6 +1,6 @@
 /**
  * One socket of a live client: the per-socket algorithm of convex-wire.md section 7. What a client asks for is taken in
- * the order in which it comes; one loop answers, with as few Transitions as it can, each from where the last one ended.
+ * the order in which it comes; it is answered with as few Transitions as it can, each from where the last one ended.
  */
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
@@ -9,7 +9,7 @@ import { CallError } from "../../runtime/errors.js";
 import { nextRequestId } from "../../runtime/ids.js";
 import { sizes } from "../../runtime/limits.js";
 import type { Closing } from "../sockets/close-codes.js";
-import type { FrameHandler, InboundFrame, Socket } from "../sockets/socket.js";
+import { type FrameHandler, type InboundFrame, type Socket, type WholeFrame, wholeFrame } from "../sockets/socket.js";
 import { readArgs } from "../wire.js";
 import type { Credentials } from "./credentials.js";
 import {
@@ -74,6 +74,19 @@ interface Watched {
   anew: boolean;
 }
 
+/** A Transition that is being prepared. */
+interface Round {
+  owes: boolean;
+  identity: Identity;
+  received: { querySet: number; identity: number };
+  /** The instant at which it was begun, where the client waits for one. */
+  now: bigint;
+  ready: Change[];
+  due: Watched[];
+  /** Of what is due, in its order. */
+  answers: Answer[];
+}
+
 export class SyncSocket implements FrameHandler {
   readonly #parts: SyncSocketParts;
   readonly #socket: Socket;
@@ -90,7 +103,7 @@ export class SyncSocket implements FrameHandler {
 
   readonly #watched = new Map<number, Watched>();
   /** Those that a commit may have changed, or that are new. */
-  #touched = new Set<Watched>();
+  readonly #touched = new Set<Watched>();
   /** Changes that need no run: queries that were removed, and those that were too many. */
   #ready: Change[] = [];
   /** Replies to mutations and actions. */
@@ -102,8 +115,10 @@ export class SyncSocket implements FrameHandler {
   /** Whether the client waits for a Transition, even one without changes. */
   #owes = false;
   #isDirty = false;
-  #isLooping = false;
-  #room: (() => void) | undefined;
+  /** Whether it will look in a moment for what there is to do. */
+  #isAwake = false;
+  /** What it waits for before it does anything more. */
+  #awaited = 0;
 
   /** Frames are taken one after the other, and so are mutations. */
   #frames: Promise<void> = Promise.resolve();
@@ -152,7 +167,10 @@ export class SyncSocket implements FrameHandler {
       case "Mutation":
         return this.#queueMutation(frame, this.#sessionId);
       case "Action":
-        return this.#fail(frame, new CallError("not_found", `Could not find public function for '${frame.udfPath}'`));
+        return this.#refuseCall(
+          frame,
+          new CallError("not_found", `Could not find public function for '${frame.udfPath}'`),
+        );
     }
   }
 
@@ -298,9 +316,9 @@ export class SyncSocket implements FrameHandler {
     if (this.#isEnded) return;
     const { runtime } = this.#parts;
     const { requestId, udfPath } = frame;
-    if (frame.componentPath) return this.#fail(frame, noComponents());
+    if (frame.componentPath) return this.#refuseCall(frame, noComponents());
     const args = readArgs(frame.args, JSON.stringify(frame.args) ?? "");
-    if (args instanceof CallError) return this.#fail(frame, args);
+    if (args instanceof CallError) return this.#refuseCall(frame, args);
 
     let caller: Caller | undefined;
     try {
@@ -308,7 +326,7 @@ export class SyncSocket implements FrameHandler {
       if (identity.secret !== undefined) caller = await runtime.authenticate(identity.secret, this.#socket.address);
     } catch (error) {
       const isCurrent = identity.secret === this.#identity.secret;
-      return isCurrent || !isVerdict(error) ? this.#refuse(error, false) : this.#fail(frame, error);
+      return isCurrent || !isVerdict(error) ? this.#refuse(error, false) : this.#refuseCall(frame, error);
     }
     const errorRequestId = nextRequestId();
     this.#isMutating = true;
@@ -342,7 +360,7 @@ export class SyncSocket implements FrameHandler {
     this.#touched.add(watched);
   }
 
-  #fail(frame: CallFrame, error: CallError): void {
+  #refuseCall(frame: CallFrame, error: CallError): void {
     const outcome: FailedOutcome = { status: "refused", error };
     this.#reply(callFailed(frame.type, frame.requestId, outcome, ""));
   }
@@ -365,61 +383,89 @@ export class SyncSocket implements FrameHandler {
     this.#wake();
   }
 
+  /** Does what there is to do, once what runs now is through: what a commit tells comes right behind what it wakes. */
   #wake(): void {
-    if (this.#isLooping || this.#socket.gone) return;
-    this.#isLooping = true;
-    void this.#loop()
-      .catch((error: unknown) => {
-        this.#socket.log.error({ socket: this.#socket.id, err: error }, "a live client could not be answered");
-        this.#end(again("the queries could not be answered"));
-      })
-      .finally(() => {
-        this.#isLooping = false;
-        if (this.#hasWork) this.#wake();
-      });
+    if (this.#isAwake || !this.#hasWork) return;
+    this.#isAwake = true;
+    void soon.then(this.#awoken);
   }
+
+  readonly #awoken = (): void => {
+    this.#isAwake = false;
+    if (this.#hasWork) this.#work();
+  };
 
   get #hasWork(): boolean {
-    if (this.#socket.gone) return false;
-    return this.#isDoubted || this.#replies.length > 0 || (this.#isDirty && this.#hasBegun);
+    if (this.#socket.gone || this.#awaited > 0) return false;
+    if (this.#isDoubted) return true;
+    return this.#unsent < mostUnsent && (this.#replies.length > 0 || (this.#isDirty && this.#hasBegun));
   }
 
-  async #loop(): Promise<void> {
-    // What a commit tells comes right behind what it wakes.
-    await Promise.resolve();
-    while (this.#hasWork) {
-      if (this.#isDoubted) await this.#verify();
-      else if (this.#unsent >= mostUnsent) await this.#untilRoom();
-      else {
-        // What woke it may be this socket's own mutation, whose reply comes in a moment: then one Transition is enough.
-        if (this.#isMutating) await new Promise((resolve) => setImmediate(resolve));
-        // A mutation's reply goes before a Transition whose queries run after it; only that one may reach its instant.
-        for (const reply of this.#replies.splice(0)) this.#write(reply);
-        if (this.#isDirty && this.#hasBegun) await this.#catchUp();
-      }
+  #work(): void {
+    if (this.#isDoubted) this.#await(this.#verify());
+    // What woke it may be this socket's own mutation, whose reply comes in a moment: then one Transition is enough.
+    else if (this.#isMutating) this.#await(new Promise(setImmediate).then(() => this.#say()));
+    else this.#say();
+  }
+
+  #await(work: Promise<void>): void {
+    this.#awaited += 1;
+    work.catch(this.#fail).finally(() => {
+      this.#awaited -= 1;
+      this.#wake();
+    });
+  }
+
+  readonly #fail = (error: unknown): void => {
+    this.#socket.log.error({ socket: this.#socket.id, err: error }, "a live client could not be answered");
+    this.#end(again("the queries could not be answered"));
+  };
+
+  #say(): void {
+    // A mutation's reply goes before a Transition whose queries run after it; only that one may reach its instant.
+    for (const reply of this.#replies.splice(0)) this.#write(wholeFrame(reply));
+    if (this.#isDirty && this.#hasBegun) this.#catchUp();
+  }
+
+  /** Prepares one Transition: from what was sent last to what was received by now. */
+  #catchUp(): void {
+    const due = [...this.#touched];
+    const round: Round = {
+      owes: this.#owes,
+      identity: this.#identity,
+      received: { ...this.#received },
+      now: this.#owes ? this.#parts.runtime.timestamps.next() : 0n,
+      ready: this.#ready,
+      due,
+      answers: [],
+    };
+    this.#isDirty = false;
+    this.#owes = false;
+    this.#ready = [];
+    this.#touched.clear();
+    if (due.length === 0) return this.#transition(round);
+
+    this.#awaited += 1;
+    let missing = due.length;
+    for (const [index, watched] of due.entries()) {
+      const { anew } = watched;
+      watched.anew = false;
+      watched.subscription.ask(
+        anew,
+        (answer) => {
+          round.answers[index] = answer;
+          missing -= 1;
+          if (missing > 0) return;
+          this.#awaited -= 1;
+          this.#transition(round);
+          this.#wake();
+        },
+        this.#fail,
+      );
     }
   }
 
-  /** One Transition: from what was sent last to what was received by now. */
-  async #catchUp(): Promise<void> {
-    this.#isDirty = false;
-    const owes = this.#owes;
-    this.#owes = false;
-    const identity = this.#identity;
-    const received = { ...this.#received };
-    const now = owes ? this.#parts.runtime.timestamps.next() : 0n;
-    const ready = this.#ready;
-    this.#ready = [];
-    const touched = this.#touched;
-    this.#touched = new Set();
-    const due = [...touched];
-    const answers = await Promise.all(
-      due.map((watched) => {
-        const { anew } = watched;
-        watched.anew = false;
-        return watched.subscription.answer(anew);
-      }),
-    );
+  #transition({ owes, identity, received, now, ready, due, answers }: Round): void {
     if (this.#socket.gone) return;
     if (this.#isDoubted || this.#identity !== identity) {
       // These answers may be for eyes that have lost their right to them. They are asked for again once that is known.
@@ -429,43 +475,40 @@ export class SyncSocket implements FrameHandler {
       this.#isDirty = true;
       return;
     }
-    const news: { watched: Watched; answer: Answer }[] = [];
-    for (const [index, watched] of due.entries()) {
-      const answer = answers[index];
-      if (!answer || this.#watched.get(watched.queryId) !== watched) continue;
-      if (watched.sent === answer.result || watched.sent?.equals(answer.result)) continue;
-      watched.sent = answer.result;
-      news.push({ watched, answer });
-    }
-    if (news.length === 0 && ready.length === 0 && !owes) return;
     const from = this.#sent;
+    const news: { queryId: number; answer: Answer }[] = [];
+    let readAt = from.ts;
+    for (const [index, watched] of due.entries()) {
+      const { queryId, sent } = watched;
+      const answer = answers[index];
+      if (!answer || this.#watched.get(queryId) !== watched || sent?.equals(answer.result)) continue;
+      watched.sent = answer.result;
+      news.push({ queryId, answer });
+      if (answer.readAt > readAt) readAt = answer.readAt;
+    }
+    const [first] = news;
+    if (!first && ready.length === 0 && !owes) return;
     // Who waits for a Transition waits for one of now. Else it is dated by what it brings, so that others' is the same.
-    const readAt = news.reduce((latest, { answer }) => (answer.readAt > latest ? answer.readAt : latest), from.ts);
-    const ts = owes ? now : readAt;
-    this.#sent = { ...received, ts };
-    const [first, ...more] = news;
-    if (first && more.length === 0 && ready.length === 0) {
-      this.#write(first.answer.transition(first.watched.queryId, from, this.#sent));
+    const to = { querySet: received.querySet, identity: received.identity, ts: owes ? now : readAt };
+    this.#sent = to;
+    if (first && news.length === 1 && ready.length === 0) {
+      this.#write(first.answer.transition(first.queryId, from, to));
     } else {
-      const changes = news.map(({ watched, answer }) => changed(watched.queryId, answer.result));
-      this.#write(transition(from, this.#sent, [...ready, ...changes]));
+      const changes = news.map(({ queryId, answer }) => changed(queryId, answer.result));
+      this.#write(wholeFrame(transition(from, to, [...ready, ...changes])));
     }
   }
 
-  #write(frame: Frame): void {
+  #write(frame: WholeFrame): void {
     this.#unsent += 1;
     this.#lastSentAt = this.#parts.clock.now();
-    void this.#socket.sendAndDrain(frame).then(() => {
-      this.#unsent -= 1;
-      this.#room?.();
-    });
+    this.#socket.sendWhole(frame, this.#written);
   }
 
-  #untilRoom(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#room = resolve;
-    });
-  }
+  readonly #written = (): void => {
+    this.#unsent -= 1;
+    this.#wake();
+  };
 
   #pingLater(afterMs: number): void {
     const { clock } = this.#parts;
@@ -473,7 +516,7 @@ export class SyncSocket implements FrameHandler {
       const restMs = Math.min(this.#lastSentAt + pingMs - clock.now(), pingMs);
       if (restMs > 0) return this.#pingLater(restMs);
       // Behind a frame that the network does not take, another one says nothing.
-      if (this.#unsent === 0) this.#write(ping);
+      if (this.#unsent === 0) this.#write(wholeFrame(ping));
       this.#pingLater(pingMs);
     });
   }
@@ -489,12 +532,13 @@ export class SyncSocket implements FrameHandler {
     for (const { subscription } of this.#watched.values()) subscription.end();
     this.#watched.clear();
     this.#touched.clear();
-    this.#room?.();
   }
 }
 
+const soon = Promise.resolve();
+
 /** The subscription of a query that was not asked yet. */
-const none: Subscription = { answer: () => Promise.reject(new Error("Not subscribed")), end: () => {} };
+const none: Subscription = { ask: (_anew, _take, fail) => fail(new Error("Not subscribed")), end: () => {} };
 
 /** Whether the credential itself was found wanting. */
 function isVerdict(error: unknown): error is CallError {

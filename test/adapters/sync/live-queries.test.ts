@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { LiveQuerySet } from "../../../adapters/sync/live-queries.js";
+import { answerOf, LiveQuerySet } from "../../../adapters/sync/live-queries.js";
 import type { Outcome, Runtime } from "../../../runtime/dispatch.js";
 import { LiveQueries } from "../../../runtime/live.js";
 import { Timestamps } from "../../../runtime/timestamps.js";
@@ -25,7 +25,7 @@ function world(sharedDatabase = false) {
       heard.touched += 1;
     });
     const ask = async () => {
-      const { outcome } = await subscription.answer();
+      const { outcome } = await answerOf(subscription);
       return outcome.status === "success" ? outcome.value : outcome;
     };
     return { heard, ask, end: () => subscription.end() };
