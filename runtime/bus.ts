@@ -175,7 +175,7 @@ export class Bus {
       this.#drop(client, error);
     }
     this.#sending = false;
-    if (this.#unsent.length > 0 || this.#notices.length > 0 || !this.#writes.isEmpty) this.#schedule();
+    if (this.#lost || this.#unsent.length > 0 || this.#notices.length > 0 || !this.#writes.isEmpty) this.#schedule();
   }
 
   /** Makes messages of what there is to tell. */
