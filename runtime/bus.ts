@@ -172,7 +172,12 @@ export class Bus {
       await Promise.all([notify(client, this.#unsent), pause()]);
       this.#unsent.splice(0, sent);
     } catch (error) {
-      this.#drop(client, error);
+      if (isRefused(error)) {
+        // It would be refused every time, and everything behind it would wait for ever.
+        this.#parts.log.error({ err: error }, "a notification was refused; the others read everything again");
+        this.#unsent.splice(0, sent);
+        this.#lost = true;
+      } else this.#drop(client, error);
     }
     this.#sending = false;
     if (this.#lost || this.#unsent.length > 0 || this.#notices.length > 0 || !this.#writes.isEmpty) this.#schedule();
@@ -356,6 +361,11 @@ async function notify(client: pg.Client, messages: readonly string[]): Promise<v
     text: `select pg_notify('${channel}', message) from unnest($1::text[]) as message`,
     values: [messages],
   });
+}
+
+/** Class 22 and 54: the database is there, and will not take this text however often it is asked. */
+function isRefused(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && /^(22|54)/.test(error.code ?? "");
 }
 
 /** The other processes whose bus is connected. */

@@ -130,7 +130,9 @@ export class RateLimits {
     const own = new RateLimiterMemory({ points, duration });
     const part = Math.max(1, Math.floor(points / sharedParts));
     return {
-      consume: async (who) => {
+      consume: async (name) => {
+        // A caller may choose the name, as long as it likes, and addresses are not the others' business.
+        const who = hashSecret(name);
         const { consumedPoints } = await own.penalty(who);
         if (consumedPoints % part === 0 && consumedPoints <= points) {
           shared.tell({ kind: "callsCounted", rate, who, points: part });

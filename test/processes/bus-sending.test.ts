@@ -2,7 +2,9 @@
 import { expect, onTestFinished, test, vi } from "vitest";
 import { type Notice, NoticeBoard } from "../../runtime/notices.js";
 import { closeBoth, describeProcesses, startTwo } from "../support/processes.js";
-import { eventually } from "../support/sockets.js";
+import { cutSocketsAfterEach, eventually, openAt } from "../support/sockets.js";
+
+cutSocketsAfterEach();
 
 /** All notices, as they come from now on to the end of the test. */
 function heardAll(): { of(kind: Notice["kind"]): Notice[] } {
@@ -40,6 +42,45 @@ describeProcesses("that something was missed", () => {
       async () => heard.of("noticesMissed").length,
       (count) => count > before,
     );
+    await closeBoth(pair);
+  });
+});
+
+describeProcesses("a notification that PostgreSQL refuses", () => {
+  test("is told of as something that was missed, and holds up nothing behind it", async () => {
+    const pair = await startTwo();
+    const heard = heardAll();
+    const bus = pair.one.server.bus;
+    bus?.notice([{ kind: "serveRulesChanged", agentId: "told before" }]);
+    await tells(heard, "told before");
+    const missed = heard.of("noticesMissed").length;
+    bus?.notice([{ kind: "serveRulesChanged", agentId: "x".repeat(9_000) }]);
+    await eventually(
+      async () => heard.of("noticesMissed").length,
+      (count) => count > missed,
+    );
+    bus?.notice([{ kind: "serveRulesChanged", agentId: "told afterwards" }]);
+    await tells(heard, "told afterwards");
+    expect(bus?.isConnected).toBe(true);
+    await closeBoth(pair);
+  });
+});
+
+describeProcesses("a name that would be too long for a notification", () => {
+  test("from somebody without a credential does not silence the process", async () => {
+    const pair = await startTwo({ config: { rateLimits: true } });
+    const heard = heardAll();
+    pair.one.server.bus?.notice([{ kind: "serveRulesChanged", agentId: "told before" }]);
+    await tells(heard, "told before");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const missed = heard.of("noticesMissed").length;
+    const socket = await openAt(pair.one, "/ws/group", { sessionId: "x".repeat(9_000), token: "nobody's" });
+    await socket.closed;
+    pair.one.server.bus?.notice([{ kind: "serveRulesChanged", agentId: "told afterwards" }]);
+    await tells(heard, "told afterwards");
+    expect(heard.of("callsCounted").length).toBeGreaterThan(0);
+    expect(JSON.stringify(heard.of("callsCounted"))).not.toContain("xxx");
+    expect(heard.of("noticesMissed")).toHaveLength(missed);
     await closeBoth(pair);
   });
 });
