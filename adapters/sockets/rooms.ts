@@ -245,7 +245,8 @@ export class Rooms {
     }
     const release = this.#hold(sessionId);
     entrance.socket.onGone(() => {
-      this.#entering.delete(socketId);
+      // Its coming may never be told where nobody is left to tell it to.
+      if (this.#entering.delete(socketId)) this.#leave(sessionId, socketId);
       release();
     });
     timeline.begin(after);

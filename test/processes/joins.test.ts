@@ -1,0 +1,51 @@
+/** Coming into a session while the other process is just changing it, and its word of that is still on its way. */
+import { test, vi } from "vitest";
+import type { Bus } from "../../runtime/bus.js";
+import { Caller as Client, type TestServer } from "../support/harness.js";
+import { closeBoth, describeProcesses, startTwo } from "../support/processes.js";
+import { openSession as rentAgent } from "../support/rental.js";
+import { cutSocketsAfterEach, eventually, openAt, openSession } from "../support/sockets.js";
+
+cutSocketsAfterEach();
+
+const say = (content: string) => ({ type: "dialogue.message", payload: { content } });
+
+const socketsOf = (server: TestServer, sessionId: string) =>
+  server.read((db) => db.selectFrom("sessionSockets").selectAll().where("sessionId", "=", sessionId).execute());
+
+/** Keeps what a server has to tell until it is asked to tell it. */
+function holdBack(server: TestServer): () => void {
+  const bus = server.server.bus as Bus;
+  const held: Parameters<Bus["tell"]>[] = [];
+  const tell = vi.spyOn(bus, "tell").mockImplementation((...told) => void held.push(told));
+  return () => {
+    tell.mockRestore();
+    for (const told of held) bus.tell(...told);
+  };
+}
+
+describeProcesses("a socket whose coming waits for what was before it", () => {
+  test("and that leaves again meanwhile, with all others, is not there any more", async () => {
+    const pair = await startTwo();
+    const { one, other } = pair;
+    const rented = await rentAgent(one);
+    const { sessionId, session, consumer: alice } = rented;
+    const asConsumer = { sessionId, token: session.sessionToken as string, role: "consumer" };
+    const first = await openSession(one, asConsumer);
+    const release = holdBack(other);
+    await new Client(other, alice.credential).call("sessions:sendMessage", { sessionId, ...say("unheard") });
+    const second = await openAt(one, "/ws/session", asConsumer);
+    await eventually(
+      () => socketsOf(one, sessionId),
+      (rows) => rows.length === 2,
+    );
+    first.ws.terminate();
+    second.ws.terminate();
+    await eventually(
+      () => socketsOf(one, sessionId),
+      (rows) => rows.length === 0,
+    );
+    release();
+    await closeBoth(pair);
+  });
+});
