@@ -76,6 +76,8 @@ export interface Entrance {
 interface Entering extends Entrance {
   /** Who lost the right to enter since it knocked, by their ids. */
   lapsed: Set<string>;
+  /** Who was set aside since then, by their participants' ids. */
+  paused: Set<string>;
 }
 
 export class Rooms {
@@ -121,7 +123,7 @@ export class Rooms {
     // What the same client has read a moment ago must not be replayed to it.
     await this.confirmations.write();
     const release = this.#hold(sessionId);
-    this.#entering.set(socket.id, { ...entrance, lapsed: new Set() });
+    this.#entering.set(socket.id, { ...entrance, lapsed: new Set(), paused: new Set() });
     try {
       const refusal = await knock();
       if (refusal !== null) {
@@ -220,8 +222,16 @@ export class Rooms {
       at(notice, () => this.#tellEnd(sessionId, reason, closeReason, stamp));
     });
     notices.on("participantPaused", ({ sessionId, participantId }) => {
+      for (const entering of this.#entering.values()) {
+        if (entering.sessionId === sessionId) entering.paused.add(participantId);
+      }
       for (const { participant, socket } of this.#members.get(sessionId)) {
         if (participant.participantId === participantId) socket.close(paused);
+      }
+    });
+    notices.on("participantResumed", ({ sessionId, participantId }) => {
+      for (const entering of this.#entering.values()) {
+        if (entering.sessionId === sessionId) entering.paused.delete(participantId);
       }
     });
     notices.on("noticesMissed", () => {
@@ -316,6 +326,10 @@ export class Rooms {
     });
     if (lapsed.has(participant.userId) || (byAgentToken && lapsed.has(participant.agentId ?? ""))) {
       socket.close(revoked);
+      return;
+    }
+    if (entrance.paused.has(participant.participantId)) {
+      socket.close(paused);
       return;
     }
 

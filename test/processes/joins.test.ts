@@ -1,5 +1,5 @@
 /** Coming into a session while the other process is just changing it, and its word of that is still on its way. */
-import { test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { Bus } from "../../runtime/bus.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
 import { closeBoth, describeProcesses, startTwo } from "../support/processes.js";
@@ -46,6 +46,28 @@ describeProcesses("a socket whose coming waits for what was before it", () => {
       (rows) => rows.length === 0,
     );
     release();
+    await closeBoth(pair);
+  });
+
+  test("closes where its participant was set aside meanwhile", async () => {
+    const pair = await startTwo();
+    const { one, other } = pair;
+    const rented = await rentAgent(one);
+    const { sessionId, session, consumer: alice, agent, agentId } = rented;
+    const tab = await openSession(one, { sessionId, token: session.sessionToken as string, role: "consumer" });
+    const release = holdBack(other);
+    await new Client(other, alice.credential).call("sessions:sendMessage", { sessionId, ...say("unheard") });
+    const group = await openAt(one, "/ws/group", { sessionId, token: agent.credential });
+    await eventually(
+      () => socketsOf(one, sessionId),
+      (rows) => rows.length === 2,
+    );
+    await alice.call("sessions:pauseParticipant", { sessionId, participantId: agentId });
+    release();
+    expect(
+      await Promise.race([group.closed, new Promise((resolve) => setTimeout(resolve, 3_000, "open"))]),
+    ).toMatchObject({ code: 4020 });
+    await tab.close();
     await closeBoth(pair);
   });
 });
