@@ -12,6 +12,7 @@ import { GroupChannel } from "./sockets/group.js";
 import { ProcessLease } from "./sockets/process-lease.js";
 import { Rooms } from "./sockets/rooms.js";
 import { SessionChannel } from "./sockets/session.js";
+import type { Socket } from "./sockets/socket.js";
 import type { SocketServer } from "./websocket.js";
 
 export interface MarketplaceSocketsParts {
@@ -37,7 +38,14 @@ export interface Presence {
 /** Adds the channels to the server. */
 export function addMarketplaceSockets(server: SocketServer, parts: MarketplaceSocketsParts): Presence {
   const { runtime, limits, processId } = parts;
-  const rooms = new Rooms({ ...parts, identify: (socket, opener) => server.identify(socket, opener) });
+  const recheck = (among?: Socket[]) => {
+    void parts.background.track(server.recheck((openers) => runtime.runSystem(findLapses, { openers }), among));
+  };
+  const rooms = new Rooms({
+    ...parts,
+    identify: (socket, opener) => server.identify(socket, opener),
+    recheck: (socket) => recheck([socket]),
+  });
   server.addChannel("/ws/agent", new AgentChannel({ ...parts, server }));
   server.addChannel("/ws/agent/consumer", new ConsumerChannel({ ...parts, server }));
   server.addChannel("/ws/session", new SessionChannel(runtime, rooms, processId));
@@ -47,9 +55,7 @@ export function addMarketplaceSockets(server: SocketServer, parts: MarketplaceSo
     onLost: () => server.restartAll(),
     onForgotten: () => rooms.lookForAbsences(),
   });
-  parts.notices.on("noticesMissed", () => {
-    void parts.background.track(server.recheck((openers) => runtime.runSystem(findLapses, { openers })));
-  });
+  parts.notices.on("noticesMissed", () => recheck());
   return {
     start: async () => {
       await lease.start();

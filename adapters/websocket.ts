@@ -108,8 +108,11 @@ export class SocketServer {
    * Closes the sockets whose credential opens nothing any more, for when a notice of that may have been lost. `look` says
    * why, one by one.
    */
-  async recheck(look: (openers: Opener[]) => Promise<(Lapse | null)[]>): Promise<void> {
-    const sockets = [...this.#sockets.values()].filter(({ opener, gone }) => opener && !gone);
+  async recheck(
+    look: (openers: Opener[]) => Promise<(Lapse | null)[]>,
+    among: Iterable<Socket> = this.#sockets.values(),
+  ): Promise<void> {
+    const sockets = [...among].filter(({ opener, gone }) => opener && !gone);
     for (let from = 0; from < sockets.length; from += socketsPerTurn) {
       const some = sockets.slice(from, from + socketsPerTurn);
       let lapses: (Lapse | null)[];

@@ -56,6 +56,8 @@ export interface RoomsParts {
   alone: boolean;
   /** Has the socket close when whoever opened it loses the right to it. */
   identify(socket: Socket, opener: Opener): void;
+  /** Has it close where they have lost it by now. */
+  recheck(socket: Socket): void;
 }
 
 /** A socket on its way into a session. */
@@ -76,6 +78,8 @@ export interface Entrance {
 interface Entering extends Entrance {
   /** Who lost the right to enter since it knocked, by their ids. */
   lapsed: Set<string>;
+  /** Whether a notice of either may have been lost since then. */
+  unsure: boolean;
   /** Who was set aside since then, by their participants' ids. */
   paused: Set<string>;
 }
@@ -123,7 +127,7 @@ export class Rooms {
     // What the same client has read a moment ago must not be replayed to it.
     await this.confirmations.write();
     const release = this.#hold(sessionId);
-    this.#entering.set(socket.id, { ...entrance, lapsed: new Set(), paused: new Set() });
+    this.#entering.set(socket.id, { ...entrance, lapsed: new Set(), unsure: false, paused: new Set() });
     try {
       const refusal = await knock();
       if (refusal !== null) {
@@ -235,6 +239,7 @@ export class Rooms {
       }
     });
     notices.on("noticesMissed", () => {
+      for (const entering of this.#entering.values()) entering.unsure = true;
       this.lookForAbsences();
       void this.#parts.background.track(this.#rereadAll());
     });
@@ -308,7 +313,7 @@ export class Rooms {
   }
 
   #entered(entrance: Entering, place: NoticeOf<"sessionJoined">, joined: JoinedNotice, toldUpTo: number): void {
-    const { runtime, background, identify } = this.#parts;
+    const { runtime, background, identify, recheck } = this.#parts;
     const { socket, sessionId, shape, byAgentToken, secretHash, revoked, lapsed } = entrance;
     const { participant, stamp } = place;
 
@@ -324,6 +329,7 @@ export class Rooms {
       secretHash,
       revoked,
     });
+    if (entrance.unsure) recheck(socket);
     if (lapsed.has(participant.userId) || (byAgentToken && lapsed.has(participant.agentId ?? ""))) {
       socket.close(revoked);
       return;

@@ -1,8 +1,10 @@
 /** Coming into a session while the other process is just changing it, and its word of that is still on its way. */
+import pg from "pg";
 import { expect, test, vi } from "vitest";
 import type { Bus } from "../../runtime/bus.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
-import { closeBoth, describeProcesses, startTwo } from "../support/processes.js";
+import { heard } from "../support/notices.js";
+import { closeBoth, cutBuses, describeProcesses, startTwo } from "../support/processes.js";
 import { openSession as rentAgent } from "../support/rental.js";
 import { cutSocketsAfterEach, eventually, openAt, openSession } from "../support/sockets.js";
 
@@ -68,6 +70,41 @@ describeProcesses("a socket whose coming waits for what was before it", () => {
       await Promise.race([group.closed, new Promise((resolve) => setTimeout(resolve, 3_000, "open"))]),
     ).toMatchObject({ code: 4020 });
     await tab.close();
+    await closeBoth(pair);
+  });
+
+  test("closes where its user was suspended, and the notice of that was lost", async () => {
+    const pair = await startTwo();
+    const { one, other } = pair;
+    const rented = await rentAgent(one);
+    const { sessionId, provider: bob } = rented;
+    const { sessionToken } = await bob.call("sessions:get", { sessionId });
+    const admin = await one.admin();
+    const missed = heard("noticesMissed");
+    const before = missed.length;
+    // The join has asked who comes, and waits for the session's row.
+    const holder = new pg.Client(one.databaseUrl);
+    await holder.connect();
+    await holder.query("begin");
+    await holder.query(`select 1 from sessions where "sessionId" = $1 for update`, [sessionId]);
+    const socket = await openAt(one, "/ws/session", { sessionId, token: sessionToken, role: "provider" });
+    await eventually(
+      async () => (await holder.query(`select 1 from pg_locks where not granted`)).rowCount,
+      (count) => (count ?? 0) > 0,
+    );
+    const tell = vi.spyOn(other.server.bus as Bus, "tell").mockImplementation(() => {});
+    await new Client(other, admin.credential).call("admin:suspendUser", { userId: bob.userId });
+    tell.mockRestore();
+    await cutBuses(one.databaseUrl);
+    await eventually(
+      async () => missed.length,
+      (count) => count >= before + 2,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await holder.query("rollback");
+    await holder.end();
+    const still = new Promise((resolve) => setTimeout(resolve, 3_000, "open"));
+    expect(await Promise.race([socket.closed, still])).toMatchObject({ code: 4001 });
     await closeBoth(pair);
   });
 });
