@@ -131,13 +131,20 @@ export class RateLimits {
     const part = Math.max(1, Math.floor(points / sharedParts));
     return {
       consume: async (name) => {
+        // The windows of all processes end at the same instant, or a caller who knows when each of them does would
+        // have the rate of each.
+        const windowMs = duration * 1_000;
+        const now = Date.now();
+        const window = Math.floor(now / windowMs);
         // A caller may choose the name, as long as it likes, and addresses are not the others' business.
-        const who = hashSecret(name);
+        const who = hashSecret(`${window} ${name}`);
         const { consumedPoints } = await own.penalty(who);
         if (consumedPoints % part === 0 && consumedPoints <= points) {
           shared.tell({ kind: "callsCounted", rate, who, points: part });
         }
-        return memory.consume(who);
+        return memory.consume(who).catch((refusal: unknown) => {
+          throw refusal instanceof RateLimiterRes ? new RateLimiterRes(0, (window + 1) * windowMs - now) : refusal;
+        });
       },
     };
   }
