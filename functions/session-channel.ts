@@ -385,7 +385,7 @@ export interface Review {
   more: boolean;
   /** With what its sockets close, where it is over. */
   ended: { reason: string; closeReason: string; stamp: number } | null;
-  sockets: { socketId: string; participant: SenderNotice }[];
+  sockets: { socketId: string; channel: "session" | "group"; participant: SenderNotice }[];
   /** Those who are to be told to be something later. */
   absences: Pick<SessionAbsencesTable, "participantId" | "slotIndex" | "next">[];
   paused: string[];
@@ -416,7 +416,11 @@ export const reviewSession = query({
       upTo: more ? (rows.at(-1)?.createdAt ?? lastStampAt) : lastStampAt,
       more,
       ended: status === "active" ? null : { reason, closeReason: closeReasonOf(reason), stamp: lastStampAt },
-      sockets: open.map((socket) => ({ socketId: socket.socketId, participant: asSender(socket, socket.slotIndex) })),
+      sockets: open.map((socket) => ({
+        socketId: socket.socketId,
+        channel: socket.channel,
+        participant: asSender(socket, socket.slotIndex),
+      })),
       absences,
       paused: participants.flatMap(({ participantId, pausedAt }) => (pausedAt === null ? [] : [participantId])),
     };

@@ -385,7 +385,12 @@ export class Rooms {
         continue;
       }
       if (!open.has(socket.id) && stamp <= upTo) {
-        const isReplaced = sockets.some((other) => other.participant.participantId === participant.participantId);
+        // A consumer may have several on the session channel.
+        const isReplaced = sockets.some(
+          (other) =>
+            other.participant.participantId === participant.participantId &&
+            (participant.side === "provider" || (shape === "group" && other.channel === "group")),
+        );
         socket.close(isReplaced ? closings.replaced : closings.restart);
         continue;
       }

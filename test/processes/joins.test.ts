@@ -4,7 +4,7 @@ import { expect, test, vi } from "vitest";
 import type { Bus } from "../../runtime/bus.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
 import { heard } from "../support/notices.js";
-import { closeBoth, cutBuses, describeProcesses, startTwo } from "../support/processes.js";
+import { ask, closeBoth, cutBuses, describeProcesses, startTwo } from "../support/processes.js";
 import { openSession as rentAgent } from "../support/rental.js";
 import { cutSocketsAfterEach, eventually, openAt, openSession } from "../support/sockets.js";
 
@@ -105,6 +105,23 @@ describeProcesses("a socket whose coming waits for what was before it", () => {
     await holder.end();
     const still = new Promise((resolve) => setTimeout(resolve, 3_000, "open"));
     expect(await Promise.race([socket.closed, still])).toMatchObject({ code: 4001 });
+    await closeBoth(pair);
+  });
+});
+
+describeProcesses("a consumer's tab that was forgotten", () => {
+  test("is asked to come again where another is open, and is not told that that one replaced it", async () => {
+    const pair = await startTwo();
+    const { one, other } = pair;
+    const { sessionId, session } = await rentAgent(one);
+    const asConsumer = { sessionId, token: session.sessionToken as string, role: "consumer" };
+    const forgotten = await openSession(one, asConsumer);
+    const [row] = await socketsOf(one, sessionId);
+    const tab = await openSession(other, asConsumer);
+    await ask(one.databaseUrl, `delete from "sessionSockets" where "socketId" = $1`, [row?.socketId]);
+    await cutBuses(one.databaseUrl);
+    expect((await forgotten.closed).code).toBe(1012);
+    await tab.settled();
     await closeBoth(pair);
   });
 });
