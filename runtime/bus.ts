@@ -26,7 +26,10 @@ const mostWaiting = 20_000;
 const lookEveryMs = 2_000;
 const patienceMs = 5_000;
 const longestRetryMs = 1_000;
-const lostAfterMs = 1_000;
+/** When it is looked for what was committed without a word. No statement goes on for longer than the last of these. */
+const lookBackAfterMs = [1_000, 4_000, 10_000, 35_000];
+/** What is lost within this time is looked for together. */
+const lostTogetherMs = 250;
 /** Clocks and commits may be as much apart as this. */
 const marginMs = 5_000;
 
@@ -64,6 +67,7 @@ export class Bus {
   #unsent: string[] = [];
   #number = 0;
   #lost = false;
+  #lostAt = 0;
   #scheduled = false;
   #sending = false;
   #failures = 0;
@@ -142,13 +146,21 @@ export class Bus {
     this.#schedule();
   }
 
-  /** Something was perhaps committed and cannot be told. The database may take a moment to know itself. */
+  /** Something was perhaps committed and cannot be told; or it will be, as the database works on alone. */
   lose(): void {
-    setTimeout(() => {
-      if (this.#stopped) return;
-      this.#missed(0);
-      this.#sayLost();
-    }, lostAfterMs).unref();
+    if (Date.now() - this.#lostAt < lostTogetherMs) return;
+    this.#lostAt = Date.now();
+    this.#lookBack(() => this.#sayLost());
+  }
+
+  #lookBack(tell: () => void): void {
+    for (const afterMs of lookBackAfterMs) {
+      setTimeout(() => {
+        if (this.#stopped) return;
+        this.#missed(afterMs);
+        tell();
+      }, afterMs).unref();
+    }
   }
 
   #schedule(): void {
@@ -338,7 +350,11 @@ export class Bus {
       const gone = [...this.#peers].filter((peer) => !peers.has(peer));
       for (const peer of gone) this.#peers.delete(peer);
       for (const peer of peers) this.#meet(peer);
-      if (gone.length > 0) this.#missed(0);
+      if (gone.length > 0) {
+        this.#missed(0);
+        // What it was just committing, each of the others looks for by itself.
+        this.#lookBack(() => {});
+      }
       this.#lookLater();
     } catch (error) {
       this.#drop(client, error);
