@@ -45,7 +45,7 @@ export class AgentChannel implements Channel {
       for (const open of this.#open.get(agentId)) open.announce();
     });
     notices.on("agentStatusChanged", ({ agentId, onlineStatus, at }) => {
-      for (const open of this.#open.get(agentId)) open.tellStatus(onlineStatus, at);
+      for (const open of this.#open.get(agentId)) open.hearStatus(onlineStatus, at);
     });
     notices.on("participantResumed", ({ agentId, sessionId }) => {
       if (agentId === null) return;
@@ -116,6 +116,7 @@ class AgentSocket {
   #statusBeforeGreeting: { onlineStatus: OnlineStatus; at: number } | undefined;
   #statusesTold = 0;
   #lastTold: OnlineStatus | undefined;
+  #lastAt = 0;
   #announcing: Promise<void> | undefined;
   #due = false;
   #pings = 0;
@@ -141,6 +142,7 @@ class AgentSocket {
     const { agentId } = this.caller;
     this.#greeted = true;
     this.#lastTold = onlineStatus;
+    this.#lastAt = this.runtime.now();
     this.send("agent.connected", { agentId, name, onlineStatus, timestamp: isoTime(this.runtime.now()) });
     const later = this.#statusBeforeGreeting;
     if (later && later.onlineStatus !== onlineStatus) this.tellStatus(later.onlineStatus, later.at);
@@ -151,6 +153,12 @@ class AgentSocket {
     });
   }
 
+  /** A change. Another process's may arrive after a newer one: then the database knows which it is now. */
+  hearStatus(onlineStatus: OnlineStatus, at: number): void {
+    if (this.#greeted && at < this.#lastAt) void this.background.track(this.review());
+    else this.tellStatus(onlineStatus, at);
+  }
+
   tellStatus(onlineStatus: OnlineStatus, at: number): void {
     if (!this.#greeted) {
       this.#statusBeforeGreeting = { onlineStatus, at };
@@ -158,6 +166,7 @@ class AgentSocket {
     }
     this.#statusesTold += 1;
     this.#lastTold = onlineStatus;
+    this.#lastAt = at;
     this.send("agent.status_updated", { agentId: this.caller.agentId, onlineStatus, timestamp: isoTime(at) });
   }
 

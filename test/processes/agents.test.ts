@@ -1,10 +1,12 @@
 /** An agent that connects to both processes at the same moment, again and again. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import type { Bus } from "../../runtime/bus.js";
 import { RunningClock } from "../support/clock.js";
+import { Caller as Client, type TestServer } from "../support/harness.js";
 import { disconnect } from "../support/market.js";
 import { closeBoth, describeProcesses, startTwo } from "../support/processes.js";
 import { rentable } from "../support/rental.js";
-import { cutSocketsAfterEach, eventually, openAt } from "../support/sockets.js";
+import { cutSocketsAfterEach, eventually, openAgent, openAt, type TestSocket } from "../support/sockets.js";
 
 cutSocketsAfterEach();
 
@@ -35,6 +37,47 @@ describeProcesses("an agent that connects to both processes at the same moment",
     }
     await eventually(rowsOf, (found) => found.length === 0);
     expect(wrong).toEqual([]);
+    await closeBoth(pair);
+  });
+});
+
+/** Keeps what a server has to tell until it is asked to tell it. */
+function holdBack(server: TestServer): () => void {
+  const bus = server.server.bus as Bus;
+  const held: Parameters<Bus["tell"]>[] = [];
+  const tell = vi.spyOn(bus, "tell").mockImplementation((...told) => void held.push(told));
+  return () => {
+    tell.mockRestore();
+    for (const told of held) bus.tell(...told);
+  };
+}
+
+const told = (control: TestSocket) => control.of("agent.status_updated").map(({ payload }) => payload.onlineStatus);
+
+describeProcesses("the status of an agent that both processes change", () => {
+  test("is not told an older one after a newer, in whichever order they arrive", async () => {
+    const pair = await startTwo();
+    const { one, other } = pair;
+    const rented = await rentable(one);
+    await disconnect(one, rented.agentId);
+    const control = await openAgent(one, rented.agent.credential);
+    const release = holdBack(other);
+    const set = (server: TestServer, onlineStatus: string) =>
+      new Client(server, rented.agent.credential).call("agents:setOnlineStatus", {
+        agentId: rented.agentId,
+        onlineStatus,
+      });
+    await set(other, "busy");
+    one.clock.jump(5);
+    await set(one, "online");
+    await control.settled();
+    release();
+    // In order behind what was held back.
+    const { agentId } = rented;
+    other.server.bus?.notice([{ kind: "participantResumed", sessionId: "marker", participantId: agentId, agentId }]);
+    await control.next("session.participant_resumed");
+    await control.settled();
+    expect(told(control)).toEqual(["online"]);
     await closeBoth(pair);
   });
 });
