@@ -8,6 +8,7 @@ import type { MutationContext } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { currencies, type OnlineStatus, onlineStatuses, pricingModels } from "../schema/listings.js";
 import { printAmount } from "../schema/money.js";
+import { requireRegistered } from "./model/server-processes.js";
 import { noteAbsence } from "./model/session-absences.js";
 import { sessionToken } from "./model/session-token.js";
 import { type Lapse, lapseOfAgent, lapses, standingOfUser } from "./model/standing.js";
@@ -138,6 +139,7 @@ export const connectAgent = mutation({
   handler: async (ctx, { agentId, secretHash, socketId, processId }) => {
     const lapse = await lapseOfAgent(ctx, agentId, secretHash);
     if (lapse) return { lapse };
+    await requireRegistered(ctx, processId);
 
     const { name, status, activatedAt } = await ctx.db
       .selectFrom("agents")

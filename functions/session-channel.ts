@@ -19,6 +19,7 @@ import {
 } from "../schema/sessions.js";
 import { isoTime } from "../schema/values.js";
 import { findParticipant, listParticipants } from "./model/participants.js";
+import { requireRegistered } from "./model/server-processes.js";
 import { activateSession, catchUp, closeReasonOf, findSession, stampSession } from "./model/session.js";
 import { forgetAbsence, noteAbsence, offlineAfterMs } from "./model/session-absences.js";
 import { messageNotice, messagesAfter } from "./model/session-messages.js";
@@ -177,6 +178,7 @@ async function enter(
   const participant = await findParticipant(ctx, sessionId, participantId);
   if (!participant) return "notParticipant";
   if (participant.pausedAt !== null) return "paused";
+  await requireRegistered(ctx, processId);
 
   const { side } = participant;
   const { rows: open } = await socketsOfSession(ctx, { sessionId });

@@ -1,0 +1,17 @@
+/** The server's processes, each with a lease that it renews (functions/presence.ts). */
+import type { MutationContext } from "../../runtime/context.js";
+import { CallError } from "../../runtime/errors.js";
+import { prepared } from "../../runtime/prepared.js";
+
+const processById = prepared(["processId"], (db, { processId }) =>
+  db.selectFrom("serverProcesses").select("processId").where("processId", "=", processId),
+);
+
+/**
+ * Refuses a socket of a process that was taken for dead, until it has registered again: the sockets of such a process are
+ * forgotten once, and one that it notes after that would stay for ever where it dies before its next renewal.
+ */
+export async function requireRegistered(ctx: MutationContext, processId: string): Promise<void> {
+  const { rows } = await processById(ctx, { processId });
+  if (rows.length === 0) throw new CallError("unavailable", "This process was taken for dead. Come again in a moment.");
+}
