@@ -63,9 +63,8 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
     try {
       if (limits.on) await limits.take("socketOpenings", counted);
       const caller = await runtime.authenticateHeaders(credential, address);
-      const stream = new EventStream(parts, c.env.outgoing, request, address, () =>
-        runtime.authenticateHeaders(credential, address),
-      );
+      const authenticate = () => runtime.authenticateHeaders(credential, address);
+      const stream = new EventStream(parts, c.env.outgoing, request, address, secretOf(credential), authenticate);
       streams.add(stream);
       perAddress.set(counted, (perAddress.get(counted) ?? 0) + 1);
       c.env.outgoing.on("close", () => {
@@ -75,7 +74,7 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
         if (others > 0) perAddress.set(counted, others);
         else perAddress.delete(counted);
       });
-      const refused = await stream.start(caller, secretOf(credential), corsHeaders(c));
+      const refused = await stream.start(caller, corsHeaders(c));
       return refused ? send(c, refused) : RESPONSE_ALREADY_SENT;
     } catch (error) {
       if (error instanceof CallError) return send(c, renderRejection(error));
@@ -146,19 +145,18 @@ class EventStream {
     readonly response: ServerResponse,
     readonly request: Request,
     readonly address: string,
+    readonly secret: string | undefined,
     readonly authenticate: () => Promise<Caller>,
   ) {}
 
   /** Answers with the value as it is, or resolves with the refusal where there is none to come. */
-  async start(caller: Caller, secret: string | undefined, headers: Record<string, string>): Promise<Reply | undefined> {
+  async start(caller: Caller, headers: Record<string, string>): Promise<Reply | undefined> {
     this.#subscribe(caller);
-    if (secret !== undefined) {
-      this.#unwatchCredential = this.parts.credentials.watch(secret, caller, () => {
-        this.#isDoubted = true;
-        this.#wake();
-      });
+    let first = await this.#answer();
+    while (first?.isLapsed && !this.#ended) {
+      this.#subscribe(await this.authenticate());
+      first = await this.#answer();
     }
-    const first = this.#subscription && (await answerOf(this.#subscription));
     if (this.#ended || !first) return undefined;
     const error = errorOf(first.outcome);
     if (error && final.has(error.code)) {
@@ -190,6 +188,10 @@ class EventStream {
     else if (!this.response.headersSent) this.response.writeHead(503, { "Retry-After": "1" }).end();
   }
 
+  async #answer(): Promise<Answer | undefined> {
+    return this.#subscription && answerOf(this.#subscription);
+  }
+
   #leave(): void {
     this.#ended = true;
     this.#cancelHeartbeat();
@@ -200,8 +202,20 @@ class EventStream {
   #subscribe(caller: Caller): void {
     const before = this.#subscription;
     this.#caller = caller;
+    this.#unwatchCredential();
+    if (this.secret !== undefined) {
+      this.#unwatchCredential = this.parts.credentials.watch(this.secret, caller, () => {
+        this.#isDoubted = true;
+        this.#wake();
+      });
+    }
     this.#subscription = this.parts.queries.subscribe(
-      { ...this.request, caller: caller.kind === "anonymous" ? undefined : caller, address: this.address },
+      {
+        ...this.request,
+        caller: caller.kind === "anonymous" ? undefined : caller,
+        secret: this.secret,
+        address: this.address,
+      },
       () => {
         this.#isDirty = true;
         this.#wake();
@@ -225,8 +239,9 @@ class EventStream {
       else {
         this.#isDirty = false;
         const subscription = this.#subscription;
-        const answer = subscription && (await answerOf(subscription));
+        const answer = await this.#answer();
         if (!answer || this.#ended) break;
+        if (answer.isLapsed) this.#isDoubted = true;
         // It may be for eyes that have lost their right to it.
         if (this.#isDoubted || subscription !== this.#subscription) this.#isDirty = true;
         else if (!answer.isLike(this.#sent)) {

@@ -2,6 +2,8 @@
  * From a credential to a caller. `c2c_` keys and `agt_clawrent_` tokens name agents, JWTs and `key_clawrent_` API keys
  * name users. What a caller may do is the registry's word; who it is, is this file's.
  */
+import type { Kysely } from "kysely";
+import type { Database } from "../schema/index.js";
 import type { Clock } from "./clock.js";
 import type { AgentCaller, AnonymousCaller, Auth, Caller, UserCaller } from "./context.js";
 import { CallError } from "./errors.js";
@@ -21,6 +23,22 @@ export const userKeyPrefix = "key_clawrent_";
 const anonymous: AnonymousCaller = { kind: "anonymous" };
 
 type KnownCaller = AgentCaller | UserCaller;
+
+/** Runs `work` on a snapshot of the database. */
+type Read = <T>(work: (db: Kysely<Database>) => Promise<T>) => Promise<T>;
+
+/** A caller, and the secret that it came with. */
+export interface Credential {
+  secret: string;
+  caller: Caller;
+}
+
+/** A credential that was good stands for nobody any more, or for another caller. Asked again, the authenticator says which. */
+export class CredentialLapsed extends CallError {
+  constructor() {
+    super("unauthenticated", "The credential is no longer good");
+  }
+}
 
 const agentBySecret = prepared(["secretHash"], (db, { secretHash }) =>
   db
@@ -91,7 +109,7 @@ export class Authenticator {
   async #lookUp(secret: string, secretHash: string): Promise<KnownCaller> {
     this.#trusted.delete(secretHash);
     const forgotten = this.#forgotten;
-    const { caller, until } = await this.#read(secret, secretHash);
+    const { caller, until } = await this.#find(secret, secretHash, (work) => this.store.read(work));
     if (forgotten !== this.#forgotten) return caller;
     if (this.#trusted.size >= mostTrusted) {
       const [oldest] = this.#trusted.keys();
@@ -101,18 +119,35 @@ export class Authenticator {
     return caller;
   }
 
-  async #read(secret: string, secretHash: string): Promise<{ caller: KnownCaller; until: number }> {
+  /**
+   * Throws `CredentialLapsed` unless the secret stands for its caller in what this transaction sees of the database.
+   * What is taken on trust here may have been revoked by another process, whose word of it is still on its way.
+   */
+  async requireStanding(db: Kysely<Database>, { secret, caller }: Credential): Promise<void> {
+    const secretHash = hashSecret(secret);
+    try {
+      const found = await this.#find(secret, secretHash, (work) => work(db));
+      if (JSON.stringify(found.caller) === JSON.stringify(caller)) return;
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+    }
+    this.#forgotten += 1;
+    this.#trusted.delete(secretHash);
+    throw new CredentialLapsed();
+  }
+
+  async #find(secret: string, secretHash: string, read: Read): Promise<{ caller: KnownCaller; until: number }> {
     if (secret.startsWith("eyJ")) {
       const { userId, expiresAt } = await this.tokens.verify(secret);
-      const { rows } = await this.store.read((db) => userById({ db }, { userId }));
+      const { rows } = await read((db) => userById({ db }, { userId }));
       return { caller: this.#user(rows[0], "Token expired or invalid"), until: expiresAt };
     }
     const until = Number.POSITIVE_INFINITY;
     if (secret.startsWith(userKeyPrefix)) {
-      const { rows } = await this.store.read((db) => userByKey({ db }, { apiKeyHash: secretHash }));
+      const { rows } = await read((db) => userByKey({ db }, { apiKeyHash: secretHash }));
       return { caller: this.#user(rows[0], "Invalid API key"), until };
     }
-    const { rows } = await this.store.read((db) => agentBySecret({ db }, { secretHash }));
+    const { rows } = await read((db) => agentBySecret({ db }, { secretHash }));
     const [row] = rows;
     if (!row) throw new CallError("unauthenticated", "Invalid API key");
     const { agentId, kind, userId, email, status } = row;

@@ -5,7 +5,7 @@
 import type { Logger } from "pino";
 import type { z } from "zod";
 import { invalidArgs, refuseUnstorableArgs } from "./arguments.js";
-import { type Authenticator, callerFor } from "./auth.js";
+import { type Authenticator, type Credential, CredentialLapsed, callerFor } from "./auth.js";
 import type { Bus } from "./bus.js";
 import type { Clock } from "./clock.js";
 import type { Caller, MutationContext, Preparation, QueryContext, Settings } from "./context.js";
@@ -37,6 +37,11 @@ export interface Call {
   apiKey?: string | undefined;
   /** The caller, where the surface knows it from when the socket was opened; no header is read then. */
   caller?: Caller;
+  /**
+   * What that caller came with. A query then looks in its own snapshot whether it still stands for the caller, so that it
+   * reads nothing from after a revocation, whichever process made that. `CredentialLapsed` where it does not.
+   */
+  secret?: string;
   /** A credential that is not valid counts as none, instead of being refused. */
   credentialOptional?: boolean;
   idempotencyKey: string | undefined;
@@ -155,7 +160,10 @@ export class Runtime {
       if (alsoLimited) await alsoLimited;
       outcome =
         callable.kind === "query"
-          ? { status: "success", value: await this.#runQuery(callable, caller, args, call.path, seen) }
+          ? {
+              status: "success",
+              value: await this.#runQuery(callable, caller, args, call.path, seen, credentialOf(call)),
+            }
           : await this.#runMutation(callable, caller, args, call);
     } catch (error) {
       outcome = this.#failed(error, call);
@@ -285,9 +293,16 @@ export class Runtime {
     args: object,
     path: string,
     seen?: Seen,
+    credential?: Credential,
   ): Promise<unknown> {
+    // A change of credentials wakes nobody's query; who is concerned hears of it as a notice.
+    let isObserved = credential === undefined;
     return this.#parts.store.read(
       async (db) => {
+        if (credential) {
+          await this.#parts.authenticator.requireStanding(db, credential);
+          isObserved = true;
+        }
         const surroundings = this.#surroundings();
         const ctx: QueryContext = { ...surroundings, db, caller };
         if (seen) {
@@ -300,7 +315,10 @@ export class Runtime {
         }
         return checkValue(definition, await definition.handler(ctx as never, args as never, undefined as never), path);
       },
-      seen && ((query) => seen.reads.add(query)),
+      seen &&
+        ((query) => {
+          if (isObserved) seen.reads.add(query);
+        }),
     );
   }
 
@@ -407,7 +425,8 @@ export class Runtime {
     if (error instanceof Rejected) return { status: "rejected", error: error.error };
     if (error instanceof CallError) {
       // What the database cannot do now is no answer of the function: the gateway says 503.
-      return error.code === "unavailable" ? { status: "rejected", error } : { status: "refused", error };
+      const isRejection = error.code === "unavailable" || error instanceof CredentialLapsed;
+      return isRejection ? { status: "rejected", error } : { status: "refused", error };
     }
     this.#parts.log.error({ requestId: call.requestId, err: error }, "fault");
     return { status: "fault" };
@@ -447,6 +466,10 @@ function requireCallable(definition: FunctionDefinition | undefined, call: Call)
     );
   }
   return definition;
+}
+
+function credentialOf({ caller, secret }: Call): Credential | undefined {
+  return caller && secret !== undefined ? { caller, secret } : undefined;
 }
 
 function parseArgs(definition: FunctionDefinition, args: unknown): object {

@@ -2,6 +2,7 @@
  * Live queries as subscribers see them: whoever asks the same as the same caller shares one run and its finished bytes.
  * A query runs again when somebody looks after a commit touched what it read, and not before.
  */
+import { CredentialLapsed } from "../../runtime/auth.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import type { Call, Outcome, Runtime } from "../../runtime/dispatch.js";
@@ -23,6 +24,8 @@ export interface Question {
   args: unknown;
   /** Undefined for one without a credential. */
   caller: Caller | undefined;
+  /** What that caller came with. */
+  secret: string | undefined;
   /** Of the first who asks; rates of callers without a credential are counted by it. */
   address: string;
 }
@@ -53,6 +56,11 @@ export class Answer {
     const frame = wholeFrame(transition(from, to, [changed(queryId, this.result)]));
     this.#last = { queryId, from, to, frame };
     return frame;
+  }
+
+  /** There is no answer, because the caller's credential is not what it was. Whoever asked has to look at it. */
+  get isLapsed(): boolean {
+    return this.outcome.status === "rejected" && this.outcome.error instanceof CredentialLapsed;
   }
 
   isLike(other: Answer | undefined): boolean {
@@ -104,8 +112,10 @@ export class LiveQuerySet {
   /** Calls `touched` whenever the answer may have become another one. The first answer is asked for by the subscriber. */
   subscribe(question: Question, touched: () => void): Subscription {
     const { caller, path, args } = question;
-    const key = JSON.stringify([caller ?? null, path, args]);
-    const query = this.#queries.get(key) ?? new LiveQuery(this.#parts, question);
+    // Who is revoked here is known here. Of a revocation elsewhere only the database knows, so each run looks there.
+    const secret = this.#parts.sharedDatabase ? question.secret : undefined;
+    const key = JSON.stringify([caller ?? null, secret ?? null, path, args]);
+    const query = this.#queries.get(key) ?? new LiveQuery(this.#parts, { ...question, secret });
     this.#queries.set(key, query);
     const subscriber = { touched, isNew: true };
     query.subscribers.add(subscriber);
@@ -148,7 +158,7 @@ class LiveQuery {
   #askers: Asker[] = [];
   #unwatch: () => void = () => {};
 
-  constructor(parts: LiveQueryParts, { path, args, caller, address }: Question) {
+  constructor(parts: LiveQueryParts, { path, args, caller, secret, address }: Question) {
     this.#parts = parts;
     const decoded = readArgs(args, JSON.stringify(args) ?? "");
     if (decoded instanceof CallError) this.#refusal = decoded;
@@ -158,6 +168,7 @@ class LiveQuery {
       args: decoded,
       authorization: undefined,
       ...(caller ? { caller } : {}),
+      ...(secret === undefined ? {} : { secret }),
       idempotencyKey: undefined,
       address,
     };
@@ -215,6 +226,12 @@ class LiveQuery {
     this.end();
     for (;;) {
       const { answer, seen } = await this.#ask();
+      if (answer.isLapsed) {
+        seen.end();
+        // Nothing watches for the others any more. They will want to know as well.
+        if (wasFresh) this.#tell();
+        return answer;
+      }
       const waitMs = waitOf(answer.outcome);
       if (waitMs === undefined) {
         const hasChanged = this.#keep(answer, seen);

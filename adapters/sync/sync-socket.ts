@@ -226,7 +226,7 @@ export class SyncSocket implements FrameHandler {
   #subscribe(watched: Watched): void {
     const { udfPath, args } = watched.query;
     const before = watched.subscription;
-    const question = { path: udfPath, args, caller: this.#identity.caller, address: this.#socket.address };
+    const question = { path: udfPath, args, ...this.#identity, address: this.#socket.address };
     watched.subscription = this.#parts.queries.subscribe(question, () => this.#touch(watched));
     before.end();
     this.#touched.add(watched);
@@ -467,6 +467,7 @@ export class SyncSocket implements FrameHandler {
 
   #transition({ owes, identity, received, now, ready, due, answers }: Round): void {
     if (this.#socket.gone) return;
+    if (this.#identity === identity && answers.some(({ isLapsed }) => isLapsed)) this.#isDoubted = true;
     if (this.#isDoubted || this.#identity !== identity) {
       // These answers may be for eyes that have lost their right to them. They are asked for again once that is known.
       for (const watched of due) if (this.#watched.get(watched.queryId) === watched) this.#touched.add(watched);

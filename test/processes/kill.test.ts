@@ -1,10 +1,15 @@
 /** Two servers as processes of their own, and the end of one of them by kill -9. */
-import { expect, test } from "vitest";
+import { randomUUID } from "node:crypto";
+import { expect, onTestFinished, test } from "vitest";
+import { createClient } from "../../client/index.js";
+import type { Api } from "../../functions/index.js";
 import { ManualClock } from "../support/clock.js";
 import { Caller as Client, startServer } from "../support/harness.js";
+import { liveClient, until } from "../support/live-clients.js";
 import { disconnect } from "../support/market.js";
 import { ServerProcess } from "../support/process.js";
 import { ask, createShared, cutBuses, describeProcesses } from "../support/processes.js";
+import { RoundRobin } from "../support/proxy.js";
 import { openSession as rentAgent } from "../support/rental.js";
 import { cutSocketsAfterEach, eventually, openAgent, openSession, type TestSocket } from "../support/sockets.js";
 
@@ -13,6 +18,9 @@ cutSocketsAfterEach();
 const secret = "a secret that only the tests know, and all of them";
 const leaseMs = 30_000;
 const say = (content: string) => ({ type: "dialogue.message", payload: { content } });
+/** Each call by a connection of its own, which a proxy sends where it likes. */
+const fetchAlone: typeof fetch = (url, init) =>
+  fetch(url, { ...init, headers: { ...init?.headers, Connection: "close" } });
 const contents = (socket: TestSocket) => socket.of("dialogue.message").map(({ payload }) => payload.content);
 
 describeProcesses("kill -9 of one of two processes", () => {
@@ -100,6 +108,103 @@ describeProcesses("kill -9 of one of two processes", () => {
     const back = await openAgent(at(staying), agent.credential);
     expect(back.frames[0].payload.onlineStatus).toBe("online");
 
+    expect(await staying.stop()).toEqual({ code: 0, signal: null });
+    await database.remove();
+  }, 120_000);
+
+  test("sends its live clients to the other, with each mutation done once and nothing lost", async () => {
+    const database = await createShared();
+    const clock = new ManualClock(Date.now());
+    const before = await startServer("postgres", { databaseUrl: database.url, clock });
+    const { alice, bob, threadId } = await before.negotiatingPair();
+    await before.server.close();
+
+    const options = { databaseUrl: database.url, environment: { JWT_SECRET: secret } };
+    const [dying, staying] = await Promise.all([ServerProcess.start(options), ServerProcess.start(options)]);
+    const proxy = await RoundRobin.start([dying.port, staying.port]);
+    const list = "messages:getForThread";
+    const limit = 500;
+    interface Message {
+      messageId: string;
+      payload: { by: string; index: number };
+    }
+    /** What each subscriber was shown. */
+    const shown: Record<string, Message[][]> = {};
+    for (const process of [dying, staying]) {
+      proxy.only(process);
+      const name = process === dying ? "there" : "elsewhere";
+      const live = liveClient(proxy);
+      await live.signIn(alice.credential);
+      shown[`ConvexClient ${name}`] = live.watch(list, { threadId, limit }).values;
+      const values: Message[][] = [];
+      shown[`typed client ${name}`] = values;
+      const client = createClient<Api>({ url: proxy.url, token: alice.credential, fetch: fetchAlone });
+      const { unsubscribe } = client.subscribe("messages:getForThread", { threadId, limit }, (value) => {
+        values.push(value as unknown as Message[]);
+      });
+      onTestFinished(unsubscribe);
+      await until(() => Object.values(shown).every(({ length }) => length > 0), "the first values");
+    }
+    proxy.only(dying);
+    const writer = liveClient(proxy);
+    await writer.signIn(bob.credential);
+    proxy.only();
+
+    // One writes over its socket, the other calls by HTTP, and calls again what was not answered.
+    const count = 150;
+    const acknowledged: string[] = [];
+    const send = (by: string, index: number) => ({ threadId, type: "info" as const, payload: { by, index } });
+    const overSocket = Array.from({ length: count }, async (_, index) => {
+      const { messageId } = await writer.mutate("messages:send", send("socket", index));
+      acknowledged.push(messageId);
+    });
+    const caller = createClient<Api>({ url: proxy.url, token: alice.credential, fetch: fetchAlone });
+    const byHttp = (async () => {
+      for (let index = 0; index < count; index += 1) {
+        const idempotencyKey = randomUUID();
+        const { messageId } = await eventually(
+          () => caller.mutation("messages:send", send("http", index), { idempotencyKey }).catch(() => undefined),
+          (sent) => sent !== undefined,
+        ).then((sent) => sent as { messageId: string });
+        acknowledged.push(messageId);
+      }
+    })();
+    await until(() => acknowledged.length > 40, "40 replies");
+    expect(acknowledged.length).toBeLessThan(2 * count);
+    expect(await dying.kill("SIGKILL")).toEqual({ code: null, signal: "SIGKILL" });
+    await Promise.all([...overSocket, byHttp]);
+    expect(writer.opened).toBeGreaterThan(1);
+
+    const stored = await ask<{ messageId: string; payload: string }>(
+      database.url,
+      `select "messageId", payload from messages where "threadId" = $1 order by "createdAt", "messageId"`,
+      [threadId],
+    );
+    const kept = stored.map(({ payload }) => JSON.parse(payload) as Message["payload"]);
+    const numbers = Array.from({ length: count }, (_, index) => index);
+    for (const by of ["socket", "http"]) {
+      expect(
+        kept
+          .filter((payload) => payload.by === by)
+          .map(({ index }) => index)
+          .toSorted((a, b) => a - b),
+        by,
+      ).toEqual(numbers);
+    }
+    expect(new Set(acknowledged)).toEqual(new Set(stored.map(({ messageId }) => messageId)));
+
+    await until(
+      () => Object.values(shown).every((values) => values.at(-1)?.length === 2 * count),
+      () =>
+        `everything: ${JSON.stringify(Object.entries(shown).map(([name, values]) => [name, values.at(-1)?.length]))}`,
+    );
+    for (const [name, values] of Object.entries(shown)) {
+      expect(new Set(values.at(-1)?.map(({ messageId }) => messageId)), name).toEqual(new Set(acknowledged));
+      for (const [step, { length }] of values.entries()) {
+        expect(length, name).toBeGreaterThanOrEqual(values[step - 1]?.length ?? 0);
+      }
+    }
+    await proxy.stop();
     expect(await staying.stop()).toEqual({ code: 0, signal: null });
     await database.remove();
   }, 120_000);

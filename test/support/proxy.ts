@@ -3,7 +3,11 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 
 export class RoundRobin {
   readonly #open = new Set<Socket>();
+  /** From the servers to the clients. */
+  readonly #replies = new Map<Socket, Socket>();
   #next = 0;
+  #only: number | undefined;
+  #isHolding = false;
 
   private constructor(
     readonly server: Server,
@@ -23,21 +27,38 @@ export class RoundRobin {
     return `http://127.0.0.1:${typeof address === "object" && address ? address.port : 0}`;
   }
 
+  /** Sends new connections to this server alone; to all of them in turn again without one. */
+  only(server?: { url: string }): void {
+    this.#only = server && Number(new URL(server.url).port);
+  }
+
+  /** Keeps from the clients what the servers say from now on, until they are cut. */
+  holdReplies(): void {
+    this.#isHolding = true;
+    for (const [server, client] of this.#replies) server.unpipe(client).pause();
+  }
+
   #serve(client: Socket): void {
     this.#keep(client);
     const start = this.#next++;
+    const ports = this.#only === undefined ? this.ports : [this.#only];
     const tryFrom = (attempt: number) => {
-      if (attempt === this.ports.length || client.destroyed) return client.destroy();
-      const port = this.ports[(start + attempt) % this.ports.length] as number;
+      if (attempt === ports.length || client.destroyed) return client.destroy();
+      const port = ports[(start + attempt) % ports.length] as number;
       const server = connect(port, "127.0.0.1");
       const refused = () => tryFrom(attempt + 1);
       server.once("error", refused);
       server.once("connect", () => {
         server.off("error", refused);
         this.#keep(server);
-        client.pipe(server).pipe(client);
+        client.pipe(server);
+        this.#replies.set(server, client);
+        if (!this.#isHolding) server.pipe(client);
         client.on("close", () => server.destroy());
-        server.on("close", () => client.destroy());
+        server.on("close", () => {
+          this.#replies.delete(server);
+          client.destroy();
+        });
       });
     };
     tryFrom(0);
@@ -52,6 +73,7 @@ export class RoundRobin {
 
   /** Cuts every connection that is open. */
   cut(): void {
+    this.#isHolding = false;
     for (const socket of this.#open) socket.destroy();
   }
 

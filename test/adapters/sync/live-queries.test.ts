@@ -21,9 +21,12 @@ function world(sharedDatabase = false) {
   const queries = new LiveQuerySet({ runtime, clock, sharedDatabase });
   const subscribe = () => {
     const heard = { touched: 0 };
-    const subscription = queries.subscribe({ path: "a:b", args: [{}], caller: undefined, address: "x" }, () => {
-      heard.touched += 1;
-    });
+    const subscription = queries.subscribe(
+      { path: "a:b", args: [{}], caller: undefined, secret: undefined, address: "x" },
+      () => {
+        heard.touched += 1;
+      },
+    );
     const ask = async () => {
       const { outcome } = await answerOf(subscription);
       return outcome.status === "success" ? outcome.value : outcome;

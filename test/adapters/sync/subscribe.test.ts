@@ -6,9 +6,10 @@ import { z } from "zod";
 import { heartbeatMs } from "../../../adapters/subscribe.js";
 import { query } from "../../../runtime/define.js";
 import { echoModules } from "../../support/echo.js";
-import { type Caller, databases, day, minute, startServer, type TestServer, useServer } from "../../support/harness.js";
+import { address, open, Reader } from "../../support/event-streams.js";
+import { databases, day, minute, startServer, useServer } from "../../support/harness.js";
 import { until } from "../../support/live-clients.js";
-import { asAgent, draft } from "../../support/market.js";
+import { asAgent, description, draft, freshSlug } from "../../support/market.js";
 
 const large = query({
   summary: "A large value that changes",
@@ -28,69 +29,6 @@ const odd = query({
   handler: async () => ({ $odd: 1, 名: "混合 🌊\r\n" }),
 });
 const modules = { ...echoModules, test: { large, odd } };
-
-interface Event {
-  event: string;
-  id: string | undefined;
-  // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about to look at.
-  data: any;
-}
-
-/** What has come over a stream so far, read as a browser's EventSource reads it. */
-class Reader {
-  text = "";
-  ended = false;
-
-  add(chunk: string): void {
-    this.text += chunk;
-  }
-
-  get events(): Event[] {
-    return this.text.split("\n\n").flatMap((block) => {
-      const fields = new Map(
-        block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(": ") + 2)]),
-      );
-      const data = fields.get("data");
-      if (data === undefined) return [];
-      return [{ event: fields.get("event") ?? "message", id: fields.get("id"), data: JSON.parse(data) }];
-    });
-  }
-
-  async shows(isIt: (event: Event) => boolean): Promise<Event> {
-    await until(
-      () => this.events.some(isIt),
-      () => `an event; there is ${this.text.slice(-500)}`,
-    );
-    return this.events.find(isIt) as Event;
-  }
-}
-
-function address(server: TestServer, path: string, args?: object): string {
-  const query = new URLSearchParams({ path, ...(args ? { args: JSON.stringify(args) } : {}) });
-  return `${server.url}/api/subscribe?${query}`;
-}
-
-async function open(
-  server: TestServer,
-  who: Caller,
-  path: string,
-  args?: object,
-  headers: Record<string, string> = {},
-): Promise<{ response: Response; reader: Reader; leave(): void }> {
-  const given = new AbortController();
-  onTestFinished(() => given.abort());
-  const response = await fetch(address(server, path, args), {
-    headers: { ...(who.credential ? { Authorization: `Bearer ${who.credential}` } : {}), ...headers },
-    signal: given.signal,
-  });
-  const reader = new Reader();
-  void (async () => {
-    const decoder = new TextDecoder();
-    for await (const chunk of response.body ?? []) reader.add(decoder.decode(chunk, { stream: true }));
-    reader.ended = true;
-  })().catch(() => {});
-  return { response, reader, leave: () => given.abort() };
-}
 
 describe.each(databases)("GET /api/subscribe on %s", (database) => {
   const server = useServer(database, { modules });
@@ -188,6 +126,17 @@ describe.each(databases)("GET /api/subscribe on %s", (database) => {
     await until(() => reader.ended, "the end");
     expect(reader.events).toHaveLength(2);
     expect(reader.events[1]).toMatchObject({ event: "error", data: { code: "unauthenticated" } });
+  });
+
+  test("of an agent that changed hands ends when its new owner is suspended", async () => {
+    const alice = await server.withAgentToken(await server.agent("Alice"));
+    const bob = await server.user("Bob");
+    const { reader } = await open(server, alice, "agents:getStatus");
+    await reader.shows(() => true);
+    await bob.call("agents:takeOver", { claimToken: alice.claimToken, slug: freshSlug(), description });
+    await (await server.admin()).call("admin:suspendUser", { userId: bob.userId });
+    await until(() => reader.ended, "the end");
+    expect(reader.events.at(-1)).toMatchObject({ event: "error", data: { code: "forbidden" } });
   });
 
   test("sends a comment after 15 s of silence, ends with a JWT that runs out, and with the server", async () => {
