@@ -154,7 +154,9 @@ class EventStream {
     this.#subscribe(caller);
     let first = await this.#answer();
     while (first?.isLapsed && !this.#ended) {
-      this.#subscribe(await this.authenticate());
+      const now = await this.authenticate();
+      if (this.#ended) return undefined;
+      this.#subscribe(now);
       first = await this.#answer();
     }
     if (this.#ended || !first) return undefined;
