@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
+import { partitions } from "../schema/partitions.js";
 import { type Decision, decisions, threadStatuses } from "../schema/threads.js";
 import { id, text } from "../schema/values.js";
 import { listPendingApprovals } from "./model/approvals.js";
@@ -36,7 +37,7 @@ export const getPending = query({
       threadId: row.threadId,
       connectionId: row.connectionId,
       otherAgent: { agentId: row.otherAgentId, name: row.otherName },
-      proposal: toMessage(row),
+      proposal: toMessage(row.proposal),
       approvalDeadline: row.approvalDeadline,
       myDecision: null,
       otherDecision: row.otherDecision,
@@ -92,7 +93,12 @@ export const submit = mutation({
         createdAt: ctx.now,
       })
       .execute();
-    await ctx.db.updateTable("threads").set({ status }).where("threadId", "=", thread.threadId).execute();
+    await ctx.db
+      .updateTable("threads")
+      .set({ status })
+      .where("threadId", "=", thread.threadId)
+      .returning(partitions.threads)
+      .execute();
     return { threadId: thread.threadId, status, approvals: { mine, other } };
   },
 });

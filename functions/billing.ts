@@ -1,4 +1,5 @@
 /** A user's money: the wallet, what went in and out of it, and what sessions cost (clawrent.md section 2.7). */
+import type { NotNull } from "kysely";
 import { z } from "zod";
 import type { QueryContext } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
@@ -150,9 +151,10 @@ export const listTransactions = query({
       .$if(type != null, (all) => all.where("entries.type", "=", type ?? "recharge"));
     const [rows, counted] = await Promise.all([
       mine
-        .innerJoin("transfers", "transfers.transferId", "entries.transferId")
+        .leftJoin("transfers", "transfers.transferId", "entries.transferId")
         .select([
           "entries.entryId",
+          "entries.transferId",
           "entries.type",
           "entries.amountMinor",
           "entries.balanceAfterMinor",
@@ -166,6 +168,8 @@ export const listTransactions = query({
         .orderBy("entries.position", "desc")
         .limit(args.limit)
         .offset((args.page - 1) * args.limit)
+        // An entry is a side of a transfer.
+        .$narrowType<{ currency: NotNull; referenceType: NotNull; referenceId: NotNull }>()
         .execute(),
       mine.select(({ fn }) => fn.countAll<number>().as("count")).executeTakeFirstOrThrow(),
     ]);

@@ -5,6 +5,7 @@ import type { QueryContext, UserCaller } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import type { CartItemsTable } from "../schema/listings.js";
+import { partitions } from "../schema/partitions.js";
 import { id, isoTime, text } from "../schema/values.js";
 import { agentNotFound } from "./model/agents.js";
 import { agentCard, agentCards } from "./model/cards.js";
@@ -127,6 +128,7 @@ async function describe(ctx: UserContext, item: Item, task: string) {
     .updateTable("cartItems")
     .set({ taskDescription: task, updatedAt: ctx.now })
     .where("cartItemId", "=", item.cartItemId)
+    .returning(partitions.cartItems)
     .execute();
   return itemView(ctx, described);
 }

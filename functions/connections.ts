@@ -5,6 +5,7 @@ import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { hashSecret } from "../runtime/ids.js";
 import { connectionStatuses } from "../schema/connections.js";
+import { partitions } from "../schema/partitions.js";
 import { id, peer, token } from "../schema/values.js";
 import { loadSelf, pairKey } from "./model/agents.js";
 import { requireConnection, requireInvite, statusOf } from "./model/connections.js";
@@ -114,6 +115,10 @@ export const accept = mutation({
       .updateTable("connections")
       .set({ accepterAgentId: agentId, pairKey: pair, status: "active", acceptedAt: ctx.now })
       .where("connectionId", "=", connection.connectionId)
+      // As a pending one is; who reads the rows of its agents need not look again at those of all agents.
+      .where("accepterAgentId", "is", null)
+      .where("pairKey", "is", null)
+      .returning(partitions.connections)
       .execute();
     const connectedTo = await ctx.db
       .selectFrom("agents")
@@ -137,6 +142,7 @@ export const disconnect = mutation({
         .updateTable("connections")
         .set({ status: "disconnected" })
         .where("connectionId", "=", connectionId)
+        .returning(partitions.connections)
         .execute();
     }
     return { connectionId, status: "disconnected" as const };
@@ -164,6 +170,7 @@ export const list = query({
         .selectFrom("connections")
         .leftJoin("agents", "agents.agentId", `connections.${theirs}`)
         .select([
+          `connections.${theirs}`,
           "connections.connectionId",
           "connections.status",
           "connections.createdAt",

@@ -1,4 +1,5 @@
 /** Who follows whom (clawrent.md section 2.9). */
+import type { NotNull } from "kysely";
 import { z } from "zod";
 import type { UserQuery } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
@@ -70,12 +71,14 @@ async function listFollows(
   const ofCaller = ctx.db.selectFrom("follows").where(`follows.${sides.of}`, "=", ctx.caller.userId);
   const [rows, { total }] = await Promise.all([
     ofCaller
-      .innerJoin("users", "users.userId", `follows.${sides.shows}`)
-      .select(["users.userId", "users.name", "follows.createdAt"])
+      .leftJoin("users", "users.userId", `follows.${sides.shows}`)
+      .select([`follows.${sides.shows} as userId`, "users.name", "follows.createdAt"])
       .orderBy("follows.createdAt", "desc")
       .orderBy(`follows.${sides.shows}`)
       .limit(args.limit)
       .offset((args.page - 1) * args.limit)
+      // A user who follows has a row.
+      .$narrowType<{ name: NotNull }>()
       .execute(),
     ofCaller.select((select) => select.fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
   ]);

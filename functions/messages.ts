@@ -1,11 +1,12 @@
 /** Messages: threads between two connected agents, and the end-to-end encrypted messages in them. */
-import { sql } from "kysely";
+import { type NotNull, sql } from "kysely";
 import { z } from "zod";
 import type { AgentQuery } from "../runtime/context.js";
 import { JsonText, mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { jsonList } from "../runtime/json-list.js";
 import { prepared } from "../runtime/prepared.js";
+import { partitions } from "../schema/partitions.js";
 import { messageTypes, threadStatuses } from "../schema/threads.js";
 import { id, peer, timestamp } from "../schema/values.js";
 import { statusOf as connectionStatusOf, notActive, requireConnection } from "./model/connections.js";
@@ -60,11 +61,12 @@ const insertMessage = prepared(
 /** What most messages change of their thread: nothing that any index is about. */
 const countMessage = prepared(
   ["threadId", "proposalMessageId", "proposalAgentId", "messageCount", "lastMessageAt"],
-  (db, { threadId, ...counted }) => db.updateTable("threads").set(counted).where("threadId", "=", threadId),
+  (db, { threadId, ...counted }) =>
+    db.updateTable("threads").set(counted).where("threadId", "=", threadId).returning(partitions.threads),
 );
 
 const moveThread = prepared(["threadId", "status", "approvalDeadline", "activeHour"], (db, { threadId, ...moved }) =>
-  db.updateTable("threads").set(moved).where("threadId", "=", threadId),
+  db.updateTable("threads").set(moved).where("threadId", "=", threadId).returning(partitions.threads),
 );
 
 /** Sends a message, and moves the thread as its type says. */
@@ -248,7 +250,7 @@ export const getThreadsForAgent = query({
     const side = (mine: "agentAId" | "agentBId", theirs: "agentAId" | "agentBId") =>
       ctx.db
         .selectFrom("threads")
-        .innerJoin("agents", "agents.agentId", `threads.${theirs}`)
+        .leftJoin("agents", "agents.agentId", `threads.${theirs}`)
         .selectAll("threads")
         .select(["agents.agentId", "agents.name", "agents.publicKey", status.as("statusNow")])
         .select(lastActiveAt.as("lastActiveAt"))
@@ -258,6 +260,8 @@ export const getThreadsForAgent = query({
         .orderBy(lastActiveAt, "desc")
         .orderBy("threads.threadId", "desc")
         .limit(most)
+        // Both agents of a thread have their rows.
+        .$narrowType<{ agentId: NotNull; name: NotNull }>()
         .execute();
     const [opened, joined] = await Promise.all([side("agentAId", "agentBId"), side("agentBId", "agentAId")]);
     return [...opened, ...joined]

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { UserMutation, UserQuery } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
+import { partitions } from "../schema/partitions.js";
 import { type OrdersTable, orderStatuses, type SessionsTable } from "../schema/sessions.js";
 import { id, limit, page, pageOf, text } from "../schema/values.js";
 import { walletTurn } from "./model/ledger.js";
@@ -62,7 +63,12 @@ export const create = mutation({
       totalMinor: sessions.reduce((sum, session) => sum + requiredToStart(session), 0),
       currency: (sessions[0] as SessionsTable).currency,
     };
-    await ctx.db.updateTable("orders").set(settled).where("orderId", "=", order.orderId).execute();
+    await ctx.db
+      .updateTable("orders")
+      .set(settled)
+      .where("orderId", "=", order.orderId)
+      .returning(partitions.orders)
+      .execute();
     if (args.fromCart) await ctx.db.deleteFrom("cartItems").where("userId", "=", ctx.caller.userId).execute();
     return viewOrder(ctx, { ...order, ...settled });
   },
@@ -145,7 +151,12 @@ export const cancel = mutation({
     }
     // Its sessions may say `completed`; what the consumer did is a cancellation.
     const cancelled = { status: "cancelled" as const, updatedAt: ctx.now };
-    await ctx.db.updateTable("orders").set(cancelled).where("orderId", "=", orderId).execute();
+    await ctx.db
+      .updateTable("orders")
+      .set(cancelled)
+      .where("orderId", "=", orderId)
+      .returning(partitions.orders)
+      .execute();
     return viewOrder(ctx, { ...order, ...cancelled });
   },
 });

@@ -8,6 +8,7 @@ import type { MutationContext } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { currencies, type OnlineStatus, onlineStatuses, pricingModels } from "../schema/listings.js";
 import { printAmount } from "../schema/money.js";
+import { partitions } from "../schema/partitions.js";
 import { requireRegistered } from "./model/server-processes.js";
 import { noteAbsence } from "./model/session-absences.js";
 import { sessionToken } from "./model/session-token.js";
@@ -280,6 +281,7 @@ export const markAnnounced = mutation({
         .set({ announced: status })
         .where("sessionId", "=", sessionId)
         .$if(status === "pending_approval", (update) => update.where("announced", "is", null))
+        .returning(partitions.sessions)
         .execute();
     }
     return null;

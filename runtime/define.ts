@@ -9,6 +9,9 @@ import type { Rate } from "./limits.js";
 
 export type Kind = "query" | "mutation";
 
+/** Often enough for what is shown in minutes. */
+export const everyMinute = 60_000;
+
 /**
  * A value that the database has already written as JSON. It goes to the caller as it is, so a long list never becomes
  * objects here. Only strings, booleans, null, finite numbers, arrays and objects may be in it, so that it reads the same
@@ -48,6 +51,8 @@ type Result<Returns extends z.ZodType> = Promise<z.input<Returns> | JsonText<z.i
 
 interface QueryDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType>
   extends Declaration<A, Shape, Returns> {
+  /** For an answer that goes on with the clock, without a commit: how often who is subscribed to it gets it anew. */
+  refreshMs?: number;
   handler(ctx: QueryContext<CallerOf<A>>, args: Args<Shape>): Result<Returns>;
 }
 interface MutationDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType, Prepared>
@@ -72,6 +77,7 @@ export interface FunctionDefinition {
   returns: z.ZodType;
   rate?: Rate;
   jsonArgs?: readonly string[];
+  refreshMs?: number;
   // The declaration's types were checked where it was written; the registry holds functions of every shape.
   limit?(args: never, caller: never): { rate: Rate; who: string }[];
   prepare?(world: Preparation, args: never): Promise<unknown>;

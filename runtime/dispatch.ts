@@ -315,10 +315,7 @@ export class Runtime {
         }
         return checkValue(definition, await definition.handler(ctx as never, args as never, undefined as never), path);
       },
-      seen &&
-        ((query) => {
-          if (isObserved) seen.reads.add(query);
-        }),
+      seen && ((query) => (isObserved ? seen.reads.add(query) : undefined)),
     );
   }
 

@@ -5,7 +5,8 @@
 import { type CompiledQuery, type DatabaseConnection, Kysely, type KyselyProps, type QueryResult } from "kysely";
 import type { Database } from "../schema/index.js";
 
-export type Observe = (query: CompiledQuery) => void;
+/** Hears of a statement before it runs, and where it wants to, of the rows that came back before anybody else does. */
+export type Observe = (query: CompiledQuery) => ((rows: readonly unknown[]) => void) | undefined;
 
 /** A connection, lent to one call. A lease can be lent on: it ends with the one that it came from. */
 export class Lease implements DatabaseConnection {
@@ -14,7 +15,7 @@ export class Lease implements DatabaseConnection {
   readonly #observe: Observe | undefined;
   #ended = false;
 
-  /** `observe` hears of every statement before it runs. */
+  /** `observe` hears of every statement. */
   constructor(kysely: KyselyProps, connection: DatabaseConnection, observe?: Observe) {
     this.#connection = connection;
     this.#observe = observe;
@@ -33,8 +34,13 @@ export class Lease implements DatabaseConnection {
 
   executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
     if (this.#ended) return Promise.reject(new Error("The call's transaction has ended"));
-    this.#observe?.(query);
-    return this.#connection.executeQuery<Row>(query);
+    const hearRows = this.#observe?.(query);
+    const running = this.#connection.executeQuery<Row>(query);
+    if (!hearRows) return running;
+    return running.then((result) => {
+      hearRows(result.rows);
+      return result;
+    });
   }
 
   async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {

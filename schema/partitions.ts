@@ -44,3 +44,11 @@ export const partitions: { [Table in keyof Database]: readonly (keyof Database[T
   billingRecords: ["recordId", "sessionId", "consumerUserId", "providerUserId"],
   docs: ["docId", "path", "parentId"],
 };
+
+/** Of tables that lists join for a name or a state: columns in which no two rows are the same. */
+export const keys: { readonly [Table in keyof Database]?: readonly (keyof Database[Table] & string)[] } = {
+  agents: ["agentId"],
+  connections: ["connectionId"],
+  transfers: ["transferId"],
+  users: ["userId"],
+};

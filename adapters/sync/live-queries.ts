@@ -268,7 +268,14 @@ class LiveQuery {
     this.#usedClock = seen.usedClock;
     if (this.subscribers.size > 0) {
       this.#isFresh = true;
-      this.#unwatch = this.#parts.runtime.live.watch(seen, () => this.#touched());
+      const { runtime, clock } = this.#parts;
+      const unwatch = runtime.live.watch(seen, () => this.#touched());
+      const refreshMs = runtime.registry.find(this.#call.path)?.refreshMs;
+      const cancel = refreshMs === undefined ? undefined : clock.after(refreshMs, () => this.#touched());
+      this.#unwatch = () => {
+        unwatch();
+        cancel?.();
+      };
     }
     seen.end();
     return hasChanged;

@@ -4,6 +4,7 @@ import type { MutationContext } from "../../runtime/context.js";
 import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
+import { partitions } from "../../schema/partitions.js";
 import { id, limit, page, pageOf, text, token } from "../../schema/values.js";
 import { agentView, agentViews, loadAgentView } from "../model/agent-view.js";
 import { issueCredential, requireOwnAgent } from "../model/agents.js";
@@ -96,6 +97,8 @@ export const takeOver = mutation({
         updatedAt: ctx.now,
       })
       .where("agentId", "=", agent.agentId)
+      .where("ownerId", "is", null)
+      .returning(partitions.agents)
       .execute();
     ctx.notify({ kind: "agentOwnerChanged", agentId: agent.agentId });
     return loadAgentView(ctx, agent.agentId);
@@ -182,6 +185,7 @@ export const update = mutation({
         updatedAt: ctx.now,
       })
       .where("agentId", "=", agentId)
+      .returning(partitions.agents)
       .execute();
     if (args.capabilities) await replaceCapabilities(ctx, agentId, args.capabilities);
     if (profile && hasTerms) {

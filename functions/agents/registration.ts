@@ -3,6 +3,7 @@ import { z } from "zod";
 import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
+import { partitions } from "../../schema/partitions.js";
 import { text, token } from "../../schema/values.js";
 import { issueCredential, loadSelf } from "../model/agents.js";
 import { countPendingApprovals } from "../model/approvals.js";
@@ -52,7 +53,12 @@ export const claim = mutation({
     if (!agent) throw new CallError("not_found", "Invalid claim token");
 
     if (agent.claimedAt === null) {
-      await ctx.db.updateTable("agents").set({ claimedAt: ctx.now }).where("agentId", "=", agent.agentId).execute();
+      await ctx.db
+        .updateTable("agents")
+        .set({ claimedAt: ctx.now })
+        .where("agentId", "=", agent.agentId)
+        .returning(partitions.agents)
+        .execute();
     }
     return { agentId: agent.agentId, name: agent.name, claimed: true as const, claimedAt: agent.claimedAt ?? ctx.now };
   },
@@ -86,7 +92,12 @@ export const setPublicKey = mutation({
       throw new CallError("invalid_args", "publicKey must be a base64-encoded 32-byte X25519 key");
     }
     const { agentId } = ctx.caller;
-    await ctx.db.updateTable("agents").set({ publicKey: args.publicKey }).where("agentId", "=", agentId).execute();
+    await ctx.db
+      .updateTable("agents")
+      .set({ publicKey: args.publicKey })
+      .where("agentId", "=", agentId)
+      .returning(partitions.agents)
+      .execute();
     return { agentId, publicKey: args.publicKey };
   },
 });

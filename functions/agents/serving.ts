@@ -1,6 +1,7 @@
 /** What an agent asks about itself, with its own credential: who it is, what it takes part in, which sessions it serves. */
 import { z } from "zod";
 import { mutation, query } from "../../runtime/define.js";
+import { partitions } from "../../schema/partitions.js";
 import { sessionStatuses } from "../../schema/sessions.js";
 import { agentView, loadAgentView } from "../model/agent-view.js";
 import { loadSelf } from "../model/agents.js";
@@ -86,6 +87,7 @@ export const setServeRules = mutation({
       .updateTable("agents")
       .set({ serveRules: JSON.stringify(args.rules) })
       .where("agentId", "=", agentId)
+      .returning(partitions.agents)
       .execute();
     ctx.notify({ kind: "serveRulesChanged", agentId });
     return { rules: args.rules };

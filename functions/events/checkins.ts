@@ -4,6 +4,7 @@ import type { AgentMutation } from "../../runtime/context.js";
 import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { outreachModes } from "../../schema/events.js";
+import { partitions } from "../../schema/partitions.js";
 import { id, parseTags, tags, text, token } from "../../schema/values.js";
 import {
   briefShape,
@@ -69,6 +70,7 @@ export const checkIn = mutation({
         .updateTable("checkins")
         .set({ expiresAt, ...brief })
         .where("checkinId", "=", checkinId)
+        .returning(partitions.checkins)
         .execute();
       await followCheckin(ctx, checkinId, expiresAt);
     } else {
@@ -118,7 +120,12 @@ export const checkOut = mutation({
 });
 
 async function endCheckin(ctx: AgentMutation, checkinId: string, status: "checked_out" | "expired"): Promise<void> {
-  await ctx.db.updateTable("checkins").set({ status }).where("checkinId", "=", checkinId).execute();
+  await ctx.db
+    .updateTable("checkins")
+    .set({ status })
+    .where("checkinId", "=", checkinId)
+    .returning(partitions.checkins)
+    .execute();
   await expireIntrosOf(ctx, checkinId);
 }
 

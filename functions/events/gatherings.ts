@@ -1,7 +1,8 @@
 /** The events themselves: making one, its tags, and finding what is on. Who is there is checkins.ts. */
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
+import { partitions } from "../../schema/partitions.js";
 import { id, latitude, longitude, tags, text, timestamp } from "../../schema/values.js";
 import { loadSelf } from "../model/agents.js";
 import { briefShape, type CheckinRow, countPresent, findCheckin, isoSeconds, presentBrief } from "../model/checkin.js";
@@ -77,6 +78,7 @@ export const updateTags = mutation({
       .updateTable("events")
       .set({ tags: JSON.stringify(args.tags) })
       .where("eventId", "=", event.eventId)
+      .returning(partitions.events)
       .execute();
     return { eventId: event.eventId, tags: args.tags };
   },
@@ -88,6 +90,7 @@ export const listLive = query({
   auth: "agent",
   args: { includeScheduled: z.boolean().nullish(), limit: z.number().int().min(1).max(100).nullish() },
   returns: z.array(eventValue),
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     let listed = ctx.db
       .selectFrom("events")
@@ -115,6 +118,7 @@ export const getById = query({
       .nullable(),
     myRole: z.enum(roles),
   }),
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const event = await requireEvent(ctx, args.eventId);
     const [checkin, present] = await Promise.all([

@@ -1,6 +1,7 @@
 /** Meeting somebody at an event: whom to meet, and the intro from proposal to both humans' yes. */
+import type { NotNull } from "kysely";
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id, parseTags, text } from "../../schema/values.js";
 import { pairKey } from "../model/agents.js";
@@ -37,28 +38,37 @@ export const getSuggestions = query({
       reasons: z.array(z.string()),
     }),
   ),
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const me = ctx.caller.agentId;
     const event = await requireEvent(ctx, args.eventId);
     const mine = await findCheckin(ctx, event.eventId, me);
     if (!mine) throw new CallError("conflict", "Check in to this event before requesting suggestions");
 
-    const introsAt = ctx.db.selectFrom("intros").where("eventId", "=", event.eventId);
+    const introsAt = ctx.db.selectFrom("intros").where("intros.eventId", "=", event.eventId);
     const candidates = await ctx.db
       .selectFrom("checkins")
-      .innerJoin("agents", "agents.agentId", "checkins.agentId")
-      .select(["agents.agentId", "agents.name", "checkedInAt", "intentTags", "eventGoal", "introNote"])
-      .where("eventId", "=", event.eventId)
-      .where("status", "=", active)
+      .leftJoin("agents", "agents.agentId", "checkins.agentId")
+      .select([
+        "checkins.agentId",
+        "agents.name",
+        "checkins.checkedInAt",
+        "checkins.intentTags",
+        "checkins.eventGoal",
+        "checkins.introNote",
+      ])
+      .where("checkins.eventId", "=", event.eventId)
+      .where("checkins.status", "=", active)
       // The sum keeps SQLite from `checkinsPresent`, along which it would have to sort everybody who is there.
-      .where((eb) => eb(eb("expiresAt", "+", 0), ">", ctx.now))
-      .where("introEnabled", "=", 1)
+      .where((eb) => eb(eb("checkins.expiresAt", "+", 0), ">", ctx.now))
+      .where("checkins.introEnabled", "=", 1)
       .where("checkins.agentId", "<>", me)
-      .where("checkins.agentId", "not in", introsAt.select("toAgentId").where("fromAgentId", "=", me))
-      .where("checkins.agentId", "not in", introsAt.select("fromAgentId").where("toAgentId", "=", me))
-      .orderBy("checkedInAt", "desc")
+      .where("checkins.agentId", "not in", introsAt.select("intros.toAgentId").where("intros.fromAgentId", "=", me))
+      .where("checkins.agentId", "not in", introsAt.select("intros.fromAgentId").where("intros.toAgentId", "=", me))
+      .orderBy("checkins.checkedInAt", "desc")
       .orderBy("checkins.agentId")
       .limit(mostCandidates)
+      .$narrowType<{ name: NotNull }>()
       .execute();
 
     const myBrief = { ...mine, intentTags: parseTags(mine.intentTags) };
@@ -196,6 +206,7 @@ export const listMyIntros = query({
   auth: "agent",
   args: { eventId: id.nullish(), includeResolved: z.boolean().nullish() },
   returns: z.array(introValue),
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const sides = [
       { mine: "fromAgentId", other: "toAgentId" },
@@ -205,15 +216,18 @@ export const listMyIntros = query({
     for (const { mine, other } of sides) {
       let intros = ctx.db
         .selectFrom("intros")
-        .innerJoin("agents", "agents.agentId", `intros.${other}`)
+        .leftJoin("agents", "agents.agentId", `intros.${other}`)
         .selectAll("intros")
         .select(["agents.name", "agents.publicKey"])
-        .where(mine, "=", ctx.caller.agentId)
+        .where(`intros.${mine}`, "=", ctx.caller.agentId)
         .orderBy("intros.createdAt", "desc")
-        .orderBy("introId", "desc")
-        .limit(mostListed);
-      if (args.eventId != null) intros = intros.where("eventId", "=", args.eventId);
-      if (!args.includeResolved) intros = intros.where("status", "in", open).where("expiresAt", ">", ctx.now);
+        .orderBy("intros.introId", "desc")
+        .limit(mostListed)
+        .$narrowType<{ name: NotNull }>();
+      if (args.eventId != null) intros = intros.where("intros.eventId", "=", args.eventId);
+      if (!args.includeResolved) {
+        intros = intros.where("intros.status", "in", open).where("intros.expiresAt", ">", ctx.now);
+      }
       found.push(...(await intros.execute()));
     }
     return found

@@ -1,9 +1,10 @@
 /** One-time links by which a human tells its agent where it is, and the search for events near that place. */
 import type { NotNull } from "kysely";
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
+import { partitions } from "../../schema/partitions.js";
 import { latitude, longitude, text, token } from "../../schema/values.js";
 import { countPresent } from "../model/checkin.js";
 import { eventValue, presentEvent } from "../model/event.js";
@@ -58,6 +59,7 @@ export const getShareRequest = query({
     status: z.enum(shareStatuses),
     expiresAt: z.number(),
   }),
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const share = await requireShare(ctx, args.shareToken);
     const agent = await ctx.db
@@ -108,12 +110,14 @@ export const submitLocationShare = mutation({
         expiresAt,
       })
       .where("shareId", "=", share.shareId)
+      .returning(partitions.locationShares)
       .execute();
     await ctx.db
       .updateTable("agents")
       .set({ claimedAt: ctx.now })
       .where("agentId", "=", share.agentId)
       .where("claimedAt", "is", null)
+      .returning(partitions.agents)
       .execute();
     ctx.wakeAt(expiresAt);
     return { status: "completed" as const, claimed: true as const };
@@ -133,6 +137,7 @@ export const getLocationShare = query({
     sharedAt: z.number().optional(),
     expiresAt: z.number(),
   }),
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const share = await requireOwnShare(ctx, args.shareToken);
     const status = shareStatus(share, ctx.now);
@@ -160,6 +165,7 @@ export const listNearby = query({
     limit: z.number().int().min(1).max(100).nullish(),
   },
   returns: z.array(eventValue.extend({ distanceKm: z.number() })),
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const here = await requireSharedPlace(ctx, args.shareToken);
     const radiusKm = args.radiusKm ?? 1;

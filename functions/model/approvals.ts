@@ -7,63 +7,97 @@ const sides = [
   { mine: "agentBId", theirs: "agentAId" },
 ] as const;
 
-/**
- * The caller's threads that await its own human: accepted by both agents, within their time, on a connection that
- * both still keep, and not yet decided by this side. One query a side, each along its own index.
- */
-function awaitingCaller(ctx: AgentQuery, { mine, theirs }: (typeof sides)[number]) {
-  return (
-    ctx.db
-      .selectFrom("threads")
-      .innerJoin("connections", "connections.connectionId", "threads.connectionId")
-      .leftJoin("approvals as own", (join) =>
-        join.onRef("own.threadId", "=", "threads.threadId").onRef("own.agentId", "=", `threads.${mine}`),
-      )
-      .leftJoin("approvals as others", (join) =>
-        join.onRef("others.threadId", "=", "threads.threadId").onRef("others.agentId", "=", `threads.${theirs}`),
-      )
-      .where(`threads.${mine}`, "=", ctx.caller.agentId)
-      // Written out, not bound: only so can the partial index of awaiting threads answer.
-      .where("threads.status", "=", sql.lit("awaiting_approval"))
-      .where("threads.approvalDeadline", ">", ctx.now)
-      .where("connections.status", "=", "active")
-      .where("own.threadId", "is", null)
+/** How many threads are looked into at once. */
+const lookedInto = 500;
+
+/** The caller's threads that await a decision, within their time. One query a side, each along its own index. */
+async function awaitingThreads(ctx: AgentQuery) {
+  const found = await Promise.all(
+    sides.map(({ mine, theirs }) =>
+      ctx.db
+        .selectFrom("threads")
+        .select(["threadId", "connectionId", "proposalMessageId", "approvalDeadline", `${theirs} as otherAgentId`])
+        .where(mine, "=", ctx.caller.agentId)
+        // Written out, not bound: only so can the partial index of awaiting threads answer.
+        .where("status", "=", sql.lit("awaiting_approval"))
+        .where("approvalDeadline", ">", ctx.now)
+        .orderBy("approvalDeadline")
+        .execute(),
+    ),
   );
+  return found.flat().sort((one, other) => (one.approvalDeadline ?? 0) - (other.approvalDeadline ?? 0));
+}
+
+/**
+ * Those that await the caller's own human: on a connection that both still keep, and not yet decided by this side; the
+ * most urgent first, at most `limit`. Nearly always there are none, which one look tells; otherwise what belongs to them
+ * is asked for by its ids, so that nobody else's plans are read.
+ */
+async function waitingPlans(ctx: AgentQuery, limit: number) {
+  const awaiting = await awaitingThreads(ctx);
+  const waiting = [];
+  for (let from = 0; from < awaiting.length && waiting.length < limit; from += lookedInto) {
+    const threads = awaiting.slice(from, from + lookedInto);
+    const [connections, approvals] = await Promise.all([
+      ctx.db
+        .selectFrom("connections")
+        .select("connectionId")
+        .where(
+          "connectionId",
+          "in",
+          threads.map(({ connectionId }) => connectionId ?? ""),
+        )
+        .where("status", "=", "active")
+        .execute(),
+      ctx.db
+        .selectFrom("approvals")
+        .select(["threadId", "agentId", "decision"])
+        .where(
+          "threadId",
+          "in",
+          threads.map(({ threadId }) => threadId),
+        )
+        .execute(),
+    ]);
+    const kept = new Set(connections.map(({ connectionId }) => connectionId));
+    for (const thread of threads) {
+      const given = approvals.filter(({ threadId }) => threadId === thread.threadId);
+      if (!kept.has(thread.connectionId ?? "") || given.some(({ agentId }) => agentId === ctx.caller.agentId)) continue;
+      waiting.push({ ...thread, otherDecision: given[0]?.decision ?? null });
+    }
+  }
+  return waiting.slice(0, limit);
 }
 
 export async function countPendingApprovals(ctx: AgentQuery): Promise<number> {
-  const counts = await Promise.all(
-    sides.map((side) =>
-      awaitingCaller(ctx, side)
-        .select((select) => select.fn.countAll<number>().as("count"))
-        .executeTakeFirstOrThrow(),
-    ),
-  );
-  return counts.reduce((sum, { count }) => sum + count, 0);
+  return (await waitingPlans(ctx, Number.POSITIVE_INFINITY)).length;
 }
 
 /** The waiting threads with the proposal that was accepted, the most urgent first; at most `limit`. */
 export async function listPendingApprovals(ctx: AgentQuery, limit: number) {
-  const rows = await Promise.all(
-    sides.map((side) =>
-      awaitingCaller(ctx, side)
-        .innerJoin("agents", "agents.agentId", `threads.${side.theirs}`)
-        .innerJoin("messages", "messages.messageId", "threads.proposalMessageId")
-        .selectAll("messages")
-        .select([
-          "threads.connectionId",
-          "threads.approvalDeadline",
-          "agents.agentId as otherAgentId",
-          "agents.name as otherName",
-          "others.decision as otherDecision",
-        ])
-        .orderBy("threads.approvalDeadline")
-        .limit(limit)
-        .execute(),
-    ),
-  );
-  return rows
-    .flat()
-    .sort((one, other) => (one.approvalDeadline ?? 0) - (other.approvalDeadline ?? 0))
-    .slice(0, limit);
+  const plans = await waitingPlans(ctx, limit);
+  if (plans.length === 0) return [];
+  const [agents, messages] = await Promise.all([
+    ctx.db
+      .selectFrom("agents")
+      .select(["agentId", "name"])
+      .where("agentId", "in", [...new Set(plans.map(({ otherAgentId }) => otherAgentId))])
+      .execute(),
+    ctx.db
+      .selectFrom("messages")
+      .selectAll()
+      .where(
+        "messageId",
+        "in",
+        plans.map(({ proposalMessageId }) => proposalMessageId ?? ""),
+      )
+      .execute(),
+  ]);
+  const nameOf = new Map(agents.map(({ agentId, name }) => [agentId, name]));
+  const messageById = new Map(messages.map((message) => [message.messageId, message]));
+  return plans.flatMap((plan) => {
+    const proposal = messageById.get(plan.proposalMessageId ?? "");
+    const otherName = nameOf.get(plan.otherAgentId);
+    return proposal && otherName !== undefined ? [{ ...plan, otherName, proposal }] : [];
+  });
 }

@@ -5,6 +5,7 @@
 import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import type { Database } from "../../schema/index.js";
+import { partitions } from "../../schema/partitions.js";
 import { spent } from "./location-share.js";
 
 /** How many rows of one kind one transaction changes at most, so that a backlog does not hold everybody up. */
@@ -97,14 +98,14 @@ export async function expireDue(ctx: MutationContext, limit: number): Promise<{ 
       .where(at, "<=", ctx.now)
       .orderBy(at)
       .limit(limit);
-    const { numUpdatedRows } = await anyTable(ctx)
+    const changed = await anyTable(ctx)
       .updateTable(table)
       .set(becomes(ctx.now))
       .where(key, "in", due)
-      .executeTakeFirstOrThrow();
-    const changed = Number(numUpdatedRows);
-    expired[counts] += changed;
-    more ||= changed === limit;
+      .returning(partitions[table])
+      .execute();
+    expired[counts] += changed.length;
+    more ||= changed.length === limit;
   }
   return { expired, more };
 }
@@ -140,8 +141,8 @@ export async function forgetOld(ctx: MutationContext, limit: number): Promise<bo
       .where("expiresAt", "<=", ctx.now)
       .orderBy("expiresAt")
       .limit(limit);
-    const { numDeletedRows } = await anyTable(ctx).deleteFrom(table).where(key, "in", old).executeTakeFirstOrThrow();
-    more ||= Number(numDeletedRows) === limit;
+    const deleted = await anyTable(ctx).deleteFrom(table).where(key, "in", old).returning(partitions[table]).execute();
+    more ||= deleted.length === limit;
   }
   return more;
 }

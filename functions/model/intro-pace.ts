@@ -1,6 +1,7 @@
 /** How fast one check-in may propose intros: three at once, then one a minute, and at most twelve in any hour. */
 import type { MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
+import { partitions } from "../../schema/partitions.js";
 import type { CheckinRow } from "./checkin.js";
 
 const intervalMs = 60_000;
@@ -35,5 +36,6 @@ export async function takeIntroTurn(ctx: MutationContext, checkin: CheckinRow): 
     .updateTable("checkins")
     .set({ introDueAt: dueAt + intervalMs })
     .where("checkinId", "=", checkin.checkinId)
+    .returning(partitions.checkins)
     .execute();
 }

@@ -15,6 +15,7 @@ import { z } from "zod";
 import type { AgentCaller, MutationContext, QueryContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { type IntroStatus, type IntrosTable, introStatuses } from "../../schema/events.js";
+import { partitions } from "../../schema/partitions.js";
 import { decisions } from "../../schema/threads.js";
 
 export type IntroRow = IntrosTable;
@@ -108,7 +109,12 @@ export async function changeIntro(
   intro: IntroRow,
   changes: Partial<IntroRow>,
 ): Promise<z.input<typeof introValue>> {
-  await ctx.db.updateTable("intros").set(changes).where("introId", "=", intro.introId).execute();
+  await ctx.db
+    .updateTable("intros")
+    .set(changes)
+    .where("introId", "=", intro.introId)
+    .returning(partitions.intros)
+    .execute();
   const other = await ctx.db
     .selectFrom("agents")
     .select(["name", "publicKey"])
@@ -140,6 +146,7 @@ export async function expireIntrosOf(ctx: MutationContext, checkinId: string): P
       .set({ status: "expired" })
       .where(checkin, "=", checkinId)
       .where("status", "in", unresolved)
+      .returning(partitions.intros)
       .execute();
   }
 }
@@ -158,6 +165,7 @@ export async function followCheckin(ctx: MutationContext, checkinId: string, exp
       })
       .where(checkin, "=", checkinId)
       .where("status", "in", unresolved)
+      .returning(partitions.intros)
       .execute();
   }
 }

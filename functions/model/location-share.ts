@@ -7,6 +7,7 @@ import type { AgentCaller, MutationContext, QueryContext } from "../../runtime/c
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import type { LocationSharesTable } from "../../schema/events.js";
+import { partitions } from "../../schema/partitions.js";
 import type { Place } from "./geo.js";
 
 export type LocationShareRow = LocationSharesTable;
@@ -66,5 +67,10 @@ export async function requireSharedPlace(
 export const spent = { status: "spent", lat: null, lng: null, accuracyMeters: null } as const;
 
 export async function spendShare(ctx: MutationContext, shareId: string): Promise<void> {
-  await ctx.db.updateTable("locationShares").set(spent).where("shareId", "=", shareId).execute();
+  await ctx.db
+    .updateTable("locationShares")
+    .set(spent)
+    .where("shareId", "=", shareId)
+    .returning(partitions.locationShares)
+    .execute();
 }

@@ -7,6 +7,7 @@ import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import { currencies } from "../../schema/listings.js";
 import { printAmount } from "../../schema/money.js";
+import { partitions } from "../../schema/partitions.js";
 import {
   type OrderStatus,
   type OrdersTable,
@@ -39,6 +40,7 @@ export async function followOrder(ctx: MutationContext, orderId: string | null):
     .where("orderId", "=", orderId)
     .where("status", "in", ["pending", "active"])
     .where("status", "<>", status)
+    .returning(partitions.orders)
     .execute();
 }
 

@@ -4,6 +4,7 @@ import type { MutationContext, QueryContext, UserCaller } from "../../runtime/co
 import { CallError } from "../../runtime/errors.js";
 import type { Place } from "../../runtime/notices.js";
 import { prepared } from "../../runtime/prepared.js";
+import { partitions } from "../../schema/partitions.js";
 import type { SessionStatus, SessionsTable, Side } from "../../schema/sessions.js";
 import { releaseHold } from "./ledger.js";
 import { followOrder } from "./order.js";
@@ -60,7 +61,7 @@ export function nextStamp(session: Pick<SessionsTable, "lastStampAt">, now: numb
 }
 
 const writeStamp = prepared(["sessionId", "lastStampAt"], (db, { sessionId, lastStampAt }) =>
-  db.updateTable("sessions").set({ lastStampAt }).where("sessionId", "=", sessionId),
+  db.updateTable("sessions").set({ lastStampAt }).where("sessionId", "=", sessionId).returning(partitions.sessions),
 );
 
 /**
@@ -186,7 +187,12 @@ export async function meterTime(ctx: MutationContext, session: SessionsTable): P
 }
 
 async function change(ctx: MutationContext, session: SessionsTable, changes: Partial<SessionsTable>): Promise<void> {
-  await ctx.db.updateTable("sessions").set(changes).where("sessionId", "=", session.sessionId).execute();
+  await ctx.db
+    .updateTable("sessions")
+    .set(changes)
+    .where("sessionId", "=", session.sessionId)
+    .returning(partitions.sessions)
+    .execute();
   Object.assign(session, changes);
 }
 

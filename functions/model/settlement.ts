@@ -9,6 +9,7 @@ import { CallError } from "../../runtime/errors.js";
 import type { BillingRecordsTable } from "../../schema/ledger.js";
 import { currencies, type PricingModel, pricingModels } from "../../schema/listings.js";
 import { printAmount, printSettled } from "../../schema/money.js";
+import { partitions } from "../../schema/partitions.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { isoTime } from "../../schema/values.js";
 import { endHold, findHold, growHold, letGo, loadWallet, type NewEntry, postTransfer } from "./ledger.js";
@@ -239,11 +240,17 @@ export async function refund(ctx: MutationContext, recordId: string): Promise<Bi
   }
   const refunded = { status: "refunded" as const };
   await Promise.all([
-    ctx.db.updateTable("billingRecords").set(refunded).where("recordId", "=", recordId).execute(),
+    ctx.db
+      .updateTable("billingRecords")
+      .set(refunded)
+      .where("recordId", "=", recordId)
+      .returning(partitions.billingRecords)
+      .execute(),
     ctx.db
       .updateTable("sessions")
       .set({ billingStatus: "refunded", updatedAt: ctx.now })
       .where("sessionId", "=", sessionId)
+      .returning(partitions.sessions)
       .execute(),
   ]);
   return { ...record, ...refunded };

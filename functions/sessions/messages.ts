@@ -5,6 +5,7 @@ import type { UserMutation } from "../../runtime/context.js";
 import { mutation, query, Refusal } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/prepared.js";
+import { partitions } from "../../schema/partitions.js";
 import type { SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
 import { id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
 import { checkMessage, type GatewayRefusal, needsRecent, type SentInstruction } from "../model/gateway.js";
@@ -300,5 +301,6 @@ const insertMessage = prepared(
 
 const countMessage = prepared(
   ["sessionId", "lastStampAt", "totalMessages", "totalInstructions", "totalTokensProvider", "updatedAt"],
-  (db, { sessionId, ...counted }) => db.updateTable("sessions").set(counted).where("sessionId", "=", sessionId),
+  (db, { sessionId, ...counted }) =>
+    db.updateTable("sessions").set(counted).where("sessionId", "=", sessionId).returning(partitions.sessions),
 );

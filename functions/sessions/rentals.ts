@@ -1,7 +1,7 @@
 /** Making a session, reading it, approving and ending it. */
 import { z } from "zod";
 import type { UserQuery } from "../../runtime/context.js";
-import { mutation, query } from "../../runtime/define.js";
+import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { type SessionStatus, type Side, sides } from "../../schema/sessions.js";
 import { id, isoTime, limit, limitOf, page, pageOf } from "../../schema/values.js";
@@ -34,6 +34,7 @@ export const list = query({
   auth: "user",
   args: { role: z.enum(sides).nullish(), status: statusFilter.nullish(), page, limit: sessionsLimit },
   returns: pageOf(sessionView),
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const toPage = args.page * args.limit;
     // One walk along an index for each side; nobody is on both sides of a session.
@@ -135,6 +136,7 @@ export const get = query({
   auth: "user",
   args: { sessionId: id },
   returns: sessionView,
+  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const session = await findSession(ctx, args.sessionId);
     if (!session || !(sideOf(session, ctx.caller) || ctx.caller.isAdmin)) {

@@ -1,75 +1,91 @@
 /**
- * Looks for missed invalidation: people watch all that they could watch while random things happen. After each of them,
- * whoever was not woken must still see what a fresh read gives. `TEST_LONG=1` takes 200 seeds.
+ * Looks for missed invalidation: people watch all that they could watch while random things happen, over every surface.
+ * After each of them, whoever was not woken must still see what a fresh read gives, and so must whoever is answered from
+ * kept replies. `TEST_LONG=1` takes 200 seeds.
  */
-import { describe, expect, test } from "vitest";
-import type { Seen } from "../../runtime/live.js";
+import { afterAll, describe, expect, test } from "vitest";
 import { databases, type TestServer, useServer } from "../support/harness.js";
-import { asText, callOf, LiveWorld, type Question } from "../support/live-world.js";
+import { Audience } from "../support/live-audience.js";
+import { LiveWorld, type Reached } from "../support/live-world.js";
+import { heard } from "../support/notices.js";
+import { caughtUp, describeProcesses, useTwoServers } from "../support/processes.js";
 
-const seeds = process.env.TEST_LONG === "1" ? 200 : 4;
-const steps = 40;
+const long = process.env.TEST_LONG === "1";
+const seeds = long ? 200 : 4;
+/** With many seeds, not everybody looks each time. */
+const everyNth = long ? 3 : 1;
+const steps = 60;
 
-/** A question with its last answer, and whether a commit has touched it since. */
-class Subscription {
-  woken = false;
-  value = "";
-
-  constructor(
-    readonly server: TestServer,
-    readonly question: Question,
-  ) {}
-
-  async read(): Promise<string> {
-    return asText(await this.server.server.runtime.dispatch(callOf(this.question)));
+/** One seed of the world, with everybody watching on the first of the servers. */
+async function watchWorld(
+  servers: [TestServer, ...TestServer[]],
+  seed: number,
+  reached: Reached,
+  answered: Reached,
+  allHeard: () => Promise<void>,
+): Promise<void> {
+  const world = await LiveWorld.make(servers, seed, reached, allHeard);
+  await allHeard();
+  const audience = new Audience(servers[0], answered);
+  for (let step = 0; step < steps; step += 1) {
+    await audience.subscribeTo(world.questions());
+    const before = servers[0].clock.now();
+    const what = await world.happen();
+    await allHeard();
+    await audience.check(what, "as it stands", everyNth);
+    if (servers[0].clock.now() === before) continue;
+    await world.settle();
+    await allHeard();
+    await audience.check(what, "with all that was due done");
   }
+  await audience.check("all of it", "with all that was due done");
+  // It must be about something: enough changed, and not everybody was woken each time.
+  expect(audience.changed).toBeGreaterThan(50);
+  expect(audience.woken).toBeLessThan((audience.size * steps) / 8);
+  audience.leave();
+}
 
-  async subscribe(): Promise<void> {
-    const { runtime } = this.server.server;
-    const seen: Seen & { end(): void } = runtime.live.begin();
-    this.value = asText(await runtime.dispatch(callOf(this.question), seen));
-    this.woken = false;
-    runtime.live.watch(seen, () => {
-      this.woken = true;
-    });
-    seen.end();
+/** Every query of the registry has answered with something, and every mutation had success. */
+function expectAllReached(server: TestServer, reached: Reached, answered: Reached): void {
+  const missing: string[] = [];
+  for (const [path, { kind, auth }] of server.server.runtime.registry.functions) {
+    if (auth === "system") continue;
+    const count = (kind === "query" ? answered : reached).get(path) ?? 0;
+    if (count === 0) missing.push(path);
   }
+  if (process.env.TEST_PRINT === "1") console.log({ reached: sorted(reached), answered: sorted(answered) });
+  expect(missing).toEqual([]);
+  for (const surface of ["/ws/agent", "/ws/session", "POST /api/billing/wallet/topup"]) {
+    expect(reached.get(surface) ?? 0, surface).toBeGreaterThan(0);
+  }
+}
+
+function sorted(counts: Reached): Record<string, number> {
+  return Object.fromEntries([...counts].sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
 describe.each(databases)("no change is missed on %s (design.md section 4)", (database) => {
   const server = useServer(database);
+  const reached: Reached = new Map();
+  const answered: Reached = new Map();
+
+  test.each(Array.from({ length: seeds }, (_, index) => index + 1))("with seed %i", (seed) =>
+    watchWorld([server], seed, reached, answered, async () => {}),
+  );
+
+  afterAll(() => expectAllReached(server, reached, answered));
+});
+
+describeProcesses("no change is missed by another process (design.md section 3)", () => {
+  const pair = useTwoServers();
+  const reached: Reached = new Map();
+  const answered: Reached = new Map();
 
   test.each(Array.from({ length: seeds }, (_, index) => index + 1))("with seed %i", async (seed) => {
-    const world = await LiveWorld.make(server, seed);
-    const subscriptions = new Map<string, Subscription>();
-    const subscribeToAll = async () => {
-      for (const question of world.questions()) {
-        const key = `${question.who.credential} ${question.path} ${JSON.stringify(question.args)}`;
-        if (subscriptions.has(key)) continue;
-        const subscription = new Subscription(server, question);
-        subscriptions.set(key, subscription);
-        await subscription.subscribe();
-      }
-    };
-    let changed = 0;
-    let woken = 0;
-    for (let step = 0; step < steps; step += 1) {
-      await subscribeToAll();
-      const what = await world.happen();
-      for (const subscription of subscriptions.values()) {
-        if (subscription.woken) {
-          const before = subscription.value;
-          await subscription.subscribe();
-          woken += 1;
-          if (subscription.value !== before) changed += 1;
-        } else {
-          const { path, args } = subscription.question;
-          expect(await subscription.read(), `${path} ${JSON.stringify(args)} after "${what}"`).toBe(subscription.value);
-        }
-      }
-    }
-    // It must be about something: enough changed, and not everybody was woken each time.
-    expect(changed).toBeGreaterThan(5);
-    expect(woken).toBeLessThan((subscriptions.size * steps) / 2);
+    const { one, other } = pair;
+    const notices = heard("serveRulesChanged");
+    await watchWorld([one, other], seed, reached, answered, () => caughtUp(pair, notices));
   });
+
+  afterAll(() => expectAllReached(pair.one, reached, answered));
 });

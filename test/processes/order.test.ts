@@ -48,7 +48,8 @@ describeProcesses("200 messages from each side at once", () => {
           const group = await openGroup(at % 2 ? one : other, sessionId, rented.consumer.credential).catch(
             () => undefined,
           );
-          if (group) expect(fallsOf(group.frames)).toEqual([]);
+          // Behind the greeting comes what it has missed, with the stamps of then (clawrent.md section 4.6).
+          if (group) expect(fallsOf(group.frames.slice(1))).toEqual([]);
           await group?.close();
         }
       })();

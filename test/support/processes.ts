@@ -1,11 +1,14 @@
 /** Several server processes on one PostgreSQL database, in one test process or as children of it. */
+import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, onTestFinished, vi } from "vitest";
 import type { Bus } from "../../runtime/bus.js";
+import type { Notice } from "../../runtime/notices.js";
 import { WriteSet } from "../../runtime/slices.js";
 import { ManualClock } from "./clock.js";
 import { createDatabase, databases } from "./databases.js";
 import { startServer, type TestOptions, type TestServer } from "./harness.js";
+import { until } from "./live-clients.js";
 
 /** Tests that need a PostgreSQL. Where there is none the global set-up has printed why. */
 export const describeProcesses = describe.runIf(databases.includes("postgres"));
@@ -40,6 +43,20 @@ export async function startTwo(options: TestOptions = {}): Promise<Pair> {
 export async function closeBoth({ one, other }: Pair): Promise<void> {
   await other.server.close();
   await one.close();
+}
+
+/**
+ * Resolves once each has heard everything that happened on the other: notifications arrive in order. `notices` are those
+ * that `heard("serveRulesChanged")` collects.
+ */
+export async function caughtUp({ one, other }: Pair, notices: readonly Notice[]): Promise<void> {
+  const wait = async (from: TestServer) => {
+    const agentId = randomUUID();
+    await until(() => from.server.bus?.isHeard === true, "a listener of the bus");
+    from.server.bus?.notice([{ kind: "serveRulesChanged", agentId }]);
+    await until(() => notices.some((notice) => "agentId" in notice && notice.agentId === agentId), "a marker");
+  };
+  await Promise.all([wait(one), wait(other)]);
 }
 
 /** Asks the database something, past every server. */

@@ -139,8 +139,12 @@ export async function openGroup(server: TestServer, sessionId: string, token: st
 }
 
 /** Waits until something holds in the database, which follows what sockets do a moment later. */
-export async function eventually<T>(look: () => Promise<T>, isSo: (found: T) => boolean): Promise<T> {
-  const givenUpAt = Date.now() + patienceMs;
+export async function eventually<T>(
+  look: () => Promise<T>,
+  isSo: (found: T) => boolean,
+  forMs = patienceMs,
+): Promise<T> {
+  const givenUpAt = Date.now() + forMs;
   for (;;) {
     const found = await look();
     if (isSo(found)) return found;

@@ -25,7 +25,17 @@ test("a client that sends large frames waits until they are worked on", async ()
   const wire = new Wire();
   const log = pino({ level: "silent" });
   const nothing = () => undefined;
-  const socket = new Socket(wire as unknown as WebSocket, new PassThrough(), "s", "a", log, nothing, nothing, nothing, 0);
+  const socket = new Socket(
+    wire as unknown as WebSocket,
+    new PassThrough(),
+    "s",
+    "a",
+    log,
+    nothing,
+    nothing,
+    nothing,
+    0,
+  );
   const large = Buffer.from(JSON.stringify({ type: "x", payload: { text: "x".repeat(sizes.heldBytes / 2) } }));
 
   wire.emit("message", large, false);

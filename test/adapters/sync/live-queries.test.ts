@@ -6,7 +6,7 @@ import { Timestamps } from "../../../runtime/timestamps.js";
 import { ManualClock } from "../../support/clock.js";
 
 /** A query whose runs the test lets go on one by one; each answers with what was stored when it began. */
-function world(sharedDatabase = false) {
+function world(sharedDatabase = false, refreshMs?: number) {
   const clock = new ManualClock();
   const live = new LiveQueries();
   const waiting: (() => void)[] = [];
@@ -17,7 +17,8 @@ function world(sharedDatabase = false) {
     await new Promise<void>((resolve) => waiting.push(resolve));
     return { status: "success", value };
   };
-  const runtime = { live, timestamps: new Timestamps(clock), dispatch } as unknown as Runtime;
+  const registry = { find: () => ({ refreshMs }) };
+  const runtime = { live, timestamps: new Timestamps(clock), dispatch, registry } as unknown as Runtime;
   const queries = new LiveQuerySet({ runtime, clock, sharedDatabase });
   const subscribe = () => {
     const heard = { touched: 0 };
@@ -42,7 +43,7 @@ function world(sharedDatabase = false) {
     waiting.shift()?.();
     for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
   };
-  return { queries, live, state, subscribe, commit, letGo };
+  return { queries, live, clock, state, subscribe, commit, letGo };
 }
 
 describe("live queries that subscribers share", () => {
@@ -60,6 +61,28 @@ describe("live queries that subscribers share", () => {
     const again = one.ask();
     await letGo();
     expect(await again).toBe(1);
+  });
+
+  test("an answer that goes on with the clock is asked for anew every so often, as long as somebody is there", async () => {
+    const { clock, state, subscribe, letGo } = world(false, 60_000);
+    const one = subscribe();
+    for (let minutes = 1; minutes <= 3; minutes += 1) {
+      const asked = one.ask();
+      await letGo();
+      expect(await asked).toBe(minutes - 1);
+      clock.jump(59_999);
+      expect(clock.runDue()).toBe(false);
+      clock.jump(1);
+      state.stored = minutes;
+      expect(clock.runDue()).toBe(true);
+      expect(one.heard.touched).toBe(minutes);
+    }
+    const asked = one.ask();
+    await letGo();
+    await asked;
+    one.end();
+    clock.jump(60_000);
+    expect(clock.runDue()).toBe(false);
   });
 
   test("who asks after a commit never gets the answer of a run from before it", async () => {

@@ -1,0 +1,146 @@
+/** People who watch, and what they would have to see. */
+import { expect } from "vitest";
+import type { Seen } from "../../runtime/live.js";
+import type { TestServer } from "./harness.js";
+import { asText, callOf, isFull, type Question, type Reached } from "./live-world.js";
+import { eventually } from "./sockets.js";
+
+/** A question with its last answer, and whether a commit has touched it since. */
+class Subscription {
+  value = "";
+  isWoken = false;
+  usedClock = false;
+  #unwatch = () => {};
+
+  constructor(
+    readonly server: TestServer,
+    readonly question: Question,
+  ) {}
+
+  get name(): string {
+    return `${this.question.path} ${JSON.stringify(this.question.args)}`;
+  }
+
+  async read(): Promise<string> {
+    return asText(await this.server.server.runtime.dispatch(callOf(this.question)));
+  }
+
+  async subscribe(): Promise<void> {
+    this.end();
+    const { runtime } = this.server.server;
+    const seen: Seen & { end(): void } = runtime.live.begin();
+    this.value = asText(await runtime.dispatch(callOf(this.question), seen));
+    this.usedClock = seen.usedClock;
+    this.isWoken = false;
+    this.#unwatch = runtime.live.watch(seen, () => {
+      this.isWoken = true;
+    });
+    const about = { countedAs: null, expiresAt: undefined, about: {} };
+    // As a reply to the same question in the same words would be.
+    runtime.replies?.keep(this.#key, { body: this.value, ...about }, seen);
+    seen.end();
+  }
+
+  /** What somebody who asks is answered without a look at the database; undefined where there is one. */
+  get kept(): string | undefined {
+    return this.server.server.runtime.replies?.find(this.#key)?.body;
+  }
+
+  get #key(): string {
+    return `live ${this.question.who.id} ${this.name}`;
+  }
+
+  end(): void {
+    this.#unwatch();
+    this.#unwatch = () => {};
+  }
+}
+
+export class Audience {
+  readonly #subscriptions = new Map<string, Subscription>();
+  /** How many were woken, and of how many the answer was another one then. */
+  woken = 0;
+  changed = 0;
+  #turn = 0;
+  /** By path, how often somebody was woken to the answer that they had. */
+  readonly needless: Reached = new Map();
+
+  constructor(
+    readonly server: TestServer,
+    /** How often each query answered with something. */
+    readonly answered: Reached = new Map(),
+  ) {}
+
+  get size(): number {
+    return this.#subscriptions.size;
+  }
+
+  /** From now on these are what is watched. */
+  async subscribeTo(questions: readonly Question[]): Promise<void> {
+    const keyOf = ({ who, path, args }: Question) => `${who.id} ${path} ${JSON.stringify(args)}`;
+    const asked = new Set(questions.map(keyOf));
+    for (const [key, subscription] of this.#subscriptions) {
+      if (asked.has(key)) continue;
+      subscription.end();
+      this.#subscriptions.delete(key);
+    }
+    const added: Subscription[] = [];
+    for (const question of questions) {
+      const key = keyOf(question);
+      if (this.#subscriptions.has(key)) continue;
+      const subscription = new Subscription(this.server, question);
+      this.#subscriptions.set(key, subscription);
+      added.push(subscription);
+    }
+    await Promise.all(added.map((subscription) => subscription.subscribe()));
+  }
+
+  /**
+   * Fails where somebody does not see what they should; `when` says whether timers that are due have done their work.
+   * With `everyNth`, only one in so many of those who were not woken looks, in turns: what they missed, they miss later.
+   */
+  async check(what: string, when: "as it stands" | "with all that was due done", everyNth = 1): Promise<void> {
+    this.#turn += 1;
+    const looking = [...this.#subscriptions.values()].filter(
+      ({ isWoken }, index) => isWoken || (index + this.#turn) % everyNth === 0,
+    );
+    await Promise.all(looking.map((subscription) => this.#checkOne(subscription, what, when)));
+  }
+
+  async #checkOne(subscription: Subscription, what: string, when: string): Promise<void> {
+    const { path } = subscription.question;
+    const before = subscription.value;
+    if (isFull(before)) this.answered.set(path, (this.answered.get(path) ?? 0) + 1);
+    if (!subscription.isWoken) {
+      const fresh = await subscription.read();
+      const { kept } = subscription;
+      if (kept !== undefined) expect(kept, `the kept reply to ${subscription.name} after "${what}"`).toBe(fresh);
+      if (fresh === before) return;
+      const goesOn = this.server.server.runtime.registry.find(path)?.refreshMs !== undefined;
+      const mayGoOn = subscription.usedClock && (when === "as it stands" || goesOn);
+      // What a server does on its own account may have been committed while this was read; then it wakes them.
+      if (!mayGoOn) await this.#isWokenSoon(subscription, what, fresh);
+      else if (when === "as it stands") return;
+    }
+    if (subscription.isWoken) this.woken += 1;
+    const wasWoken = subscription.isWoken;
+    await subscription.subscribe();
+    if (subscription.value !== before) this.changed += 1;
+    else if (wasWoken) this.needless.set(path, (this.needless.get(path) ?? 0) + 1);
+  }
+
+  async #isWokenSoon(subscription: Subscription, what: string, fresh: string): Promise<void> {
+    await eventually(
+      async () => subscription.isWoken,
+      (isSo) => isSo,
+      1_000,
+    ).catch(() => {
+      expect(subscription.value, `${subscription.name} was not woken after "${what}"`).toBe(fresh);
+    });
+  }
+
+  leave(): void {
+    for (const subscription of this.#subscriptions.values()) subscription.end();
+    this.#subscriptions.clear();
+  }
+}
