@@ -28,6 +28,10 @@ import type { Store, WriteTransaction } from "./store.js";
 
 /** Most calls that share one transaction: bounds how long the first of them waits for the last. */
 const largestGroup = 256;
+/** For reads it saves no more than a begin and a commit, and a turn cannot be shorter than its group. */
+const largestReadGroup = 16;
+/** How long calls may run before the sockets have a turn: Node takes one new connection in each. */
+const longestTurnMs = 20;
 /** How long a group may take. Far above any real one; only a handler that waits for something else gets here. */
 const watchdogMs = 5_000;
 /** Statements kept prepared. The code has some hundreds; lists of varying length add more. */
@@ -156,9 +160,15 @@ export class SqliteStore implements Store {
   }
 
   async #flush(): Promise<void> {
+    let turnBeganAt = performance.now();
     while (this.#writes.length > 0 || this.#reads.length > 0) {
+      // Whoever is answered asks again at once, and live queries do for ever: nobody else would be heard, nor let in.
+      if (performance.now() - turnBeganAt > longestTurnMs) {
+        await new Promise((resolve) => setImmediate(resolve));
+        turnBeganAt = performance.now();
+      }
       if (this.#writes.length > 0) await this.#runGroup("write", this.#writes.splice(0, largestGroup));
-      if (this.#reads.length > 0) await this.#runGroup("read", this.#reads.splice(0, largestGroup));
+      if (this.#reads.length > 0) await this.#runGroup("read", this.#reads.splice(0, largestReadGroup));
     }
   }
 

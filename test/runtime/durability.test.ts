@@ -509,6 +509,24 @@ describe("SQLite", () => {
   });
 });
 
+describe("SQLite, asked by those who ask again as soon as they are answered", () => {
+  test("lets everything else have its turn", async () => {
+    const server = await startServer("sqlite");
+    let asked = 0;
+    const asking = (async () => {
+      for (; asked < 50_000; asked += 1) await server.read((db) => sql`select 1`.execute(db));
+    })();
+    await server.read((db) => sql`select 1`.execute(db));
+    await sleep(1);
+    const askedByThen = asked;
+    asked = 50_000;
+    await asking;
+    await server.close();
+    expect(askedByThen).toBeGreaterThan(0);
+    expect(askedByThen).toBeLessThan(50_000);
+  });
+});
+
 describe.skipIf(!databases.includes("postgres"))("PostgreSQL going away", () => {
   let created: EmptyDatabase;
   let process: ServerProcess;
