@@ -130,6 +130,7 @@ class EventStream {
   #subscription: Subscription | undefined;
   #caller: Caller | undefined;
   #unwatchCredential: () => void = () => {};
+  #onDelay: (reason: CallError) => void = () => {};
   #isDoubted = false;
   #isDirty = false;
   #isLooping = false;
@@ -151,17 +152,15 @@ class EventStream {
 
   /** Answers with the value as it is, or resolves with the refusal where there is none to come. */
   async start(caller: Caller, headers: Record<string, string>): Promise<Reply | undefined> {
+    const delayed = new Promise<CallError>((resolve) => {
+      this.#onDelay = resolve;
+    });
     this.#subscribe(caller);
-    let first = await this.#answer();
-    while (first?.isLapsed && !this.#ended) {
-      const now = await this.authenticate();
-      if (this.#ended) return undefined;
-      this.#subscribe(now);
-      first = await this.#answer();
-    }
+    // Nobody is left without a word because the database is away; an open stream waits until it is back.
+    const first = await Promise.race([this.#firstAnswer(), delayed]);
     if (this.#ended || !first) return undefined;
-    const error = errorOf(first.outcome);
-    if (error && final.has(error.code)) {
+    const error = first instanceof CallError ? first : errorOf(first.outcome);
+    if (error && (error === first || final.has(error.code))) {
       this.#leave();
       return renderRejection(error);
     }
@@ -180,6 +179,17 @@ class EventStream {
     this.#isDirty = true;
     this.#wake();
     return undefined;
+  }
+
+  async #firstAnswer(): Promise<Answer | undefined> {
+    let first = await this.#answer();
+    while (first?.isLapsed && !this.#ended) {
+      const now = await this.authenticate();
+      if (this.#ended) return undefined;
+      this.#subscribe(now);
+      first = await this.#answer();
+    }
+    return first;
   }
 
   /** Ends the stream; its client comes again. */
@@ -222,6 +232,7 @@ class EventStream {
         this.#isDirty = true;
         this.#wake();
       },
+      (reason) => this.#onDelay(reason),
     );
     before?.end();
   }
@@ -265,6 +276,12 @@ class EventStream {
       this.#isDirty = true;
     } catch (error) {
       if (this.#ended) return;
+      if (error instanceof CallError && error.code === "unavailable") {
+        // Who reads may still be who it was. Nothing is said until that is known, and the stream waits.
+        await new Promise<void>((resolve) => this.parts.clock.after(retryMs, resolve));
+        this.#isDoubted = true;
+        return;
+      }
       const told = error instanceof CallError ? error : unavailable();
       this.#write(errorEvent(told.message, { code: told.code, ...told.data }));
       this.end();

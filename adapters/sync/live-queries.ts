@@ -109,15 +109,18 @@ export class LiveQuerySet {
     return this.#queries.size;
   }
 
-  /** Calls `touched` whenever the answer may have become another one. The first answer is asked for by the subscriber. */
-  subscribe(question: Question, touched: () => void): Subscription {
+  /**
+   * Calls `touched` whenever the answer may have become another one. The first answer is asked for by the subscriber.
+   * Calls `delayed` with the reason whenever an answer has to wait until the database, or a rate, lets it be read.
+   */
+  subscribe(question: Question, touched: () => void, delayed: (reason: CallError) => void = () => {}): Subscription {
     const { caller, path, args } = question;
     // Who is revoked here is known here. Of a revocation elsewhere only the database knows, so each run looks there.
     const secret = this.#parts.sharedDatabase ? question.secret : undefined;
     const key = JSON.stringify([caller ?? null, secret ?? null, path, args]);
     const query = this.#queries.get(key) ?? new LiveQuery(this.#parts, { ...question, secret });
     this.#queries.set(key, query);
-    const subscriber = { touched, isNew: true };
+    const subscriber = { touched, delayed, isNew: true };
     query.subscribers.add(subscriber);
     return {
       ask: (anew, take, fail) => {
@@ -145,7 +148,7 @@ interface Asker {
 }
 
 class LiveQuery {
-  readonly subscribers = new Set<{ touched(): void }>();
+  readonly subscribers = new Set<{ touched(): void; delayed(reason: CallError): void }>();
   readonly #parts: LiveQueryParts;
   readonly #call: Omit<Call, "requestId">;
   readonly #refusal: CallError | undefined;
@@ -232,14 +235,17 @@ class LiveQuery {
         if (wasFresh) this.#tell();
         return answer;
       }
-      const waitMs = waitOf(answer.outcome);
-      if (waitMs === undefined) {
+      const reason = reasonToWait(answer.outcome);
+      if (!reason) {
         const hasChanged = this.#keep(answer, seen);
         // By the clock, or by a commit that was not heard of yet: the others will want to know as well.
         if (hasChanged && wasFresh) this.#tell();
         return this.#last ?? answer;
       }
       seen.end();
+      for (const subscriber of this.subscribers) subscriber.delayed(reason);
+      const { retryAfterMs } = reason.data;
+      const waitMs = typeof retryAfterMs === "number" ? retryAfterMs : retryMs;
       await new Promise<void>((resolve) => clock.after(waitMs, resolve));
       if (this.subscribers.size === 0) return answer;
     }
@@ -292,10 +298,9 @@ class LiveQuery {
   }
 }
 
-/** How long to wait with a query that could not run now; undefined where it has its answer. */
-function waitOf(outcome: Outcome): number | undefined {
+/** Why a query could not run now; undefined where it has its answer. */
+function reasonToWait(outcome: Outcome): CallError | undefined {
   if (outcome.status !== "rejected") return undefined;
-  const { code, data } = outcome.error;
-  if (code !== "unavailable" && code !== "rate_limited") return undefined;
-  return typeof data.retryAfterMs === "number" ? data.retryAfterMs : retryMs;
+  const { code } = outcome.error;
+  return code === "unavailable" || code === "rate_limited" ? outcome.error : undefined;
 }

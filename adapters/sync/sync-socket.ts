@@ -39,6 +39,8 @@ export const pingMs = 15_000;
 export const firstQueriesMs = 1_000;
 /** Frames that the network has not taken yet. What changes meanwhile goes into the one after them. */
 const mostUnsent = 2;
+/** How long a client waits with what the database does not let happen now. */
+const retryMs = 1_000;
 /** How far ahead of this machine's clock a client's word may put the timestamps. */
 const farthestAhead = 24n * 3_600_000n * 1_000_000n;
 
@@ -238,7 +240,8 @@ export class SyncSocket implements FrameHandler {
     this.#wake();
   }
 
-  async #authenticate({ baseVersion, tokenType, value }: Authenticate): Promise<void> {
+  async #authenticate(frame: Authenticate): Promise<void> {
+    const { baseVersion, tokenType, value } = frame;
     if (baseVersion !== this.#received.identity) return this.#end(again("the identity's version does not follow"));
     let identity: Identity = { secret: undefined, caller: undefined };
     if (tokenType !== "None") {
@@ -247,6 +250,7 @@ export class SyncSocket implements FrameHandler {
         const caller = await this.#parts.runtime.authenticate(value ?? "", this.#socket.address);
         identity = { secret: value ?? "", caller };
       } catch (error) {
+        if (isUnavailable(error) && (await this.#hasWaited())) return this.#authenticate(frame);
         return this.#refuse(error, true);
       }
     }
@@ -283,13 +287,25 @@ export class SyncSocket implements FrameHandler {
     try {
       caller = await this.#parts.runtime.authenticate(identity.secret, this.#socket.address);
     } catch (error) {
-      if (this.#identity === identity) this.#refuse(error, false);
+      if (this.#identity !== identity) return;
+      if (!isUnavailable(error)) return this.#refuse(error, false);
+      this.#isDoubted = true;
+      await this.#hasWaited();
       return;
     }
     if (this.#identity !== identity || this.#socket.gone) return;
     if (JSON.stringify(caller) === JSON.stringify(identity.caller)) return;
     this.#become({ ...identity, caller });
     this.#isDirty = true;
+  }
+
+  /**
+   * Waits for a database that is away, and says whether the client is still there. One that was sent away would come in
+   * vain until the database is back, and wait longer each time: for up to 24 s after everybody else is served again.
+   */
+  async #hasWaited(): Promise<boolean> {
+    await new Promise<void>((resolve) => this.#parts.clock.after(retryMs, resolve));
+    return !this.#isEnded && !this.#socket.gone;
   }
 
   /** The end of a socket whose credential is no good. What is no word on the credential is for the client to try again. */
@@ -325,6 +341,7 @@ export class SyncSocket implements FrameHandler {
       // As it is now: a credential that was revoked since the frame came changes nothing any more.
       if (identity.secret !== undefined) caller = await runtime.authenticate(identity.secret, this.#socket.address);
     } catch (error) {
+      if (isUnavailable(error) && (await this.#hasWaited())) return this.#mutate(frame, identity, sessionId);
       const isCurrent = identity.secret === this.#identity.secret;
       return isCurrent || !isVerdict(error) ? this.#refuse(error, false) : this.#refuseCall(frame, error);
     }
@@ -349,8 +366,9 @@ export class SyncSocket implements FrameHandler {
       if (outcome.isReplayed) for (const watched of this.#watched.values()) this.#askAnew(watched);
       this.#replies.push(mutationSucceeded(requestId, outcome, ts));
       this.#owe();
-    } else if (outcome.status === "rejected" && outcome.error.code === "unavailable") {
-      // It may have been done or not. The client sends it again, and then it is done once.
+    } else if (outcome.status === "rejected" && isUnavailable(outcome.error)) {
+      // It may have been done or not. Asked again, here or by the client on its next socket, it is done once.
+      if (await this.#hasWaited()) return this.#mutate(frame, identity, sessionId);
       this.#end(transient(outcome.error));
     } else this.#reply(callFailed("Mutation", requestId, outcome, errorRequestId));
   }
@@ -544,6 +562,10 @@ const none: Subscription = { ask: (_anew, _take, fail) => fail(new Error("Not su
 /** Whether the credential itself was found wanting. */
 function isVerdict(error: unknown): error is CallError {
   return error instanceof CallError && (error.code === "unauthenticated" || error.code === "forbidden");
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof CallError && error.code === "unavailable";
 }
 
 function noComponents(): CallError {

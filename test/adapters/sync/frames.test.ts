@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { z } from "zod";
 import { checkEveryMs } from "../../../adapters/sockets/socket.js";
 import { firstQueriesMs, pingMs } from "../../../adapters/sync/sync-socket.js";
@@ -97,6 +97,19 @@ describe.each(databases)("the sync protocol on %s", (database) => {
       .modify(...queries);
     await client.answered();
     return client;
+  };
+
+  /** Moves time on until it has come. */
+  const whileTimePasses = async <T>(coming: Promise<T>): Promise<T> => {
+    let hasCome = false;
+    const watching = coming.finally(() => {
+      hasCome = true;
+    });
+    while (!hasCome) {
+      await server.advance(1_000);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return watching;
   };
 
   describe("transport (section 4)", () => {
@@ -518,17 +531,33 @@ describe.each(databases)("the sync protocol on %s", (database) => {
       expect(made).toHaveLength(1);
     });
 
-    test("one that the database could not take closes the socket, so that it comes again", async () => {
+    test("one that the database could not take is done once it can, on the same socket", async () => {
+      const client = (await openSync(server)).connect().modify();
+      await client.answered();
+      const before = world.runs;
       world.failures = 1;
+      client.mutation(0, "test:sometimesChange");
+      await until(() => world.failures === 0, "the failure");
+      expect(await whileTimePasses(client.socket.next("MutationResponse"))).toMatchObject({ success: true });
+      expect(world.runs).toBe(before + 1);
+    });
+
+    test("one that the database could not take is not done again for a client that has left", async () => {
       const sessionId = randomUUID();
       const client = (await openSync(server, { sessionId })).connect().modify();
       await client.answered();
+      const before = world.runs;
+      world.failures = 1;
       client.mutation(0, "test:sometimesChange");
-      expect(await client.socket.closed).toMatchObject({ code: 1013 });
-      expect(client.socket.of("MutationResponse")).toEqual([]);
+      await until(() => world.failures === 0, "the failure");
+      client.socket.ws.close();
+      await client.socket.closed;
+      await server.advance(2_000);
+      expect(world.runs).toBe(before);
       const again = (await openSync(server, { sessionId })).connect().modify();
       await again.answered();
       expect(await again.mutation(0, "test:sometimesChange").next()).toMatchObject({ success: true });
+      expect(world.runs).toBe(before + 1);
     });
   });
 
@@ -551,6 +580,43 @@ describe.each(databases)("the sync protocol on %s", (database) => {
   });
 
   describe("authentication (section 10)", () => {
+    /** The database lets nobody look up a credential, so many times. */
+    const away = (times: number) => {
+      const look = vi.spyOn(server.server.store, "read");
+      onTestFinished(() => look.mockRestore());
+      const error = new CallError("unavailable", "Not now", { retryAfterMs: 1_000 });
+      for (let time = 0; time < times; time += 1) look.mockRejectedValueOnce(error);
+      return look;
+    };
+
+    test("a token that cannot be looked up now is looked up again, and nobody is sent away", async () => {
+      const alice = await server.agent("Alice");
+      const key = await server.withAgentToken(alice);
+      const client = (await openSync(server)).connect().modify(add(0, "agents:getStatus"));
+      await client.answered();
+      const look = away(1);
+      client.authenticate(key.credential);
+      await until(() => look.mock.calls.length === 1, "a look");
+      await whileTimePasses(client.answered());
+      expect(client.shown.get(0).value).toMatchObject({ agentId: alice.agentId });
+    });
+
+    test("one that is doubted while the database is away is looked up again, and nothing is said before that", async () => {
+      const bob = await server.user("Bob");
+      const { id: agentId, agentToken } = await draft(bob);
+      const client = await signedIn(agentToken);
+      client.modify(add(0, "agents:getStatus"));
+      await client.answered();
+      const look = away(1);
+      // Without an answer about the credential nobody knows that it was revoked.
+      await bob.call("agents:revokeToken", { agentId });
+      await until(() => look.mock.calls.length > 0, "a look");
+      const told = client.socket.frames.length;
+      await server.settle();
+      expect(client.socket.frames.slice(told)).toEqual([]);
+      expect(await whileTimePasses(client.socket.next("AuthError"))).toMatchObject({ authUpdateAttempted: false });
+    });
+
     test("each accepted token advances the identity, and all queries are asked again", async () => {
       const [alice, bob] = [await server.agent("Alice"), await server.agent("Bob")];
       const client = (await openSync(server)).connect().modify(add(0, "agents:getStatus"), echo(1, "same"));

@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { z } from "zod";
 import { heartbeatMs } from "../../../adapters/subscribe.js";
 import { query } from "../../../runtime/define.js";
+import { CallError } from "../../../runtime/errors.js";
 import { echoModules } from "../../support/echo.js";
 import { address, open, Reader } from "../../support/event-streams.js";
 import { databases, day, minute, startServer, useServer } from "../../support/harness.js";
@@ -28,7 +29,16 @@ const odd = query({
   returns: z.unknown(),
   handler: async () => ({ $odd: 1, 名: "混合 🌊\r\n" }),
 });
-const modules = { ...echoModules, test: { large, odd } };
+const busy = query({
+  summary: "What the database does not let happen now",
+  auth: "none",
+  args: {},
+  returns: z.null(),
+  handler: async () => {
+    throw new CallError("unavailable", "The database went away. Try again later.", { retryAfterMs: 2_000 });
+  },
+});
+const modules = { ...echoModules, test: { large, odd, busy } };
 
 describe.each(databases)("GET /api/subscribe on %s", (database) => {
   const server = useServer(database, { modules });
@@ -70,6 +80,33 @@ describe.each(databases)("GET /api/subscribe on %s", (database) => {
   test("needs no credential where the query needs none, and has JSON as it is", async () => {
     const { reader } = await open(server, server.nobody, "test:odd");
     expect((await reader.shows(() => true)).data).toEqual({ $odd: 1, 名: "混合 🌊\r\n" });
+  });
+
+  test("is refused with 503 and Retry-After while the database is away, and does not wait until it is back", async () => {
+    const response = await fetch(address(server, "test:busy"), { signal: AbortSignal.timeout(5_000) });
+    expect(response.status).toBe(503);
+    expect(response.headers.get("retry-after")).toBe("2");
+    expect(await response.json()).toMatchObject({ errorData: { code: "unavailable" } });
+  });
+
+  test("waits, once it is open, while the database cannot say whose a doubted credential is", async () => {
+    const bob = await server.user("Bob");
+    const agent = asAgent(server, await draft(bob));
+    const { reader } = await open(server, agent, "agents:getStatus");
+    await reader.shows(() => true);
+    const look = vi.spyOn(server.server.store, "read");
+    onTestFinished(() => look.mockRestore());
+    look.mockRejectedValueOnce(new CallError("unavailable", "Not now", { retryAfterMs: 1_000 }));
+    await bob.call("agents:revokeToken", { agentId: agent.agentId });
+    await until(() => look.mock.calls.length > 0, "a look at the credential");
+    await server.settle();
+    expect(reader.events).toHaveLength(1);
+    expect(reader.ended).toBe(false);
+    while (!reader.ended) {
+      await server.advance(1_000);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect(reader.events.at(-1)).toMatchObject({ event: "error", data: { code: "unauthenticated" } });
   });
 
   test("tells a refusal as an error event, and goes on", async () => {
