@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** The tests that take minutes: kills in the middle of the load, hours of use in a few of them, and what has a longer form. */
+/** The tests that take minutes: kills, cuts and restarts in the middle of the load, hours of use in a few of them, and what has a longer form. */
 export default defineConfig({
   test: {
     include: [

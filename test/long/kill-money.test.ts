@@ -4,13 +4,12 @@
  * ledger's audit must find nothing, and every wallet must hold to the last digit what the clients' own books say of it.
  * `KILLS` sets how often (50).
  */
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import { sql } from "kysely";
 import { describe, expect, onTestFailed, test } from "vitest";
 import { WebSocket } from "ws";
 import { auditLedger } from "../../functions/model/audit.js";
 import { openStore } from "../../runtime/database.js";
+import { runAudit } from "../support/audit.js";
 import { createDatabase, databases } from "../support/databases.js";
 import {
   Clients,
@@ -513,15 +512,6 @@ async function inspectStored(url: string): Promise<void> {
   } finally {
     await store.close();
   }
-}
-
-/** `npm run audit`, as an operator runs it on a database in use. */
-async function runAudit(databaseUrl: string): Promise<void> {
-  const environment = { PATH: process.env.PATH, HOME: process.env.HOME, DATABASE_URL: databaseUrl };
-  const run = promisify(execFile)(process.execPath, ["--import", "tsx", "scripts/audit.ts"], { env: environment });
-  const lines = (await run).stdout.trimEnd().split("\n");
-  expect(lines.length).toBeGreaterThan(10);
-  expect(lines.filter((line) => !line.startsWith("ok "))).toEqual([]);
 }
 
 describe.each(databases)("kill -9 of a marketplace at work on %s", (database) => {

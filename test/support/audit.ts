@@ -1,0 +1,14 @@
+/** `npm run audit`, as an operator runs it on a database in use. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { expect } from "vitest";
+
+/** Expects every one of its lines to be good, and says how many there were. */
+export async function runAudit(databaseUrl: string): Promise<number> {
+  const environment = { PATH: process.env.PATH, HOME: process.env.HOME, DATABASE_URL: databaseUrl };
+  const run = promisify(execFile)(process.execPath, ["--import", "tsx", "scripts/audit.ts"], { env: environment });
+  const lines = (await run).stdout.trimEnd().split("\n");
+  expect(lines.length).toBeGreaterThan(10);
+  expect(lines.filter((line) => !line.startsWith("ok "))).toEqual([]);
+  return lines.length;
+}
