@@ -228,11 +228,15 @@ class EventStream {
         secret: this.secret,
         address: this.address,
       },
-      () => {
-        this.#isDirty = true;
-        this.#wake();
+      {
+        touched: () => {
+          this.#isDirty = true;
+          this.#wake();
+          return false;
+        },
+        ready: () => {},
+        delayed: (reason) => this.#onDelay(reason),
       },
-      (reason) => this.#onDelay(reason),
     );
     before?.end();
   }

@@ -80,6 +80,16 @@ export interface LiveQueryParts {
   sharedDatabase: boolean;
 }
 
+/** Who is subscribed to a query, and what it hears of it. */
+export interface Subscriber {
+  /** The answer may have become another one. Returns whether it would ask for it now: then `ready` tells when to. */
+  touched(): boolean;
+  /** There is an answer to be asked for: this one, where nothing has touched it since. */
+  ready(answer: Answer | undefined): void;
+  /** An answer has to wait until the database, or a rate, lets it be read. */
+  delayed(reason: CallError): void;
+}
+
 /** A subscriber's hold of a query. */
 export interface Subscription {
   /**
@@ -109,24 +119,21 @@ export class LiveQuerySet {
     return this.#queries.size;
   }
 
-  /**
-   * Calls `touched` whenever the answer may have become another one. The first answer is asked for by the subscriber.
-   * Calls `delayed` with the reason whenever an answer has to wait until the database, or a rate, lets it be read.
-   */
-  subscribe(question: Question, touched: () => void, delayed: (reason: CallError) => void = () => {}): Subscription {
+  /** The first answer is asked for by the subscriber. */
+  subscribe(question: Question, subscriber: Subscriber): Subscription {
     const { caller, path, args } = question;
     // Who is revoked here is known here. Of a revocation elsewhere only the database knows, so each run looks there.
     const secret = this.#parts.sharedDatabase ? question.secret : undefined;
     const key = JSON.stringify([caller ?? null, secret ?? null, path, args]);
     const query = this.#queries.get(key) ?? new LiveQuery(this.#parts, { ...question, secret });
     this.#queries.set(key, query);
-    const subscriber = { touched, delayed, isNew: true };
     query.subscribers.add(subscriber);
+    let isNew = true;
     return {
       ask: (anew, take, fail) => {
-        const { isNew } = subscriber;
-        subscriber.isNew = false;
-        query.ask(anew || (isNew && query.mayBeBehind), take, fail);
+        const wasNew = isNew;
+        isNew = false;
+        query.ask(anew || (wasNew && query.mayBeBehind), take, fail);
       },
       end: () => {
         query.subscribers.delete(subscriber);
@@ -148,7 +155,7 @@ interface Asker {
 }
 
 class LiveQuery {
-  readonly subscribers = new Set<{ touched(): void; delayed(reason: CallError): void }>();
+  readonly subscribers = new Set<Subscriber>();
   readonly #parts: LiveQueryParts;
   readonly #call: Omit<Call, "requestId">;
   readonly #refusal: CallError | undefined;
@@ -293,10 +300,23 @@ class LiveQuery {
     this.#tell();
   }
 
+  /**
+   * Runs again where somebody would ask. A thousand who would are told once there is an answer: until the first of them
+   * has it, nothing is done for the others but to note that they want it.
+   */
   #tell(): void {
-    for (const subscriber of this.subscribers) subscriber.touched();
+    let isWanted = false;
+    for (const subscriber of this.subscribers) if (subscriber.touched()) isWanted = true;
+    // What a commit tells, such as who lost a right, comes right behind what it touched.
+    if (isWanted) void soon.then(() => this.ask(false, this.#ready, this.#ready));
   }
+
+  readonly #ready = (): void => {
+    for (const subscriber of this.subscribers) subscriber.ready(this.#isFresh ? this.#last : undefined);
+  };
 }
+
+const soon = Promise.resolve();
 
 /** Why a query could not run now; undefined where it has its answer. */
 function reasonToWait(outcome: Outcome): CallError | undefined {

@@ -229,15 +229,42 @@ export class SyncSocket implements FrameHandler {
     const { udfPath, args } = watched.query;
     const before = watched.subscription;
     const question = { path: udfPath, args, ...this.#identity, address: this.#socket.address };
-    watched.subscription = this.#parts.queries.subscribe(question, () => this.#touch(watched));
+    watched.subscription = this.#parts.queries.subscribe(question, {
+      touched: () => this.#touch(watched),
+      ready: (answer) => this.#hear(watched, answer),
+      delayed: () => {},
+    });
     before.end();
     this.#touched.add(watched);
   }
 
-  #touch(watched: Watched): void {
+  /** A query has a new answer. Mostly that is all there is to say, and then nothing has to be gathered for it. */
+  #hear(watched: Watched, answer: Answer | undefined): void {
+    const isAll =
+      this.#hasWork &&
+      !this.#isDoubted &&
+      !this.#isMutating &&
+      !this.#owes &&
+      !watched.anew &&
+      this.#replies.length === 0 &&
+      this.#ready.length === 0 &&
+      this.#touched.size === 1 &&
+      this.#touched.has(watched);
+    if (!answer || !isAll) return this.#awoken();
+    this.#touched.clear();
+    this.#isDirty = false;
+    if (watched.sent?.equals(answer.result)) return;
+    watched.sent = answer.result;
+    const from = this.#sent;
+    const { querySet, identity } = this.#received;
+    this.#sent = { querySet, identity, ts: answer.readAt > from.ts ? answer.readAt : from.ts };
+    this.#write(answer.transition(watched.queryId, from, this.#sent));
+  }
+
+  #touch(watched: Watched): boolean {
     this.#touched.add(watched);
     this.#isDirty = true;
-    this.#wake();
+    return this.#hasWork && !this.#isAwake;
   }
 
   async #authenticate(frame: Authenticate): Promise<void> {
@@ -405,12 +432,18 @@ export class SyncSocket implements FrameHandler {
   #wake(): void {
     if (this.#isAwake || !this.#hasWork) return;
     this.#isAwake = true;
-    void soon.then(this.#awoken);
+    void soon.then(() => {
+      this.#isAwake = false;
+      this.#awoken();
+    });
   }
 
   readonly #awoken = (): void => {
-    this.#isAwake = false;
-    if (this.#hasWork) this.#work();
+    try {
+      if (this.#hasWork) this.#work();
+    } catch (error) {
+      this.#fail(error);
+    }
   };
 
   get #hasWork(): boolean {

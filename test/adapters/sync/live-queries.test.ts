@@ -21,11 +21,18 @@ function world(sharedDatabase = false, refreshMs?: number) {
   const runtime = { live, timestamps: new Timestamps(clock), dispatch, registry } as unknown as Runtime;
   const queries = new LiveQuerySet({ runtime, clock, sharedDatabase });
   const subscribe = () => {
-    const heard = { touched: 0 };
+    const heard = { touched: 0, ready: 0, wants: false };
     const subscription = queries.subscribe(
       { path: "a:b", args: [{}], caller: undefined, secret: undefined, address: "x" },
-      () => {
-        heard.touched += 1;
+      {
+        touched: () => {
+          heard.touched += 1;
+          return heard.wants;
+        },
+        ready: () => {
+          heard.ready += 1;
+        },
+        delayed: () => {},
       },
     );
     const ask = async () => {
@@ -61,6 +68,28 @@ describe("live queries that subscribers share", () => {
     const again = one.ask();
     await letGo();
     expect(await again).toBe(1);
+  });
+
+  test("who would ask at once is told when there is an answer, and for those who would not nothing is read", async () => {
+    const { state, subscribe, commit, letGo } = world();
+    const [one, other] = [subscribe(), subscribe()];
+    const asked = one.ask();
+    await letGo();
+    await asked;
+    commit(1);
+    await letGo();
+    expect([state.runs, one.heard.ready]).toEqual([1, 0]);
+    const again = one.ask();
+    await letGo();
+    await again;
+    other.heard.wants = true;
+    commit(2);
+    await letGo();
+    expect([state.runs, other.heard.ready]).toEqual([3, 0]);
+    await letGo();
+    expect([state.runs, other.heard.ready]).toEqual([3, 1]);
+    expect(await other.ask()).toBe(2);
+    expect(state.runs).toBe(3);
   });
 
   test("an answer that goes on with the clock is asked for anew every so often, as long as somebody is there", async () => {
