@@ -1,13 +1,23 @@
-/** The floor of a fan-out: bare `ws` that sends what is posted to all of its sockets. */
+/** The floor of a fan-out: bare `ws` that commits what is posted, as durably as our server, and sends it to all of its sockets. */
 import { createServer } from "node:http";
+import SqliteDatabase from "better-sqlite3";
 import { WebSocketServer } from "ws";
+
+const file = new SqliteDatabase(process.argv[2] ?? "");
+file.pragma("journal_mode = WAL");
+file.pragma("synchronous = FULL");
+file.exec("create table messages (body text)");
+const insert = file.prepare<[string]>("insert into messages values (?)");
 
 const http = createServer((request, response) => {
   const chunks: Buffer[] = [];
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
   request.on("end", () => {
     const body = Buffer.concat(chunks).toString("utf8");
-    if (request.method === "POST") for (const socket of sockets.clients) socket.send(body);
+    if (request.method === "POST") {
+      insert.run(body);
+      for (const socket of sockets.clients) socket.send(body);
+    }
     response.setHeader("Content-Type", "application/json");
     response.end("{}");
   });

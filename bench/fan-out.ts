@@ -78,9 +78,9 @@ export async function openSubscribers(
 export async function openFloorSubscribers(port: number, count: number): Promise<Audience> {
   const subscribers = await openAll(
     count,
-    async () => new Subscriber(await open(`ws://127.0.0.1:${port}`), () => true),
+    async () => new Subscriber(await open(`ws://127.0.0.1:${port}`), (frame) => frame.includes('"text"')),
   );
-  return audience(subscribers, subscribers, () => call(port, "", "POST", "/publish", { text: "x".repeat(400) }));
+  return audience(subscribers, subscribers, () => call(port, "", "POST", "/publish", { text: "x".repeat(640) }));
 }
 
 /** Publishes one after the other for a while. */

@@ -72,5 +72,5 @@ function times({ p50Ms, p99Ms }: Measured): string {
 }
 
 function judge(relation: string, goal: number, met: boolean): string {
-  return `${relation} ${goal.toFixed(1)} ${met ? "met" : "**missed**"}`;
+  return `${relation} ${goal} ${met ? "met" : "**missed**"}`;
 }

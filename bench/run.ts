@@ -259,7 +259,7 @@ async function runLive(): Promise<void> {
   const url = `sqlite:${join(folder, "live.db")}`;
   const seats = await filled(url, { threads: 1_000, messagesPerThread: 2 });
   const ours = await startOurs(url);
-  const floor = await startFloor("bench/fan-out-floor.ts", "");
+  const floor = await startFloor("bench/fan-out-floor.ts", join(folder, "fan-out-floor.db"));
   for (const open of [1, 100, 1_000]) {
     const subscribers = await openSubscribers(ours.port, seats.slice(0, 1), open);
     const bare = await openFloorSubscribers(floor.port, open);
