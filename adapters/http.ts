@@ -45,7 +45,10 @@ export function createHttpApp(log: Logger): HttpApp {
 }
 
 /** The reply as JSON, with the headers that let a browser on another site read it. */
-export function send(c: HttpContext, reply: Reply): Response {
+export function send(
+  c: HttpContext,
+  reply: Omit<Reply, "body"> & { body: string | Uint8Array<ArrayBuffer> },
+): Response {
   const headers: Record<string, string> = { "Content-Type": "application/json", ...corsHeaders(c) };
   if (reply.retryAfterMs !== undefined) headers["Retry-After"] = String(Math.ceil(reply.retryAfterMs / 1_000));
   if (reply.allow !== undefined) headers.Allow = reply.allow;

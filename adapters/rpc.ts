@@ -48,25 +48,26 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
     app.post(path, async (c) => send(c, await run(c, kind, await readRequest(c))));
 
   /** A query that was asked in the same words before is answered with the same bytes, as long as nothing touched them. */
-  const recall = async (c: HttpContext, replies: ReplyCache): Promise<Reply> => {
+  const recall = async (c: HttpContext, replies: ReplyCache): Promise<Response> => {
     const body = await readJsonBody(c);
-    if (typeof body !== "string") return body;
+    if (typeof body !== "string") return send(c, body);
     const { authorization, "x-api-key": apiKey } = c.env.incoming.headers;
     const key = `${authorization ?? ""}\n${String(apiKey ?? "")}\n${body}`;
     const kept = replies.find(key);
     if (kept) {
       const requestId = nextRequestId();
       const refused = await runtime.recall(kept, { address: callerAddress(c, options.trustProxy), requestId });
-      return refused ? renderOutcome(refused, "json", requestId) : { status: 200, body: kept.body };
+      return send(c, refused ? renderOutcome(refused, "json", requestId) : { status: 200, body: kept.body });
     }
     const request = parseRequest(body);
     const seen = runtime.live.begin();
     try {
       const reply = await run(c, "query", request, seen);
       if ("path" in request && reply.body.startsWith(successStart)) {
-        replies.keep(key, { body: reply.body, ...runtime.keepable(request.path, seen, authorization) }, seen);
+        const kept = { body: Buffer.from(reply.body), ...runtime.keepable(request.path, seen, authorization) };
+        replies.keep(key, kept, seen);
       }
-      return reply;
+      return send(c, reply);
     } finally {
       seen.end();
     }
@@ -74,7 +75,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
 
   app.options("/api/*", preflight);
   const { replies } = runtime;
-  if (replies) app.post("/api/query", async (c) => send(c, await recall(c, replies)));
+  if (replies) app.post("/api/query", (c) => recall(c, replies));
   else post("/api/query", "query");
   post("/api/mutation", "mutation");
   app.get("/api/query", async (c) => send(c, await run(c, "query", readQueryString(c))));

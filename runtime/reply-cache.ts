@@ -13,7 +13,8 @@ const largestBytes = 1024 * 1024;
 const keptMs = 5_000;
 
 export interface KeptReply {
-  body: string;
+  /** As it goes over the wire: the next caller's copy is neither measured nor encoded. */
+  body: Uint8Array<ArrayBuffer>;
   /** What the rate of all calls counts the caller as; null where that is the address. */
   countedAs: string | null;
   /** When the credential that it was asked with runs out; undefined for one that does not. */
@@ -53,7 +54,7 @@ export class ReplyCache {
   /** Keeps a reply that hangs on nothing but what was read. */
   keep(key: string, reply: KeptReply, seen: Seen): void {
     // A string takes up to two bytes a character.
-    const bytes = 2 * (key.length + reply.body.length);
+    const bytes = 2 * key.length + reply.body.length;
     if (seen.usedClock || bytes > largestBytes) return;
     const earlier = this.#entries.get(key);
     if (earlier) this.#drop(key, earlier);

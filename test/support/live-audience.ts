@@ -37,13 +37,14 @@ class Subscription {
     });
     const about = { countedAs: null, expiresAt: undefined, about: {} };
     // As a reply to the same question in the same words would be.
-    runtime.replies?.keep(this.#key, { body: this.value, ...about }, seen);
+    runtime.replies?.keep(this.#key, { body: Buffer.from(this.value), ...about }, seen);
     seen.end();
   }
 
   /** What somebody who asks is answered without a look at the database; undefined where there is one. */
   get kept(): string | undefined {
-    return this.server.server.runtime.replies?.find(this.#key)?.body;
+    const kept = this.server.server.runtime.replies?.find(this.#key);
+    return kept && Buffer.from(kept.body).toString();
   }
 
   get #key(): string {
