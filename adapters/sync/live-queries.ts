@@ -190,9 +190,11 @@ class LiveQuery {
   }
 
   ask(anew: boolean, take: Asker["take"], fail: Asker["fail"]): void {
-    if (this.#last && this.#isFresh && !anew) return take(this.#last);
-    this.#askers.push({ runs: this.#runs, anew, take, fail });
-    this.#goOn();
+    if (this.#last && this.#isFresh && !anew) take(this.#last);
+    else {
+      this.#askers.push({ runs: this.#runs, anew, take, fail });
+      this.#goOn();
+    }
   }
 
   #goOn(): void {

@@ -250,7 +250,10 @@ export class SyncSocket implements FrameHandler {
       this.#ready.length === 0 &&
       this.#touched.size === 1 &&
       this.#touched.has(watched);
-    if (!answer || !isAll) return this.#awoken();
+    if (!answer || !isAll) {
+      this.#awoken();
+      return;
+    }
     this.#touched.clear();
     this.#isDirty = false;
     if (watched.sent?.equals(answer.result)) return;
@@ -494,8 +497,13 @@ export class SyncSocket implements FrameHandler {
     this.#owes = false;
     this.#ready = [];
     this.#touched.clear();
-    if (due.length === 0) return this.#transition(round);
+    if (due.length === 0) this.#transition(round);
+    else this.#gather(round);
+  }
 
+  /** Asks for all that is due, and goes on once the last answer is there. */
+  #gather(round: Round): void {
+    const { due } = round;
     this.#awaited += 1;
     let missing = due.length;
     for (const [index, watched] of due.entries()) {
