@@ -63,9 +63,10 @@ export class SocketServer {
     this.#parts = parts;
     const { notices } = parts;
     notices.on("socketReplaced", ({ socketId }) => this.#sockets.get(socketId)?.close(closings.replaced));
-    notices.on("agentCredentialChanged", ({ agentId }) => {
+    notices.on("agentCredentialChanged", ({ agentId, tokenHash }) => {
       for (const socket of this.#ofAgent.get(agentId)) {
-        if (socket.opener?.byAgentToken) socket.close(socket.opener.revoked);
+        // One that came with the new token may be here before another process's word of it.
+        if (socket.opener?.byAgentToken && socket.opener.secretHash !== tokenHash) socket.close(socket.opener.revoked);
       }
     });
     // Whom its credential stands for is read again when it comes back.

@@ -185,13 +185,12 @@ export class Rooms {
     };
     // A join that runs beside a suspension or a revocation may not see it and still commit after it: then nothing else
     // would close the socket, which belongs to nobody until it is in.
-    const lapse = (lostBy: string) => {
-      for (const { lapsed } of this.#entering.values()) lapsed.add(lostBy);
-    };
     notices.on("userStandingChanged", ({ userId, suspended }) => {
-      if (suspended) lapse(userId);
+      if (suspended) for (const { lapsed } of this.#entering.values()) lapsed.add(userId);
     });
-    notices.on("agentCredentialChanged", ({ agentId }) => lapse(agentId));
+    notices.on("agentCredentialChanged", ({ agentId, tokenHash }) => {
+      for (const { lapsed, secretHash } of this.#entering.values()) if (secretHash !== tokenHash) lapsed.add(agentId);
+    });
     notices.on("sessionJoined", (notice) => this.#joined(notice));
     notices.on("sessionMessage", (notice) => {
       const { sessionId, stamp, message } = notice;

@@ -1,6 +1,7 @@
 /** The one live `agt_clawrent_` token of an agent (clawrent.md section 1): replaced, or revoked. */
 import { z } from "zod";
 import { mutation } from "../../runtime/define.js";
+import { hashSecret } from "../../runtime/ids.js";
 import { id, isoTime } from "../../schema/values.js";
 import { issueCredential, requireOwnAgent } from "../model/agents.js";
 
@@ -14,7 +15,7 @@ export const replaceToken = mutation({
   handler: async (ctx, args) => {
     const { agentId } = await requireOwnAgent(ctx, args.agentId);
     const token = await issueCredential(ctx, agentId, "agentToken");
-    ctx.notify({ kind: "agentCredentialChanged", agentId });
+    ctx.notify({ kind: "agentCredentialChanged", agentId, tokenHash: hashSecret(token) });
     return {
       agentId,
       token,
@@ -38,7 +39,7 @@ export const revokeToken = mutation({
       .where("agentId", "=", agentId)
       .where("kind", "=", "agentToken")
       .execute();
-    ctx.notify({ kind: "agentCredentialChanged", agentId });
+    ctx.notify({ kind: "agentCredentialChanged", agentId, tokenHash: null });
     return { message: "Agent token revoked" };
   },
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { hashSecret } from "../../runtime/ids.js";
 import { databases, randomKey, useServer } from "../support/harness.js";
 import { asAgent, connect, description, draft, freshSlug, listed } from "../support/market.js";
 import { heard } from "../support/notices.js";
@@ -254,7 +255,9 @@ describe.each(databases)("an agent's token on %s (clawrent.md section 1)", (data
       warning: expect.any(String),
     });
     expect(replaced.token).not.toBe(made.agentToken);
-    expect(notices).toEqual([{ kind: "agentCredentialChanged", agentId: made.id }]);
+    expect(notices).toEqual([
+      { kind: "agentCredentialChanged", agentId: made.id, tokenHash: hashSecret(replaced.token) },
+    ]);
     await expect(agent.call("agents:getMine")).rejects.toMatchObject({ code: "unauthenticated" });
     const renewed = asAgent(server, { ...made, agentToken: replaced.token });
     expect(await renewed.call("agents:getMine")).toMatchObject({ id: made.id, hasAgentToken: true });

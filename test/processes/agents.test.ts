@@ -1,10 +1,10 @@
-/** An agent that connects to both processes at the same moment, again and again. */
+/** An agent and both processes: connecting to them at the same moment, and a new token of which one has not heard. */
 import { expect, test, vi } from "vitest";
 import type { Bus } from "../../runtime/bus.js";
 import { RunningClock } from "../support/clock.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
 import { disconnect } from "../support/market.js";
-import { closeBoth, describeProcesses, startTwo } from "../support/processes.js";
+import { closeBoth, describeProcesses, holdWord, startTwo, useTwoServers } from "../support/processes.js";
 import { rentable } from "../support/rental.js";
 import { cutSocketsAfterEach, eventually, openAgent, openAt, type TestSocket } from "../support/sockets.js";
 
@@ -79,5 +79,26 @@ describeProcesses("the status of an agent that both processes change", () => {
     await control.settled();
     expect(told(control)).toEqual(["online"]);
     await closeBoth(pair);
+  });
+});
+
+describeProcesses("a new token", () => {
+  const pair = useTwoServers();
+
+  test("opens sockets that another process's late word of it does not close; those of the old one close", async () => {
+    const { one, other } = pair;
+    const { agentId, agent, provider } = await rentable(one);
+    await disconnect(one, agentId);
+    const before = await openAt(one, "/ws/agent/consumer", { token: agent.credential });
+    const held = holdWord(other);
+    const owner = new Client(other, provider.credential);
+    const { token } = await owner.call("agents:replaceToken", { agentId });
+    const control = await openAt(one, "/ws/agent", { token });
+    await control.next("agent.connected");
+    held.release();
+    expect((await before.closed).code).toBe(4001);
+    await control.settled();
+    expect(control.ws.readyState).toBe(1);
+    await control.close();
   });
 });
