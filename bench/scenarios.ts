@@ -15,9 +15,9 @@ export const sqliteScenarios: Scenario[] = [
   { name: "send", connections: 1, writeShare: 1, goal: 0.8 },
   { name: "send", connections: 16, writeShare: 1, goal: 3 },
   { name: "send", connections: 64, writeShare: 1, goal: 4 },
-  { name: "getForThread", connections: 1, writeShare: 0, goal: 1 },
-  { name: "getForThread", connections: 16, writeShare: 0, goal: 1.2 },
-  { name: "getForThread", connections: 64, writeShare: 0, goal: 1.2 },
+  { name: "getForThread", connections: 1, writeShare: 0, goal: 2 },
+  { name: "getForThread", connections: 16, writeShare: 0, goal: 5 },
+  { name: "getForThread", connections: 64, writeShare: 0, goal: 5 },
   { name: "20 % send, 80 % getForThread", connections: 64, writeShare: 0.2, goal: 1.7 },
 ];
 
