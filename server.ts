@@ -83,7 +83,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const bus = store.dialect.sharedByProcesses
     ? await openBus({ url: config.databaseUrl, processId, clock, log, live, notices })
     : undefined;
-  const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus));
+  const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus, tokens));
   notices.on("callsCounted", (notice) => limits.counted(notice));
   const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(live, () => clock.now());
   for (const kind of ["agentCredentialChanged", "agentOwnerChanged", "userStandingChanged"] as const) {
@@ -188,8 +188,14 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   };
 }
 
-function sharedCounting(store: Store, bus: Bus): SharedCounting | undefined {
-  return store.query && { query: store.query.bind(store), tell: (notice) => bus.notice([notice]) };
+function sharedCounting(store: Store, bus: Bus, tokens: Tokens): SharedCounting | undefined {
+  return (
+    store.query && {
+      query: store.query.bind(store),
+      tell: (notice) => bus.notice([notice]),
+      pseudonym: (who) => tokens.derive(`counted: ${who}`),
+    }
+  );
 }
 
 /** The driver is loaded only where it is used. */

@@ -1,7 +1,6 @@
 /** Every limit of the server in one place, and the rate limiter that keeps the ones that are per time. */
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
 import { CallError } from "./errors.js";
-import { hashSecret } from "./ids.js";
 import type { NoticeOf } from "./notices.js";
 
 /** The most that one request may hold. */
@@ -74,6 +73,8 @@ export interface SharedCounting {
   query(statement: { name?: string; text: string; values?: unknown[] }): Promise<unknown>;
   /** Tells the other processes of calls. */
   tell(notice: NoticeOf<"callsCounted">): void;
+  /** A name that is the same in all processes, and tells nobody else whose it is: hashes of addresses can be guessed back. */
+  pseudonym(who: string): string;
 }
 
 interface Limiter {
@@ -124,7 +125,7 @@ export class RateLimits {
         insuranceLimiter: memory,
       });
       // The table holds no addresses and no names.
-      return { consume: (who) => rows.consume(hashSecret(who)) };
+      return { consume: (who) => rows.consume(shared.pseudonym(who)) };
     }
     this.#together.set(rate, memory);
     const own = new RateLimiterMemory({ points, duration });
@@ -137,7 +138,7 @@ export class RateLimits {
         const now = Date.now();
         const window = Math.floor(now / windowMs);
         // A caller may choose the name, as long as it likes, and addresses are not the others' business.
-        const who = hashSecret(`${window} ${name}`);
+        const who = shared.pseudonym(`${window} ${name}`);
         const { consumedPoints } = await own.penalty(who);
         if (consumedPoints % part === 0 && consumedPoints <= points) {
           shared.tell({ kind: "callsCounted", rate, who, points: part });

@@ -8,6 +8,7 @@ function startTwoLimits(): [RateLimits, RateLimits] {
   const shared = (other: number): SharedCounting => ({
     query: async () => ({}),
     tell: (notice) => both[other]?.counted(notice),
+    pseudonym: (who) => who,
   });
   both.push(new RateLimits(true, shared(1)), new RateLimits(true, shared(0)));
   return both as [RateLimits, RateLimits];
