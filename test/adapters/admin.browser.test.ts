@@ -1,15 +1,12 @@
 /** The admin's pages in a real Chromium: a day's work of an admin, on a phone and on a desk, with and without JavaScript. */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { describeInBrowser, launchBrowser } from "../support/browser.js";
 import { adminEmail, minute, password, startServer, type TestServer, type User } from "../support/harness.js";
 import { connect, draft } from "../support/market.js";
 import { openSession, rentable } from "../support/rental.js";
 
-const executablePath = process.env["CHROMIUM_PATH"] ?? "/usr/bin/chromium";
-const missing = !existsSync(executablePath);
-if (missing) console.warn(`Browser tests skipped: there is no ${executablePath}. Set CHROMIUM_PATH to use another.`);
 /** A folder for pictures of what the tests saw, for a look at the layout. */
 const pictures = process.env["SCREENSHOTS"];
 
@@ -33,7 +30,7 @@ const profile = {
   requiredPermissions: ["file.read", "network.http"],
 };
 
-describe.skipIf(missing)("the admin's pages in a browser (clawrent.md section 2.10)", () => {
+describeInBrowser("the admin's pages in a browser (clawrent.md section 2.10)", () => {
   let browser: Browser;
   let server: TestServer;
   let bob: User;
@@ -44,18 +41,7 @@ describe.skipIf(missing)("the admin's pages in a browser (clawrent.md section 2.
     server = await startServer("sqlite");
     await server.admin();
     bob = await server.user("Bob");
-    browser = await chromium.launch({
-      executablePath,
-      args: [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-      ],
-    });
+    browser = await launchBrowser();
   });
   afterEach(async () => {
     await Promise.all(opened.map((page) => page.context().close()));

@@ -1,12 +1,8 @@
 /** The pages in a real Chromium: what a person with a phone does, with and without JavaScript. */
-import { existsSync } from "node:fs";
-import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { describeInBrowser, launchBrowser } from "../support/browser.js";
 import { type Agent, startServer, type TestServer } from "../support/harness.js";
-
-const executablePath = process.env["CHROMIUM_PATH"] ?? "/usr/bin/chromium";
-const missing = !existsSync(executablePath);
-if (missing) console.warn(`Browser tests skipped: there is no ${executablePath}. Set CHROMIUM_PATH to use another.`);
 
 const phone: BrowserContextOptions = {
   viewport: { width: 360, height: 740 },
@@ -19,7 +15,7 @@ const phone: BrowserContextOptions = {
 /** A script that takes something away from the browser before a page runs. It is text, for it runs over there. */
 const without = (property: string) => `Object.defineProperty(navigator, "${property}", { value: undefined })`;
 
-describe.skipIf(missing)("the pages in a browser (c2c.md section 4)", () => {
+describeInBrowser("the pages in a browser (c2c.md section 4)", () => {
   let browser: Browser;
   let server: TestServer;
   let agent: Agent;
@@ -29,18 +25,7 @@ describe.skipIf(missing)("the pages in a browser (c2c.md section 4)", () => {
   beforeAll(async () => {
     server = await startServer("sqlite");
     agent = await server.agent("Dinner planner with quite a long name, as agents sometimes have");
-    browser = await chromium.launch({
-      executablePath,
-      args: [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-      ],
-    });
+    browser = await launchBrowser();
   });
   afterEach(async () => {
     await Promise.all(opened.map((page) => page.context().close()));
