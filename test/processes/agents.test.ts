@@ -1,6 +1,5 @@
 /** An agent and both processes: connecting to them at the same moment, and a new token of which one has not heard. */
-import { expect, test, vi } from "vitest";
-import type { Bus } from "../../runtime/bus.js";
+import { expect, test } from "vitest";
 import { RunningClock } from "../support/clock.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
 import { disconnect } from "../support/market.js";
@@ -41,17 +40,6 @@ describeProcesses("an agent that connects to both processes at the same moment",
   });
 });
 
-/** Keeps what a server has to tell until it is asked to tell it. */
-function holdBack(server: TestServer): () => void {
-  const bus = server.server.bus as Bus;
-  const held: Parameters<Bus["tell"]>[] = [];
-  const tell = vi.spyOn(bus, "tell").mockImplementation((...told) => void held.push(told));
-  return () => {
-    tell.mockRestore();
-    for (const told of held) bus.tell(...told);
-  };
-}
-
 const told = (control: TestSocket) => control.of("agent.status_updated").map(({ payload }) => payload.onlineStatus);
 
 describeProcesses("the status of an agent that both processes change", () => {
@@ -61,7 +49,7 @@ describeProcesses("the status of an agent that both processes change", () => {
     const rented = await rentable(one);
     await disconnect(one, rented.agentId);
     const control = await openAgent(one, rented.agent.credential);
-    const release = holdBack(other);
+    const { release } = holdWord(other);
     const set = (server: TestServer, onlineStatus: string) =>
       new Client(server, rented.agent.credential).call("agents:setOnlineStatus", {
         agentId: rented.agentId,

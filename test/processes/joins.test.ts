@@ -4,7 +4,7 @@ import { expect, test, vi } from "vitest";
 import type { Bus } from "../../runtime/bus.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
 import { heard } from "../support/notices.js";
-import { ask, closeBoth, cutBuses, describeProcesses, startTwo } from "../support/processes.js";
+import { ask, closeBoth, cutBuses, describeProcesses, holdWord, startTwo } from "../support/processes.js";
 import { openSession as rentAgent } from "../support/rental.js";
 import { cutSocketsAfterEach, eventually, openAt, openSession } from "../support/sockets.js";
 
@@ -15,17 +15,6 @@ const say = (content: string) => ({ type: "dialogue.message", payload: { content
 const socketsOf = (server: TestServer, sessionId: string) =>
   server.read((db) => db.selectFrom("sessionSockets").selectAll().where("sessionId", "=", sessionId).execute());
 
-/** Keeps what a server has to tell until it is asked to tell it. */
-function holdBack(server: TestServer): () => void {
-  const bus = server.server.bus as Bus;
-  const held: Parameters<Bus["tell"]>[] = [];
-  const tell = vi.spyOn(bus, "tell").mockImplementation((...told) => void held.push(told));
-  return () => {
-    tell.mockRestore();
-    for (const told of held) bus.tell(...told);
-  };
-}
-
 describeProcesses("a socket whose coming waits for what was before it", () => {
   test("and that leaves again meanwhile, with all others, is not there any more", async () => {
     const pair = await startTwo();
@@ -34,7 +23,7 @@ describeProcesses("a socket whose coming waits for what was before it", () => {
     const { sessionId, session, consumer: alice } = rented;
     const asConsumer = { sessionId, token: session.sessionToken as string, role: "consumer" };
     const first = await openSession(one, asConsumer);
-    const release = holdBack(other);
+    const { release } = holdWord(other);
     await new Client(other, alice.credential).call("sessions:sendMessage", { sessionId, ...say("unheard") });
     const second = await openAt(one, "/ws/session", asConsumer);
     await eventually(
@@ -57,7 +46,7 @@ describeProcesses("a socket whose coming waits for what was before it", () => {
     const rented = await rentAgent(one);
     const { sessionId, session, consumer: alice, agent, agentId } = rented;
     const tab = await openSession(one, { sessionId, token: session.sessionToken as string, role: "consumer" });
-    const release = holdBack(other);
+    const { release } = holdWord(other);
     await new Client(other, alice.credential).call("sessions:sendMessage", { sessionId, ...say("unheard") });
     const group = await openAt(one, "/ws/group", { sessionId, token: agent.credential });
     await eventually(

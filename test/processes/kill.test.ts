@@ -6,11 +6,11 @@ import type { Api } from "../../functions/index.js";
 import { ManualClock } from "../support/clock.js";
 import { Caller as Client, startServer } from "../support/harness.js";
 import { liveClient, until } from "../support/live-clients.js";
-import { disconnect } from "../support/market.js";
 import { ServerProcess } from "../support/process.js";
 import { ask, createShared, cutBuses, describeProcesses } from "../support/processes.js";
 import { RoundRobin } from "../support/proxy.js";
 import { openSession as rentAgent } from "../support/rental.js";
+import { startRentalProcesses } from "../support/rental-processes.js";
 import { cutSocketsAfterEach, eventually, openAgent, openSession, type TestSocket } from "../support/sockets.js";
 
 cutSocketsAfterEach();
@@ -25,21 +25,9 @@ const contents = (socket: TestSocket) => socket.of("dialogue.message").map(({ pa
 
 describeProcesses("kill -9 of one of two processes", () => {
   test("takes nothing with it that was acknowledged; its agents are offline within the lease", async () => {
-    const database = await createShared();
-    // What has to be there before: made by a server that is gone when the two start.
-    const clock = new ManualClock(Date.now());
-    const before = await startServer("postgres", { databaseUrl: database.url, clock });
-    const rented = await rentAgent(before);
-    await disconnect(before, rented.agentId);
-    const { sessionToken } = await rented.provider.call("sessions:get", { sessionId: rented.sessionId });
-    await before.server.close();
-
-    const options = { databaseUrl: database.url, environment: { JWT_SECRET: secret } };
-    const [dying, staying] = await Promise.all([ServerProcess.start(options), ServerProcess.start(options)]);
+    const { database, rented, one: dying, other: staying, asProvider, asConsumer } = await startRentalProcesses();
     const at = (process: ServerProcess) => ({ url: process.url }) as Parameters<typeof openSession>[0];
     const { sessionId, agentId, agent } = rented;
-    const asProvider = { sessionId, token: sessionToken as string, role: "provider" };
-    const asConsumer = { sessionId, token: rented.session.sessionToken as string, role: "consumer" };
     const control = await openAgent(at(dying), agent.credential);
     const provider = await openSession(at(dying), asProvider);
     const consumer = await openSession(at(staying), asConsumer);

@@ -1,34 +1,20 @@
 /** A process that stands still for longer than its lease (SIGSTOP), and then goes on as if nothing had been. */
 import { expect, test } from "vitest";
-import { ManualClock } from "../support/clock.js";
-import { startServer } from "../support/harness.js";
-import { disconnect } from "../support/market.js";
-import { ServerProcess } from "../support/process.js";
-import { ask, createShared, describeProcesses } from "../support/processes.js";
-import { openSession as rentAgent } from "../support/rental.js";
+import type { ServerProcess } from "../support/process.js";
+import { ask, describeProcesses } from "../support/processes.js";
+import { startRentalProcesses } from "../support/rental-processes.js";
 import { cutSocketsAfterEach, eventually, openAgent, openSession, type TestSocket } from "../support/sockets.js";
 
 cutSocketsAfterEach();
 
-const secret = "a secret that only the tests know, and all of them";
 const say = (content: string) => ({ type: "dialogue.message", payload: { content } });
 const contents = (socket: TestSocket) => socket.of("dialogue.message").map(({ payload }) => payload.content);
 
 describeProcesses("a process that stands still for longer than its lease", () => {
   test("loses its sockets to the other, and brings none of them back", async () => {
-    const database = await createShared();
-    const clock = new ManualClock(Date.now());
-    const before = await startServer("postgres", { databaseUrl: database.url, clock });
-    const rented = await rentAgent(before);
-    await disconnect(before, rented.agentId);
-    const { sessionToken } = await rented.provider.call("sessions:get", { sessionId: rented.sessionId });
-    await before.server.close();
-    const options = { databaseUrl: database.url, environment: { JWT_SECRET: secret } };
-    const [still, going] = await Promise.all([ServerProcess.start(options), ServerProcess.start(options)]);
+    const { database, rented, one: still, other: going, asProvider, asConsumer } = await startRentalProcesses();
     const at = (process: ServerProcess) => ({ url: process.url }) as Parameters<typeof openSession>[0];
-    const { sessionId, agentId, agent } = rented;
-    const asProvider = { sessionId, token: sessionToken as string, role: "provider" };
-    const asConsumer = { sessionId, token: rented.session.sessionToken as string, role: "consumer" };
+    const { agentId, agent } = rented;
     const oldControl = await openAgent(at(still), agent.credential);
     const oldProvider = await openSession(at(still), asProvider);
     const oldTab = await openSession(at(still), asConsumer);

@@ -64,6 +64,18 @@ const nothing = query({
   handler: async () => undefined,
 });
 
+/** The number of all agents behind a megabyte. */
+export const large = query({
+  summary: "A large value that changes",
+  auth: "none",
+  args: {},
+  returns: z.string(),
+  handler: async (ctx) => {
+    const agents = await ctx.db.selectFrom("agents").select("name").execute();
+    return `${"x".repeat(1024 * 1024)}${agents.length}`;
+  },
+});
+
 export const echoModules: Modules = {
   echo: { value, change, refuse, breakDown, misdeclared, leaky, nothing },
   "deep/echo": { default: value },

@@ -6,7 +6,7 @@ import { firstQueriesMs, pingMs } from "../../../adapters/sync/sync-socket.js";
 import { mutation, query } from "../../../runtime/define.js";
 import { CallError } from "../../../runtime/errors.js";
 import { sizes } from "../../../runtime/limits.js";
-import { echoModules } from "../../support/echo.js";
+import { echoModules, large } from "../../support/echo.js";
 import { databases, day, hour, minute, startServer, useServer } from "../../support/harness.js";
 import { until } from "../../support/live-clients.js";
 import { asAgent, description, draft, freshSlug } from "../../support/market.js";
@@ -69,17 +69,6 @@ const constant = query({
   handler: async (ctx) => {
     await ctx.db.selectFrom("agents").select("name").execute();
     return "the same";
-  },
-});
-/** The number of all agents behind a megabyte. */
-const large = query({
-  summary: "A large value that changes",
-  auth: "none",
-  args: {},
-  returns: z.string(),
-  handler: async (ctx) => {
-    const agents = await ctx.db.selectFrom("agents").select("name").execute();
-    return `${"x".repeat(1024 * 1024)}${agents.length}`;
   },
 });
 

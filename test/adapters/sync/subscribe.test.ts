@@ -6,22 +6,12 @@ import { z } from "zod";
 import { heartbeatMs } from "../../../adapters/subscribe.js";
 import { query } from "../../../runtime/define.js";
 import { CallError } from "../../../runtime/errors.js";
-import { echoModules } from "../../support/echo.js";
+import { echoModules, large } from "../../support/echo.js";
 import { address, open, Reader } from "../../support/event-streams.js";
 import { databases, day, minute, startServer, useServer } from "../../support/harness.js";
 import { until } from "../../support/live-clients.js";
 import { asAgent, description, draft, freshSlug } from "../../support/market.js";
 
-const large = query({
-  summary: "A large value that changes",
-  auth: "none",
-  args: {},
-  returns: z.string(),
-  handler: async (ctx) => {
-    const agents = await ctx.db.selectFrom("agents").select("name").execute();
-    return `${"x".repeat(1024 * 1024)}${agents.length}`;
-  },
-});
 const odd = query({
   summary: "A value with any names",
   auth: "none",
