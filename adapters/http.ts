@@ -1,9 +1,8 @@
 /**
- * What every HTTP surface shares: the request's id, caller address and body within its limit, CORS, and the answers
- * for paths and faults that no surface claims.
+ * What every HTTP surface shares: the request's body within its limit, CORS, and the answers for paths and faults that no
+ * surface claims.
  */
 import { isUtf8 } from "node:buffer";
-import type { IncomingMessage } from "node:http";
 import type { HttpBindings } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import type { Logger } from "pino";
@@ -78,22 +77,6 @@ export function preflight(c: HttpContext): Response {
       "Access-Control-Max-Age": "86400",
     },
   });
-}
-
-/** The caller's address; behind a proxy that is trusted, the one that the proxy saw. */
-export function callerAddress(c: HttpContext, trustProxy: boolean): string {
-  return addressOf(c.env.incoming, trustProxy);
-}
-
-/** The same for a request that is no call: an upgrade. */
-export function addressOf({ headers, socket }: IncomingMessage, trustProxy: boolean): string {
-  if (trustProxy) {
-    const forwarded = headers["x-forwarded-for"];
-    // Whatever stands before the last entry was written by the caller.
-    const last = (Array.isArray(forwarded) ? forwarded.join(",") : forwarded)?.split(",").at(-1)?.trim();
-    if (last) return last;
-  }
-  return socket.remoteAddress ?? "unknown";
 }
 
 /** The body as text; the error where it is too large or no UTF-8. */

@@ -9,7 +9,8 @@ import type { Call, Outcome, Runtime } from "../runtime/dispatch.js";
 import { CallError, errorCodes } from "../runtime/errors.js";
 import { KeyReused } from "../runtime/idempotency.js";
 import { nextRequestId } from "../runtime/ids.js";
-import { callerAddress, type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
+import { callerAddress } from "./caller-address.js";
+import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { parametersOf, type Route, routes } from "./rest-routes.js";
 import { encodeValue, type Reply } from "./wire.js";
 

@@ -9,7 +9,8 @@ import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import type { Seen } from "../runtime/live.js";
 import type { ReplyCache } from "../runtime/reply-cache.js";
-import { callerAddress, type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
+import { callerAddress } from "./caller-address.js";
+import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { type Format, parseFormat, type Reply, readArgs, rejection, renderOutcome, renderRejection } from "./wire.js";
 
 export interface RpcOptions {

@@ -12,7 +12,7 @@ import { CallError } from "../runtime/errors.js";
 import { newUuid } from "../runtime/ids.js";
 import { addressKey, type RateLimits, sizes } from "../runtime/limits.js";
 import type { NoticeBoard } from "../runtime/notices.js";
-import { addressOf } from "./http.js";
+import { addressOf } from "./caller-address.js";
 import type { Background } from "./sockets/background.js";
 import { type Closing, closings } from "./sockets/close-codes.js";
 import { SocketIndex } from "./sockets/index-by-key.js";

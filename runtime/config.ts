@@ -53,7 +53,8 @@ export const configVariables = {
   RATE_LIMITS: { schema: onOff.default(true), about: "`off` for benchmarks and private networks" },
   TRUST_PROXY: {
     schema: trueFalse.default(false),
-    about: "`true` behind one reverse proxy: the caller's address is the last one in `X-Forwarded-For`",
+    about:
+      "`true` behind one reverse proxy: the caller's address is the last one in `X-Forwarded-For`, with or without a port",
   },
   LOG_LEVEL: {
     schema: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),

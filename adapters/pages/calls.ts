@@ -4,7 +4,8 @@ import type { Kind } from "../../runtime/define.js";
 import type { Outcome, Runtime } from "../../runtime/dispatch.js";
 import { errorCodes } from "../../runtime/errors.js";
 import { nextRequestId } from "../../runtime/ids.js";
-import { callerAddress, type HttpContext, readBody } from "../http.js";
+import { callerAddress } from "../caller-address.js";
+import { type HttpContext, readBody } from "../http.js";
 import { type Page, sendPage } from "./layout.js";
 import type { Texts } from "./texts.js";
 
