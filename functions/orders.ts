@@ -7,7 +7,15 @@ import { partitions } from "../schema/partitions.js";
 import { type OrdersTable, orderStatuses, type SessionsTable } from "../schema/sessions.js";
 import { id, limit, page, pageOf, text } from "../schema/values.js";
 import { walletTurn } from "./model/ledger.js";
-import { orderStatusInSql, orderStatusOf, orderView, orderViews, sessionsOfOrders } from "./model/order.js";
+import {
+  mostCounted,
+  orderByClock,
+  orderStateOf,
+  orderView,
+  orderViews,
+  placesOfOrders,
+  sessionsOfOrders,
+} from "./model/order.js";
 import { placesTurn, type RentRequest, rent, rentalArgs, taskDescription } from "./model/renting.js";
 import { catchUp, endSession } from "./model/session.js";
 import { requiredToStart } from "./model/settlement.js";
@@ -36,6 +44,7 @@ export const create = mutation({
       userId: ctx.caller.userId,
       note: args.note ?? null,
       status: "pending",
+      awaitsApproval: 1,
       totalMinor: 0,
       currency: "CNY",
       createdAt: ctx.now,
@@ -59,7 +68,7 @@ export const create = mutation({
     }
 
     const settled = {
-      status: orderStatusOf(sessions.map(({ status }) => status)),
+      ...orderStateOf(sessions.map(({ status }) => status)),
       totalMinor: sessions.reduce((sum, session) => sum + requiredToStart(session), 0),
       currency: (sessions[0] as SessionsTable).currency,
     };
@@ -99,23 +108,33 @@ export const list = query({
   args: { status: z.enum(orderStatuses).nullish(), page, limit },
   returns: pageOf(orderView),
   handler: async (ctx, args) => {
-    const mine = ordersOf(ctx).$if(args.status != null, (all) =>
-      all.where(orderStatusInSql(ctx.now), "=", args.status as OrdersTable["status"]),
-    );
-    const [orders, { total }] = await Promise.all([
-      mine
-        .selectAll("orders")
-        .select(orderStatusInSql(ctx.now).as("status"))
+    const places = placesOfOrders(ctx, ctx.caller.userId, args.status ?? null);
+    const offset = Math.min((args.page - 1) * args.limit, mostCounted);
+    const [page, { total }] = await Promise.all([
+      places
         .orderBy("createdAt", "desc")
         .orderBy("orderId", "desc")
-        .limit(args.limit)
-        .offset((args.page - 1) * args.limit)
+        .limit(Math.min(args.limit, mostCounted - offset))
+        .offset(offset)
         .execute(),
-      mine.select(({ fn }) => fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
+      ctx.db
+        .selectFrom(places.limit(mostCounted).as("counted"))
+        .select(({ fn }) => fn.countAll<number>().as("total"))
+        .executeTakeFirstOrThrow(),
     ]);
-    return { data: await orderViews(ctx, orders), total: Number(total), page: args.page, limit: args.limit };
+    const data = await orderViews(ctx, await ordersAt(ctx, page));
+    return { data, total: Number(total), page: args.page, limit: args.limit };
   },
 });
+
+/** The orders at these places of a list, in its order. */
+async function ordersAt(ctx: UserQuery, places: readonly Pick<OrdersTable, "orderId">[]): Promise<OrdersTable[]> {
+  const orderIds = places.map(({ orderId }) => orderId);
+  if (orderIds.length === 0) return [];
+  const orders = await ordersOf(ctx).selectAll().where("orderId", "in", orderIds).execute();
+  const byId = new Map(orders.map((order) => [order.orderId, orderByClock(order, ctx.now)]));
+  return orderIds.flatMap((orderId) => byId.get(orderId) ?? []);
+}
 
 /** One order. */
 export const get = query({
@@ -150,7 +169,7 @@ export const cancel = mutation({
       }
     }
     // Its sessions may say `completed`; what the consumer did is a cancellation.
-    const cancelled = { status: "cancelled" as const, updatedAt: ctx.now };
+    const cancelled = { status: "cancelled" as const, awaitsApproval: 0, updatedAt: ctx.now };
     await ctx.db
       .updateTable("orders")
       .set(cancelled)
@@ -163,13 +182,9 @@ export const cancel = mutation({
 
 /** The caller's order. Anybody else's reads as missing. */
 async function requireOrder(ctx: UserQuery, orderId: string): Promise<OrdersTable> {
-  const order = await ordersOf(ctx)
-    .selectAll("orders")
-    .select(orderStatusInSql(ctx.now).as("status"))
-    .where("orderId", "=", orderId)
-    .executeTakeFirst();
+  const order = await ordersOf(ctx).selectAll().where("orderId", "=", orderId).executeTakeFirst();
   if (!order) throw new CallError("not_found", "Order not found");
-  return order;
+  return orderByClock(order, ctx.now);
 }
 
 function ordersOf(ctx: UserQuery) {

@@ -114,6 +114,8 @@ export interface OrdersTable {
   userId: string;
   note: string | null;
   status: OrderStatus;
+  /** 1 while nothing but sessions that wait for approval keeps it open: it is closed once their time is over. */
+  awaitsApproval: number;
   totalMinor: number;
   currency: Currency;
   createdAt: number;

@@ -2,7 +2,6 @@
  * The life of an order (clawrent.md section 5): it is what its sessions are. `pending` until one of them is active, then
  * `active`; once all have ended `completed`, or `cancelled` where none of them was completed or the consumer cancelled.
  */
-import { type RawBuilder, sql } from "kysely";
 import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import { currencies } from "../../schema/listings.js";
@@ -18,42 +17,78 @@ import {
 } from "../../schema/sessions.js";
 import { isoTime } from "../../schema/values.js";
 import { agentCard, agentCards } from "./cards.js";
-import { isOpen, statusOf } from "./session-status.js";
+import { approvalMs, isOpen, statusOf } from "./session-status.js";
 import { sessionToken } from "./session-token.js";
 
+/** What a list counts and pages through at most: beyond this nobody reads on, and a total stops. */
+export const mostCounted = 10_000;
+
+/** What is stored of an order's state. */
+type OrderState = Pick<OrdersTable, "status" | "awaitsApproval">;
+
 /** What an order is that nobody cancelled, by its sessions. */
-export function orderStatusOf(sessions: readonly SessionStatus[]): OrderStatus {
+export function orderStateOf(sessions: readonly SessionStatus[]): OrderState {
   const has = (status: SessionStatus) => sessions.includes(status);
-  if (has("active")) return "active";
-  if (has("pending_approval")) return has("completed") ? "active" : "pending";
-  return has("completed") ? "completed" : "cancelled";
+  if (has("active")) return { status: "active", awaitsApproval: 0 };
+  if (has("pending_approval")) return { status: has("completed") ? "active" : "pending", awaitsApproval: 1 };
+  return { status: has("completed") ? "completed" : "cancelled", awaitsApproval: 0 };
 }
 
 /** Has the order follow after one of its sessions moved. What has ended stays so. */
 export async function followOrder(ctx: MutationContext, orderId: string | null): Promise<void> {
   if (orderId === null) return;
   const sessions = await ctx.db.selectFrom("sessions").select("status").where("orderId", "=", orderId).execute();
-  const status = orderStatusOf(sessions.map((session) => session.status));
+  const { status, awaitsApproval } = orderStateOf(sessions.map((session) => session.status));
   await ctx.db
     .updateTable("orders")
-    .set({ status, updatedAt: ctx.now })
+    .set({ status, awaitsApproval, updatedAt: ctx.now })
     .where("orderId", "=", orderId)
     .where("status", "in", ["pending", "active"])
-    .where("status", "<>", status)
+    .where(({ or, eb }) => or([eb("status", "<>", status), eb("awaitsApproval", "<>", awaitsApproval)]))
     .returning(partitions.orders)
     .execute();
 }
 
-/** What an order is by the clock, for a query: sessions that nobody approved in time no longer keep it open. */
-export function orderStatusInSql(now: number): RawBuilder<OrderStatus> {
-  const status = sql.ref("orders.status");
-  const sessions = sql`select 1 from sessions where sessions."orderId" = ${sql.ref("orders.orderId")} and sessions.status`;
-  return sql<OrderStatus>`case
-    when ${status} in ('completed', 'cancelled') then ${status}
-    when exists (${sessions} = 'active') then ${status}
-    when exists (${sessions} = 'pending_approval' and sessions."expiresAt" > ${now}) then ${status}
-    when exists (${sessions} = 'completed') then 'completed'
-    else 'cancelled' end`;
+/**
+ * All sessions of an order are made at one instant, so those that nobody approves run out at one instant too. What the
+ * order is then, by the clock, before the timer wrote it:
+ */
+const afterItsTime: Partial<Record<OrderStatus, OrderStatus>> = { pending: "cancelled", active: "completed" };
+
+/** Orders that were made until this instant have waited for approval long enough. */
+const overdueAt = (now: number) => now - approvalMs;
+
+/** The order as it is by the clock. */
+export function orderByClock(order: OrdersTable, now: number): OrdersTable {
+  if (order.awaitsApproval === 0 || order.createdAt > overdueAt(now)) return order;
+  return { ...order, status: afterItsTime[order.status] ?? order.status, awaitsApproval: 0 };
+}
+
+/**
+ * Which orders of a user have this status by the clock: those of any part. Each part is one range of an index, in the
+ * order of the list, so that a page reads no more than it shows and skips.
+ */
+function partsOf(status: OrderStatus): (OrderState & { isOverdue?: boolean })[] {
+  const parts: (OrderState & { isOverdue?: boolean })[] = status === "pending" ? [] : [{ status, awaitsApproval: 0 }];
+  for (const stored of ["pending", "active"] as const) {
+    if (stored === status) parts.push({ status: stored, awaitsApproval: 1, isOverdue: false });
+    if (afterItsTime[stored] === status) parts.push({ status: stored, awaitsApproval: 1, isOverdue: true });
+  }
+  return parts;
+}
+
+/** A user's orders of a status by the clock, or all of them, as the places of the list: still to be ordered and cut. */
+export function placesOfOrders({ db, now }: QueryContext, userId: string, status: OrderStatus | null) {
+  const mine = db.selectFrom("orders").select(["orderId", "createdAt"]).where("userId", "=", userId);
+  if (status === null) return mine;
+  const [first, ...others] = partsOf(status).map(({ status, awaitsApproval, isOverdue }) =>
+    mine
+      .where("status", "=", status)
+      .where("awaitsApproval", "=", awaitsApproval)
+      .$if(isOverdue !== undefined, (part) => part.where("createdAt", isOverdue ? "<=" : ">", overdueAt(now))),
+  );
+  if (!first) throw new Error(`No order is ever ${status}`);
+  return others.reduce((all, part) => all.unionAll(part), first);
 }
 
 /** An order as its user sees it (section 2.2). Each item is one session and has its id. */

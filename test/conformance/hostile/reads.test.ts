@@ -1,0 +1,171 @@
+/**
+ * Nobody makes a call that reads more than it shows (design.md section 6, bounds): lists read their page, and what has to
+ * read everything reads it in parts, between which others are served.
+ */
+import { sql } from "kysely";
+import { describe, expect, test } from "vitest";
+import { up as orderStates } from "../../../schema/migrations/0012-order-states.js";
+import { orderStatuses, type SessionStatus } from "../../../schema/sessions.js";
+import { copyRow } from "../../support/crowd.js";
+import { type Caller, databases, day, hour, type User, useServer } from "../../support/harness.js";
+import { amount } from "../../support/long.js";
+import { type Rentable, rentable, write } from "../../support/rental.js";
+
+interface Order {
+  id: string;
+  status: string;
+  items: { sessionId: string; sessionStatus: SessionStatus }[];
+}
+
+describe.each(databases)("orders:list on %s", (database) => {
+  const server = useServer(database);
+  const free = (approvalMode: "auto" | "manual") =>
+    rentable(server, { priceAmount: "0", maxConcurrentSessions: 1_000, approvalMode });
+  const order = (by: User, of: Rentable[]): Promise<Order> =>
+    by.call("orders:create", {
+      items: of.map(({ agentId }) => ({ providerAgentId: agentId, taskDescription: "Task" })),
+    });
+  const end = (by: Caller, { items }: Order, index: number) =>
+    by.call("sessions:end", { sessionId: items[index]?.sessionId });
+
+  /** What an order is by the sessions that it shows (clawrent.md section 5). */
+  function statusBySessions({ items }: Order): string {
+    const has = (status: SessionStatus) => items.some(({ sessionStatus }) => sessionStatus === status);
+    if (has("active")) return "active";
+    if (has("pending_approval")) return has("completed") ? "active" : "pending";
+    return has("completed") ? "completed" : "cancelled";
+  }
+
+  test("finds by each status what the sessions say, by the clock, before the timer and after it", async () => {
+    const [auto, manual] = [await free("auto"), await free("manual")];
+    const alice = await server.user("Alice");
+    const cancelled = new Set<string>();
+    const story = async () => {
+      await order(alice, [manual, manual]);
+      await order(alice, [auto, manual]);
+      // One that only waits, beside what was completed.
+      await end(alice, await order(alice, [auto, manual]), 0);
+      await end(alice, await order(alice, [manual, auto]), 0);
+      await end(alice, await order(alice, [auto]), 0);
+      await end(manual.provider, await order(alice, [manual]), 0);
+      const approved = await order(alice, [manual, manual]);
+      await manual.provider.call("sessions:approve", { sessionId: approved.items[0]?.sessionId });
+      const over = await order(alice, [auto, manual]);
+      await alice.call("orders:cancel", { orderId: over.id });
+      cancelled.add(over.id);
+    };
+    const expectRight = async () => {
+      const { data: all, total } = (await alice.call("orders:list", { limit: 100 })) as {
+        data: Order[];
+        total: number;
+      };
+      expect(total).toBe(all.length);
+      for (const one of all) expect(one.status).toBe(cancelled.has(one.id) ? "cancelled" : statusBySessions(one));
+      for (const status of orderStatuses) {
+        const wanted = all.filter((one) => one.status === status);
+        expect(wanted.length).toBeGreaterThan(0);
+        expect(await alice.call("orders:list", { status, limit: 100 })).toMatchObject({
+          data: wanted,
+          total: wanted.length,
+        });
+        const paged: Order[] = [];
+        for (let page = 1; page <= wanted.length; page += 1) {
+          paged.push(...(await alice.call("orders:list", { status, page, limit: 1 })).data);
+        }
+        expect(paged).toEqual(wanted);
+      }
+    };
+    await story();
+    server.clock.jump(12 * hour);
+    await story();
+    await expectRight();
+    server.clock.jump(12 * hour);
+    await expectRight();
+    await server.settle();
+    await expectRight();
+
+    // The same is made of the rows of an earlier schema.
+    const stored = () => server.read((db) => db.selectFrom("orders").selectAll().orderBy("orderId").execute());
+    const before = await stored();
+    await write(server, async (db) => {
+      await sql`drop index "ordersByState"`.execute(db);
+      await sql`alter table orders drop column "awaitsApproval"`.execute(db);
+      await sql`create index "ordersByUserStatus" on orders ("userId", status, "createdAt")`.execute(db);
+      await orderStates(db as never);
+    });
+    expect(await stored()).toEqual(before);
+  });
+
+  test("reads the sessions of its page and no others", async () => {
+    const auto = await free("auto");
+    const [alice, bob] = [await server.user("Alice"), await server.user("Bob")];
+    for (let made = 0; made < 12; made += 1) await order(made % 2 ? alice : bob, [auto]);
+    for (const status of [undefined, ...orderStatuses]) {
+      const seen = server.server.runtime.live.begin();
+      const outcome = await server.server.runtime.dispatch(
+        {
+          path: "orders:list",
+          kind: "query",
+          args: { status, limit: 2 },
+          authorization: `Bearer ${alice.credential}`,
+          idempotencyKey: undefined,
+          address: "127.0.0.1",
+          requestId: "0",
+        },
+        seen,
+      );
+      seen.end();
+      expect(outcome.status).toBe("success");
+      const shown = (outcome as { value: { data: Order[] } }).value.data.map(({ id }) => id);
+      expect(shown).toHaveLength(status === undefined || status === "active" ? 2 : 0);
+      const { sessions = new Map(), orders = new Map() } = Object.fromEntries(seen.reads.slices);
+      expect([...sessions].map(([column, values]) => [column, [...values].sort()])).toEqual(
+        shown.length > 0 ? [["orderId", [...shown].sort()]] : [],
+      );
+      expect([...(orders.get("userId") ?? [])]).toEqual([alice.userId]);
+    }
+  });
+
+  test("stops counting and paging at 10,000, and is no slower for the orders of others", async () => {
+    const [auto, manual] = [await free("auto"), await free("manual")];
+    const [alice, bob] = [await server.user("Alice"), await server.user("Bob")];
+    const copies = async (of: Order, name: string, count: number) => {
+      const [orderId, createdAt] = [`'${name}' || i`, 'row."createdAt" - i'];
+      await copyRow(server, "orders", ["orderId", of.id], count, { orderId, createdAt });
+      await copyRow(server, "sessions", ["orderId", of.id], count, { sessionId: orderId, orderId });
+    };
+    const [theirs, pending, active] = [
+      await order(bob, [auto]),
+      await order(alice, [manual]),
+      await order(alice, [auto]),
+    ];
+    await copies(theirs, "t", amount(1_000, 100_000));
+    await copies(pending, "p", 10_050);
+    await copies(active, "a", amount(10, 10_000));
+
+    const list = (args: object) => alice.call("orders:list", args) as Promise<{ data: Order[]; total: number }>;
+    const expected = { pending: 10_000, active: amount(11, 10_000), completed: 0, cancelled: 0 };
+    for (const status of orderStatuses) expect((await list({ status })).total).toBe(expected[status]);
+    expect((await list({})).total).toBe(10_000);
+    expect((await list({ status: "pending", page: 100, limit: 100 })).data).toHaveLength(100);
+    expect((await list({ status: "pending", page: 101, limit: 100 })).data).toEqual([]);
+    expect((await list({ status: "pending", page: 2 ** 40, limit: 99 })).data).toEqual([]);
+
+    // Timed in the long form only.
+    if (amount(0, 1) === 0) return;
+    for (const clock of ["before", "after"]) {
+      for (const status of [undefined, ...orderStatuses]) {
+        for (const page of [1, 500]) {
+          const begun = performance.now();
+          await list({ status, page });
+          const took = performance.now() - begun;
+          console.log(
+            `${database}: orders:list ${status ?? "all"}, page ${page}, ${clock} they ran out: ${took.toFixed(1)} ms`,
+          );
+          expect(took).toBeLessThan(250);
+        }
+      }
+      server.clock.jump(day);
+    }
+  });
+});
