@@ -86,7 +86,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus, tokens));
   notices.on("callsCounted", (notice) => limits.counted(notice));
   const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(live, () => clock.now());
-  for (const kind of ["agentCredentialChanged", "agentOwnerChanged", "userStandingChanged"] as const) {
+  for (const kind of ["credentialEnded", "agentOwnerChanged", "userStandingChanged"] as const) {
     notices.on(kind, () => replies?.clear());
   }
   const adminEmails = new Set(config.adminEmails);

@@ -53,6 +53,7 @@ export class SocketServer {
   } as ServerOptions);
   readonly #sockets = new Map<string, Socket>();
   readonly #perAddress = new Map<string, number>();
+  readonly #ofCredential = new SocketIndex<Socket>();
   readonly #ofAgent = new SocketIndex<Socket>();
   readonly #ofUser = new SocketIndex<Socket>();
   #opened = 0;
@@ -63,11 +64,8 @@ export class SocketServer {
     this.#parts = parts;
     const { notices } = parts;
     notices.on("socketReplaced", ({ socketId }) => this.#sockets.get(socketId)?.close(closings.replaced));
-    notices.on("agentCredentialChanged", ({ agentId, tokenHash }) => {
-      for (const socket of this.#ofAgent.get(agentId)) {
-        // One that came with the new token may be here before another process's word of it.
-        if (socket.opener?.byAgentToken && socket.opener.secretHash !== tokenHash) socket.close(socket.opener.revoked);
-      }
+    notices.on("credentialEnded", ({ credentialId }) => {
+      for (const socket of this.#ofCredential.get(credentialId)) if (socket.opener) socket.close(socket.opener.revoked);
     });
     // Whom its credential stands for is read again when it comes back.
     notices.on("agentOwnerChanged", ({ agentId }) => {
@@ -76,7 +74,7 @@ export class SocketServer {
     notices.on("userStandingChanged", ({ userId, suspended }) => {
       if (!suspended) return;
       for (const socket of this.#ofUser.get(userId)) {
-        if (socket.opener) socket.close({ ...socket.opener.revoked, reason: "Account is suspended" });
+        if (socket.opener) socket.close(socket.opener.suspended);
       }
     });
   }
@@ -101,6 +99,7 @@ export class SocketServer {
   /** Whoever opened a socket is known now: it closes when they lose the right to it. */
   identify(socket: Socket, opener: NonNullable<Socket["opener"]>): void {
     socket.opener = opener;
+    this.#ofCredential.add(opener.credentialId, socket, socket);
     if (opener.agentId !== null) this.#ofAgent.add(opener.agentId, socket, socket);
     if (opener.userId !== null) this.#ofUser.add(opener.userId, socket, socket);
   }
@@ -128,7 +127,7 @@ export class SocketServer {
         if (!lapse || !opener) continue;
         if (lapse === "moved") some[index]?.close(closings.restart);
         else if (lapse === "revoked") some[index]?.close(opener.revoked);
-        else some[index]?.close({ ...opener.revoked, reason: "Account is suspended" });
+        else some[index]?.close(opener.suspended);
       }
     }
   }

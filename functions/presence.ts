@@ -12,10 +12,14 @@ import { partitions } from "../schema/partitions.js";
 import { requireRegistered } from "./model/server-processes.js";
 import { noteAbsence } from "./model/session-absences.js";
 import { sessionToken } from "./model/session-token.js";
-import { type Lapse, lapseOfAgent, lapses, standingOfUser } from "./model/standing.js";
+import { type Lapse, lapseOf, lapses } from "./model/standing.js";
 
 /** How long a process counts as alive without renewing its lease. */
 const leaseMs = 30_000;
+
+/** Whoever opened a socket, as functions/model/standing.ts has it. */
+const opener = z.object({ credentialId: z.string(), agentId: z.string().nullable(), userId: z.string().nullable() });
+const lapse = z.enum(lapses);
 
 /** Tells two secrets apart without telling what they are. */
 function secretCheckOf(ctx: MutationContext): string {
@@ -131,14 +135,11 @@ async function forgetProcess(ctx: MutationContext, processId: string): Promise<v
 export const connectAgent = mutation({
   summary: "An agent's control channel opens",
   auth: "system",
-  args: { agentId: z.string(), secretHash: z.string(), socketId: z.string(), processId: z.string() },
-  returns: z.union([
-    z.object({ lapse: z.enum(lapses) }),
-    z.object({ name: z.string(), onlineStatus: z.enum(onlineStatuses) }),
-  ]),
+  args: { opener, agentId: z.string(), socketId: z.string(), processId: z.string() },
+  returns: z.union([z.object({ lapse }), z.object({ name: z.string(), onlineStatus: z.enum(onlineStatuses) })]),
   oneAtATime: ({ agentId }) => `socket of agent ${agentId}`,
-  handler: async (ctx, { agentId, secretHash, socketId, processId }) => {
-    const lapse = await lapseOfAgent(ctx, agentId, secretHash);
+  handler: async (ctx, { opener, agentId, socketId, processId }) => {
+    const lapse = await lapseOf(ctx, opener);
     if (lapse) return { lapse };
     await requireRegistered(ctx, processId);
 
@@ -216,9 +217,9 @@ export type Announcement = z.infer<typeof announcement>;
 export const listAnnouncements = query({
   summary: "What an agent is still to be told of its sessions",
   auth: "system",
-  args: { agentId: z.string(), again: z.boolean() },
+  args: { agentId: z.string(), credentialId: z.string(), again: z.boolean() },
   returns: z.array(announcement),
-  handler: async (ctx, { agentId, again }) => {
+  handler: async (ctx, { agentId, credentialId, again }) => {
     const sessions = await ctx.db
       .selectFrom("sessions")
       .selectAll()
@@ -247,7 +248,7 @@ export const listAnnouncements = query({
                 : ["session.approved"],
           sessionId,
           status: status as Announcement["status"],
-          sessionToken: sessionToken(ctx, sessionId, "provider"),
+          sessionToken: sessionToken(ctx, sessionId, "provider", credentialId),
           consumerUserId: session.consumerUserId,
           // Clients drop a whole frame for one `null`: what is not known is absent (rule 6).
           consumerAgentId: session.consumerAgentId ?? undefined,
@@ -288,34 +289,15 @@ export const markAnnounced = mutation({
   },
 });
 
-const opener = z.object({
-  /** The agent, and the hash of the credential that it came with. */
-  agentId: z.string().nullable(),
-  secretHash: z.string().nullable(),
-  userId: z.string().nullable(),
-});
-
-/** Whether credentials still open their sockets: why not, one by one. `moved`: the agent has another owner. */
+/** Whether credentials still open their sockets: why not, one by one. */
 export const findLapses = query({
   summary: "Why credentials open no socket any more",
   auth: "system",
   args: { openers: z.array(opener) },
-  returns: z.array(z.enum([...lapses, "moved"]).nullable()),
+  returns: z.array(lapse.nullable()),
   handler: async (ctx, { openers }) => {
-    const found: (Lapse | "moved" | null)[] = [];
-    for (const { agentId, secretHash, userId } of openers) {
-      if (agentId !== null && secretHash !== null) {
-        const owner = await ctx.db
-          .selectFrom("agents")
-          .select("ownerId")
-          .where("agentId", "=", agentId)
-          .executeTakeFirst();
-        const lapse = await lapseOfAgent(ctx, agentId, secretHash);
-        found.push(lapse ?? ((owner?.ownerId ?? null) === userId ? null : "moved"));
-      } else {
-        found.push(userId === null ? null : ((await standingOfUser(ctx, userId)).lapse ?? null));
-      }
-    }
+    const found: (Lapse | null)[] = [];
+    for (const opener of openers) found.push((await lapseOf(ctx, opener)) ?? null);
     return found;
   },
 });

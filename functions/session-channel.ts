@@ -23,8 +23,8 @@ import { requireRegistered } from "./model/server-processes.js";
 import { activateSession, catchUp, closeReasonOf, findSession, stampSession } from "./model/session.js";
 import { forgetAbsence, noteAbsence, offlineAfterMs } from "./model/session-absences.js";
 import { messageNotice, messagesAfter } from "./model/session-messages.js";
-import { sideOfToken } from "./model/session-token.js";
-import { lapseOfAgent, standingOfUser } from "./model/standing.js";
+import { credentialNamedBy, sideOfToken } from "./model/session-token.js";
+import { lapseOf, type Opener, standingOfUser } from "./model/standing.js";
 
 /** Why a socket does not come in. */
 export const joinRefusals = [
@@ -54,7 +54,8 @@ const sender = z.object({
 const newcomer = { sessionId: z.string(), socketId: z.string(), processId: z.string() };
 
 /**
- * A socket of one side, by the session token (section 4.3). The provider's token is the provider's whatever role it
+ * A socket of one side, by the session token (section 4.3), for as long as the credential stands that obtained the token.
+ * The provider's token is the provider's whatever role it
  * names, because a client without a user id calls itself consumer; the consumer's token never opens the other side.
  */
 export const joinSession = mutation({
@@ -67,7 +68,9 @@ export const joinSession = mutation({
     const side = sideOfToken(ctx, sessionId, token);
     const session = await findSession(ctx, sessionId);
     if (!session || !side || (side === "consumer" && role === "provider")) return "unknown";
-    const admitted = await admit(ctx, session, side);
+    const userId = side === "provider" ? session.providerUserId : session.consumerUserId;
+    const credentialId = credentialNamedBy(token);
+    const admitted = await admit(ctx, session, side, { credentialId, agentId: null, userId });
     if ("refusal" in admitted) return admitted.refusal;
     const isConsumer = side === "consumer";
     if (isConsumer && !(slotIndex !== null && slotIndex >= 0 && slotIndex < session.maxSlots)) return "noSuchSlot";
@@ -83,27 +86,30 @@ export const joinSession = mutation({
   },
 });
 
-/** A socket of one participant, by its agent's token or its own JWT (section 4.4). */
+/** A socket of one participant, by its agent's token or its user's credential (section 4.4). */
 export const joinGroup = mutation({
   summary: "Lets a participant's socket into a session",
   auth: "system",
   args: {
     ...newcomer,
-    /** The agent, and the hash of the token that it came with; or else the user. */
+    credentialId: z.string(),
+    /** The agent whose credential it is; null for a user's. */
     agentId: z.string().nullable(),
-    secretHash: z.string(),
+    /** The user, or the agent's owner. */
     userId: z.string().nullable(),
   },
   returns: refusal,
   oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId, socketId, processId, agentId, secretHash, userId }) => {
-    const lapse = agentId === null ? undefined : await lapseOfAgent(ctx, agentId, secretHash);
-    if (lapse) return lapse;
+  handler: async (ctx, { sessionId, socketId, processId, credentialId, agentId, userId }) => {
+    const opener = { credentialId, agentId, userId };
+    // First, so that a credential that has ended does not learn which sessions there are.
+    const lapse = await lapseOf(ctx, opener);
+    if (lapse) return lapse === "moved" ? "revoked" : lapse;
     const session = await findSession(ctx, sessionId);
     if (!session) return "unknown";
     const participant = await findParticipant(ctx, sessionId, agentId ?? userId ?? "");
     if (!participant) return "notParticipant";
-    const admitted = await admit(ctx, session, participant.side);
+    const admitted = await admit(ctx, session, participant.side, opener);
     if ("refusal" in admitted) return admitted.refusal;
 
     return enter(ctx, session, participant.participantId, {
@@ -118,17 +124,19 @@ export const joinGroup = mutation({
 
 /**
  * Whether the side may come in now. A provider that comes to a pending session approves it by that, unless the guardrail
- * stopped it: a host that decides for itself is documented to approve, but only connects. Its user's standing is asked
- * before, because a session token outlives a suspension, and a refusal here keeps what was written.
+ * stopped it: a host that decides for itself is documented to approve, but only connects. What it came with is looked at
+ * before, since that may have ended, or its user be suspended, and a refusal here keeps what was written.
  */
 async function admit(
   ctx: MutationContext,
   session: SessionsTable,
   side: "provider" | "consumer",
+  opener: Opener,
 ): Promise<{ refusal: JoinRefusal } | { email: string }> {
   const userId = side === "provider" ? session.providerUserId : session.consumerUserId;
-  const { email, lapse } = await standingOfUser(ctx, userId);
-  if (lapse) return { refusal: lapse };
+  const { email, lapse: lapseOfUser } = await standingOfUser(ctx, userId);
+  const lapse = lapseOfUser ?? (await lapseOf(ctx, opener));
+  if (lapse) return { refusal: lapse === "moved" ? "revoked" : lapse };
   await catchUp(ctx, session);
   if (side === "provider" && session.status === "pending_approval" && session.needsManualReview === 0) {
     await activateSession(ctx, session);

@@ -5,7 +5,7 @@
 import type { Kysely } from "kysely";
 import type { Database } from "../schema/index.js";
 import type { Clock } from "./clock.js";
-import type { AgentCaller, AnonymousCaller, Auth, Caller, UserCaller } from "./context.js";
+import type { AgentCaller, AnonymousCaller, Auth, Caller, CredentialId, UserCaller } from "./context.js";
 import { CallError } from "./errors.js";
 import { hashSecret } from "./ids.js";
 import type { NoticeBoard } from "./notices.js";
@@ -71,13 +71,13 @@ export class Authenticator {
       this.#forgotten += 1;
       for (const [secretHash, { caller }] of this.#trusted) if (isMeant(caller)) this.#trusted.delete(secretHash);
     };
-    const forgetAgent = ({ agentId }: { agentId: string }) =>
-      forget((caller) => caller.kind === "agent" && caller.agentId === agentId);
-    notices.on("agentCredentialChanged", forgetAgent);
-    notices.on("agentOwnerChanged", forgetAgent);
+    notices.on("credentialEnded", ({ credentialId }) => forget((caller) => caller.credentialId === credentialId));
+    notices.on("agentOwnerChanged", ({ agentId }) =>
+      forget((caller) => caller.kind === "agent" && caller.agentId === agentId),
+    );
     notices.on("noticesMissed", () => forget(() => true));
     notices.on("userStandingChanged", ({ userId }) =>
-      forget((caller) => (caller.kind === "user" ? caller.userId === userId : caller.owner?.userId === userId)),
+      forget((caller) => (caller.kind === "user" ? caller.userId : caller.ownerId) === userId),
     );
   }
 
@@ -140,30 +140,40 @@ export class Authenticator {
     if (secret.startsWith("eyJ")) {
       const { userId, expiresAt } = await this.tokens.verify(secret);
       const { rows } = await read((db) => userById({ db }, { userId }));
-      return { caller: this.#user(rows[0], "Token expired or invalid"), until: expiresAt };
+      return { caller: this.#user(rows[0], `jwt_${secretHash}`, "Token expired or invalid"), until: expiresAt };
     }
     const until = Number.POSITIVE_INFINITY;
     if (secret.startsWith(userKeyPrefix)) {
       const { rows } = await read((db) => userByKey({ db }, { apiKeyHash: secretHash }));
-      return { caller: this.#user(rows[0], "Invalid API key"), until };
+      return { caller: this.#user(rows[0], `key_${secretHash}`, "Invalid API key"), until };
     }
     const { rows } = await read((db) => agentBySecret({ db }, { secretHash }));
     const [row] = rows;
     if (!row) throw new CallError("unauthenticated", "Invalid API key");
     const { agentId, kind, userId, email, status } = row;
-    if (userId === null || email === null) return { caller: { kind: "agent", agentId, owner: null }, until };
+    const agent = { kind: "agent" as const, agentId, credentialId: agentCredentialId(secretHash) };
+    if (userId === null || email === null) return { caller: { ...agent, owner: null, ownerId: null }, until };
     refuseSuspended(status);
-    // The key that an agent registered with was there before its owner, who cannot take it back: it is the agent's alone.
-    if (kind === "apiKey") return { caller: { kind: "agent", agentId, owner: null }, until };
-    return { caller: { kind: "agent", agentId, owner: { userId, email } }, until };
+    // The key that an agent registered with was there before its owner: it is the agent's own, and never acts for them.
+    const owner = kind === "apiKey" ? null : { userId, email };
+    return { caller: { ...agent, owner, ownerId: userId }, until };
   }
 
-  #user(row: { userId: string; email: string; status: string } | undefined, otherwise: string): UserCaller {
+  #user(
+    row: { userId: string; email: string; status: string } | undefined,
+    credentialId: CredentialId,
+    otherwise: string,
+  ): UserCaller {
     if (!row) throw new CallError("unauthenticated", otherwise);
     refuseSuspended(row.status);
     const { userId, email } = row;
-    return { kind: "user", userId, email, isAdmin: this.adminEmails.has(email), agentId: null };
+    return { kind: "user", userId, credentialId, email, isAdmin: this.adminEmails.has(email), agentId: null };
   }
+}
+
+/** The id of the credential of an agent whose secret has this hash. */
+export function agentCredentialId(secretHash: string): CredentialId {
+  return `agent_${secretHash}`;
 }
 
 function refuseSuspended(status: string | null): void {
@@ -188,7 +198,8 @@ export function callerFor(auth: Auth, caller: Caller): Caller {
 function asUser(caller: Caller): UserCaller {
   if (caller.kind === "user") return caller;
   if (caller.kind === "agent" && caller.owner) {
-    return { kind: "user", ...caller.owner, isAdmin: false, agentId: caller.agentId };
+    const { credentialId, owner, agentId } = caller;
+    return { kind: "user", credentialId, ...owner, isAdmin: false, agentId };
   }
   throw new CallError(
     "forbidden",

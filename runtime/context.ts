@@ -11,15 +11,26 @@ import type { Notice } from "./notices.js";
  */
 export type Auth = "none" | "agent" | "user" | "admin" | "system";
 
+/**
+ * What a caller came with, by the id under which the server knows it, which tells nothing of the secret: `agent_` and the
+ * hash of a `c2c_` key or an agent token, `key_` and the hash of an API key, `jwt_` and the hash of a JWT. Whatever hangs
+ * on a credential refers to it, and ends with the `credentialEnded` notice that names it.
+ */
+export type CredentialId = string;
+
 export interface AgentCaller {
   kind: "agent";
   agentId: string;
-  /** The user whose agent it is; null for an agent that nobody took over. */
+  credentialId: CredentialId;
+  /** The user for whom its credential acts; null for a `c2c_` key, and for an agent that nobody took over. */
   owner: { userId: string; email: string } | null;
+  /** The user whose agent it is, whatever it came with. */
+  ownerId: string | null;
 }
 export interface UserCaller {
   kind: "user";
   userId: string;
+  credentialId: CredentialId;
   email: string;
   /** Never true for an agent that acts for its owner. */
   isAdmin: boolean;

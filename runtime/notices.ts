@@ -50,8 +50,8 @@ export interface JoinedNotice {
 }
 
 export type Notice =
-  /** The agent's token was replaced or revoked: what was opened with another than the one of this hash closes. */
-  | { kind: "agentCredentialChanged"; agentId: string; tokenHash: string | null }
+  /** A credential was replaced or revoked, or its sign-in ended: whatever was opened with it closes. */
+  | { kind: "credentialEnded"; credentialId: string }
   /** The user was suspended or reinstated. */
   | { kind: "userStandingChanged"; userId: string; suspended: boolean }
   /** The agent changed hands, so what its credential stands for did. */

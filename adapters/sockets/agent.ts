@@ -2,6 +2,8 @@
  * `/ws/agent`: the control channel of a provider agent (clawrent.md section 4.2). It tells the agent of its sessions and
  * of its status, and is the reason why the agent counts as connected.
  */
+
+import type { Lapse } from "../../functions/model/standing.js";
 import {
   type Announcement,
   connectAgent,
@@ -12,19 +14,22 @@ import {
 } from "../../functions/presence.js";
 import type { AgentCaller } from "../../runtime/context.js";
 import type { Runtime } from "../../runtime/dispatch.js";
-import { hashSecret, nextRequestId } from "../../runtime/ids.js";
+import { nextRequestId } from "../../runtime/ids.js";
 import type { NoticeBoard } from "../../runtime/notices.js";
 import { isoTime } from "../../schema/values.js";
 import type { Channel, SocketServer } from "../websocket.js";
 import { agentCallerOf } from "./agent-token.js";
 import type { Background } from "./background.js";
-import { type Closing, closingOf, closings } from "./close-codes.js";
+import { type Closing, closingOf, closings, suspendedAs } from "./close-codes.js";
 import { frame, systemError } from "./frames.js";
 import { SocketIndex } from "./index-by-key.js";
 import type { InboundFrame, Socket } from "./socket.js";
 
 const missingToken: Closing = { code: 4000, reason: "Missing token" };
 const invalidToken: Closing = { code: 4001, reason: "Invalid or revoked agent token" };
+const suspended = suspendedAs(invalidToken);
+/** Whoever finds that its agent has changed hands comes again, and stands for the new owner then. */
+const refusals: Record<Lapse, Closing> = { revoked: invalidToken, suspended, moved: closings.restart };
 
 export interface ChannelParts {
   runtime: Runtime;
@@ -67,16 +72,11 @@ export class AgentChannel implements Channel {
     if (!token) return socket.close(missingToken);
     const caller = await agentCallerOf(runtime, socket, token, invalidToken);
     if (!caller) return;
-    const { agentId } = caller;
+    const { agentId, credentialId, ownerId: userId } = caller;
+    const opener = { credentialId, agentId, userId };
     const entry = new AgentSocket(socket, caller, runtime, background);
     // From here on the notices of this agent find the socket, and so does the end of its credential.
-    server.identify(socket, {
-      agentId,
-      userId: caller.owner?.userId ?? null,
-      byAgentToken: token.startsWith("agt_"),
-      secretHash: hashSecret(token),
-      revoked: invalidToken,
-    });
+    server.identify(socket, { ...opener, revoked: invalidToken, suspended });
     this.#open.add(agentId, entry, socket);
 
     const forget = () =>
@@ -84,17 +84,8 @@ export class AgentChannel implements Channel {
         runtime.runSystem(disconnectAgent, { agentId, socketId: socket.id }),
       );
     try {
-      const connected = await runtime.runSystem(connectAgent, {
-        agentId,
-        secretHash: hashSecret(token),
-        socketId: socket.id,
-        processId,
-      });
-      if ("lapse" in connected) {
-        return socket.close(
-          connected.lapse === "revoked" ? invalidToken : { ...invalidToken, reason: "Account is suspended" },
-        );
-      }
+      const connected = await runtime.runSystem(connectAgent, { opener, agentId, socketId: socket.id, processId });
+      if ("lapse" in connected) return socket.close(refusals[connected.lapse]);
       socket.onGone(forget);
       entry.greet(connected.name, connected.onlineStatus);
     } catch (error) {
@@ -215,8 +206,8 @@ class AgentSocket {
   }
 
   async #lookAndTell(again: boolean): Promise<void> {
-    const { agentId } = this.caller;
-    const announcements = await this.runtime.runSystem(listAnnouncements, { agentId, again });
+    const { agentId, credentialId } = this.caller;
+    const announcements = await this.runtime.runSystem(listAnnouncements, { agentId, credentialId, again });
     const told: { sessionId: string; status: Announcement["status"] }[] = [];
     for (const announcement of announcements) {
       const { sessionId, status } = announcement;

@@ -21,6 +21,11 @@ export const closings = {
   replaced: { code: 4009, reason: "Replaced by a newer socket" },
 } as const satisfies Record<string, Closing>;
 
+/** The same close for a suspended account: what to do about it is another thing than after a revocation. */
+export function suspendedAs({ code }: Closing): Closing {
+  return { code, reason: "Account is suspended" };
+}
+
 /**
  * How a socket closes whose credential was refused: with the channel's own code where it is wrong, and so that the
  * client comes again where the server could not tell.

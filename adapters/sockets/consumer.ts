@@ -2,20 +2,22 @@
  * `/ws/agent/consumer`: the control channel of a consumer-side agent (clawrent.md section 4.5). It only tells: the agent
  * counts as connected by `/ws/agent` alone, and what is missed here the client finds with its next poll.
  */
+import type { Lapse } from "../../functions/model/standing.js";
 import { consumerAnnouncement, findLapses, reviewConsumer } from "../../functions/presence.js";
-import { hashSecret } from "../../runtime/ids.js";
 import { sizes } from "../../runtime/limits.js";
 import { isoTime } from "../../schema/values.js";
 import type { Channel } from "../websocket.js";
 import type { ChannelParts } from "./agent.js";
 import { agentCallerOf } from "./agent-token.js";
-import { type Closing, closingOf, closings } from "./close-codes.js";
+import { type Closing, closingOf, closings, suspendedAs } from "./close-codes.js";
 import { frame, systemError } from "./frames.js";
 import { SocketIndex } from "./index-by-key.js";
 import type { Socket } from "./socket.js";
 
 const missingToken: Closing = { code: 4000, reason: "Missing token" };
 const invalidToken: Closing = { code: 4001, reason: "Invalid or revoked agent token" };
+const suspended = suspendedAs(invalidToken);
+const refusals: Record<Lapse, Closing> = { revoked: invalidToken, suspended, moved: closings.restart };
 
 export class ConsumerChannel implements Channel {
   readonly #parts: Omit<ChannelParts, "processId">;
@@ -71,21 +73,15 @@ export class ConsumerChannel implements Channel {
     if (!token) return socket.close(missingToken);
     const caller = await agentCallerOf(runtime, socket, token, invalidToken);
     if (!caller) return;
-    const { agentId } = caller;
+    const { agentId, credentialId, ownerId: userId } = caller;
+    const opener = { credentialId, agentId, userId };
     if (this.#open.count(agentId) >= sizes.consumerSocketsPerAgent) return socket.close(closings.tooMany);
-    server.identify(socket, {
-      agentId,
-      userId: caller.owner?.userId ?? null,
-      byAgentToken: token.startsWith("agt_"),
-      secretHash: hashSecret(token),
-      revoked: invalidToken,
-    });
+    server.identify(socket, { ...opener, revoked: invalidToken, suspended });
     this.#open.add(agentId, socket, socket);
     // Asked now, as what lapses later finds the socket.
     try {
-      const opener = { agentId, secretHash: hashSecret(token), userId: caller.owner?.userId ?? null };
       const [lapse] = await runtime.runSystem(findLapses, { openers: [opener] });
-      if (lapse) return socket.close(lapse === "moved" ? closings.restart : invalidToken);
+      if (lapse) return socket.close(refusals[lapse]);
     } catch (error) {
       return socket.close(closingOf(error, invalidToken));
     }

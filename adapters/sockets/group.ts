@@ -6,7 +6,7 @@ import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import type { RateLimits } from "../../runtime/limits.js";
 import type { Channel } from "../websocket.js";
-import { type Closing, closingOf } from "./close-codes.js";
+import { type Closing, closingOf, suspendedAs } from "./close-codes.js";
 import type { Entrance, Rooms } from "./rooms.js";
 import type { Socket } from "./socket.js";
 
@@ -37,8 +37,7 @@ export class GroupChannel implements Channel {
     const sessionId = query.get("sessionId");
     const token = query.get("token");
     if (!sessionId || !token) return socket.close(missing);
-    const secretHash = hashSecret(token);
-    const storm = await this.#stormOf(`${secretHash} ${sessionId}`);
+    const storm = await this.#stormOf(`${hashSecret(token)} ${sessionId}`);
     if (storm) return socket.close(storm);
 
     const revoked = token.startsWith("eyJ") ? invalidJwt : invalidAgentToken;
@@ -48,18 +47,19 @@ export class GroupChannel implements Channel {
     } catch (error) {
       return socket.close(closingOf(error, revoked));
     }
+    if (caller.kind !== "agent" && caller.kind !== "user") return socket.close(revoked);
+    const { credentialId } = caller;
     const agentId = caller.kind === "agent" ? caller.agentId : null;
-    const userId = caller.kind === "user" ? caller.userId : null;
+    const userId = caller.kind === "agent" ? caller.ownerId : caller.userId;
+    const newcomer = { sessionId, socketId: socket.id, processId };
     await this.rooms.enter({
       socket,
       sessionId,
       shape: "group",
-      byAgentToken: agentId !== null,
-      secretHash: agentId === null ? null : secretHash,
-      revoked,
-      knock: () =>
-        runtime.runSystem(joinGroup, { sessionId, socketId: socket.id, processId, agentId, secretHash, userId }),
-      refusals: { ...refusals, revoked, suspended: { ...revoked, reason: "Account is suspended" } },
+      credentialId,
+      agentId,
+      knock: () => runtime.runSystem(joinGroup, { ...newcomer, credentialId, agentId, userId }),
+      refusals: { ...refusals, revoked, suspended: suspendedAs(revoked) },
     });
   }
 

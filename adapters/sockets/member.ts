@@ -3,7 +3,7 @@
  * is known to have read (clawrent.md section 4.6).
  */
 import { listBacklog } from "../../functions/session-channel.js";
-import type { UserCaller } from "../../runtime/context.js";
+import type { CredentialId, UserCaller } from "../../runtime/context.js";
 import type { Runtime } from "../../runtime/dispatch.js";
 import type { JoinedNotice, MessageNotice, SenderNotice } from "../../runtime/notices.js";
 import { closingOf, closings } from "./close-codes.js";
@@ -41,6 +41,7 @@ export class Member {
     readonly stamp: number,
     toldUpTo: number,
     readonly participant: SenderNotice,
+    credentialId: CredentialId,
     joined: JoinedNotice,
     readonly runtime: Runtime,
     readonly confirm: (upTo: number) => void,
@@ -53,7 +54,7 @@ export class Member {
       this.peers.set(peerKey(present.participant), { change: "connected", participant: present.participant });
     }
     const { userId, agentId } = participant;
-    this.caller = { kind: "user", userId, email: joined.email, isAdmin: false, agentId };
+    this.caller = { kind: "user", userId, credentialId, email: joined.email, isAdmin: false, agentId };
     socket.onPong((payload) => this.#ponged(Number(payload)));
   }
 

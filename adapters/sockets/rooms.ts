@@ -15,6 +15,7 @@ import {
   typing,
 } from "../../functions/session-channel.js";
 import type { Clock } from "../../runtime/clock.js";
+import type { CredentialId } from "../../runtime/context.js";
 import { DeadlineTimer } from "../../runtime/deadlines.js";
 import type { Outcome, Runtime } from "../../runtime/dispatch.js";
 import { nextRequestId } from "../../runtime/ids.js";
@@ -65,18 +66,17 @@ export interface Entrance {
   socket: Socket;
   sessionId: string;
   shape: Shape;
-  byAgentToken: boolean;
-  /** Of the agent's credential, where it came with one. */
-  secretHash: string | null;
-  /** How the socket closes once its credential opens nothing any more. */
-  revoked: Closing;
+  /** What it came with, or what its session token was obtained with. */
+  credentialId: CredentialId;
+  /** The agent whose credential it came with; null for a user's, and for a session token. */
+  agentId: string | null;
   /** Asks to be let in. */
   knock(): Promise<JoinRefusal | null>;
   refusals: Record<JoinRefusal, Closing>;
 }
 
 interface Entering extends Entrance {
-  /** Who lost the right to enter since it knocked, by their ids. */
+  /** Users who were suspended, and credentials that ended, since it knocked: by their ids. */
   lapsed: Set<string>;
   /** Whether a notice of either may have been lost since then. */
   unsure: boolean;
@@ -188,8 +188,8 @@ export class Rooms {
     notices.on("userStandingChanged", ({ userId, suspended }) => {
       if (suspended) for (const { lapsed } of this.#entering.values()) lapsed.add(userId);
     });
-    notices.on("agentCredentialChanged", ({ agentId, tokenHash }) => {
-      for (const { lapsed, secretHash } of this.#entering.values()) if (secretHash !== tokenHash) lapsed.add(agentId);
+    notices.on("credentialEnded", ({ credentialId }) => {
+      for (const entering of this.#entering.values()) entering.lapsed.add(credentialId);
     });
     notices.on("sessionJoined", (notice) => this.#joined(notice));
     notices.on("sessionMessage", (notice) => {
@@ -313,24 +313,28 @@ export class Rooms {
 
   #entered(entrance: Entering, place: NoticeOf<"sessionJoined">, joined: JoinedNotice, toldUpTo: number): void {
     const { runtime, background, identify, recheck } = this.#parts;
-    const { socket, sessionId, shape, byAgentToken, secretHash, revoked, lapsed } = entrance;
+    const { socket, sessionId, shape, credentialId, agentId, refusals, lapsed } = entrance;
     const { participant, stamp } = place;
 
-    const member = new Member(socket, sessionId, shape, stamp, toldUpTo, participant, joined, runtime, (upTo) =>
-      this.confirmations.confirm(sessionId, participant, upTo),
+    const member = new Member(
+      socket,
+      sessionId,
+      shape,
+      stamp,
+      toldUpTo,
+      participant,
+      credentialId,
+      joined,
+      runtime,
+      (upTo) => this.confirmations.confirm(sessionId, participant, upTo),
     );
     this.#members.add(sessionId, member, socket);
     socket.onGone(() => this.#leave(sessionId, socket.id));
-    identify(socket, {
-      userId: participant.userId,
-      agentId: byAgentToken ? participant.agentId : null,
-      byAgentToken,
-      secretHash,
-      revoked,
-    });
+    const { revoked, suspended } = refusals;
+    identify(socket, { credentialId, agentId, userId: participant.userId, revoked, suspended });
     if (entrance.unsure) recheck(socket);
-    if (lapsed.has(participant.userId) || (byAgentToken && lapsed.has(participant.agentId ?? ""))) {
-      socket.close(revoked);
+    if (lapsed.has(participant.userId) || lapsed.has(credentialId)) {
+      socket.close(lapsed.has(credentialId) ? revoked : suspended);
       return;
     }
     if (entrance.paused.has(participant.participantId)) {

@@ -1,4 +1,5 @@
 /** `/ws/session`: one side of a session, by its session token (clawrent.md section 4.3). */
+import { credentialNamedBy } from "../../functions/model/session-token.js";
 import { joinSession } from "../../functions/session-channel.js";
 import type { Runtime } from "../../runtime/dispatch.js";
 import type { Channel } from "../websocket.js";
@@ -39,9 +40,8 @@ export class SessionChannel implements Channel {
       socket,
       sessionId,
       shape: "session",
-      byAgentToken: false,
-      secretHash: null,
-      revoked: suspended,
+      credentialId: credentialNamedBy(token),
+      agentId: null,
       knock: () =>
         runtime.runSystem(joinSession, { sessionId, socketId: socket.id, processId, token, role, slotIndex }),
       refusals,

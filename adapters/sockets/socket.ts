@@ -6,6 +6,7 @@
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { WebSocket } from "ws";
+import type { CredentialId } from "../../runtime/context.js";
 import { sizes } from "../../runtime/limits.js";
 import { type Closing, closings } from "./close-codes.js";
 
@@ -26,14 +27,14 @@ export interface FrameHandler {
 
 /** Who opened the socket, so that it closes when they lose the right to. */
 export interface Opener {
-  userId: string | null;
+  credentialId: CredentialId;
+  /** The agent whose credential it is; null for a user's, and for what was opened with a session token. */
   agentId: string | null;
-  /** Whether it was opened with a token that the agent's owner can replace or revoke. */
-  byAgentToken: boolean;
-  /** The hash of the agent's credential, where it was opened with one. */
-  secretHash: string | null;
-  /** How it closes then. */
+  /** The user that it was opened for: the one whose credential it is, the agent's owner, or the one on that side. */
+  userId: string | null;
+  /** How it closes once its credential has ended, and where its user is suspended. */
   revoked: Closing;
+  suspended: Closing;
 }
 
 const heartbeatAck = Buffer.from('{"type":"system.heartbeat_ack","payload":{}}');

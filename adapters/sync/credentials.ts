@@ -17,7 +17,7 @@ export class Credentials {
     const tell = (key: string) => {
       for (const doubt of this.#watchers.get(key) ?? []) doubt();
     };
-    notices.on("agentCredentialChanged", ({ agentId }) => tell(`agent ${agentId}`));
+    notices.on("credentialEnded", ({ credentialId }) => tell(`credential ${credentialId}`));
     notices.on("agentOwnerChanged", ({ agentId }) => tell(`agent ${agentId}`));
     notices.on("userStandingChanged", ({ userId }) => tell(`user ${userId}`));
     notices.on("noticesMissed", () => {
@@ -47,7 +47,8 @@ export class Credentials {
 }
 
 function keysOf(caller: Caller): string[] {
-  if (caller.kind === "user") return [`user ${caller.userId}`];
-  if (caller.kind !== "agent") return [];
-  return [`agent ${caller.agentId}`, ...(caller.owner ? [`user ${caller.owner.userId}`] : [])];
+  if (caller.kind !== "user" && caller.kind !== "agent") return [];
+  const credential = `credential ${caller.credentialId}`;
+  if (caller.kind === "user") return [credential, `user ${caller.userId}`];
+  return [credential, `agent ${caller.agentId}`, ...(caller.ownerId === null ? [] : [`user ${caller.ownerId}`])];
 }

@@ -7,8 +7,9 @@ import { hashSecret } from "../../runtime/ids.js";
 import { partitions } from "../../schema/partitions.js";
 import { id, limit, page, pageOf, text, token } from "../../schema/values.js";
 import { agentView, agentViews, loadAgentView } from "../model/agent-view.js";
-import { issueCredential, requireOwnAgent } from "../model/agents.js";
+import { requireOwnAgent } from "../model/agents.js";
 import { capabilities, replaceCapabilities } from "../model/capabilities.js";
+import { issueCredential } from "../model/credentials.js";
 import { relist } from "../model/listing.js";
 import { findProfile, parseTerms, profileFields, termsOf } from "../model/profiles.js";
 

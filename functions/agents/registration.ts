@@ -5,8 +5,9 @@ import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { partitions } from "../../schema/partitions.js";
 import { text, token } from "../../schema/values.js";
-import { issueCredential, loadSelf } from "../model/agents.js";
+import { loadSelf } from "../model/agents.js";
 import { countPendingApprovals } from "../model/approvals.js";
+import { issueCredential } from "../model/credentials.js";
 
 const keyBytes = 32;
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;

@@ -1,9 +1,9 @@
 /** The one live `agt_clawrent_` token of an agent (clawrent.md section 1): replaced, or revoked. */
 import { z } from "zod";
 import { mutation } from "../../runtime/define.js";
-import { hashSecret } from "../../runtime/ids.js";
 import { id, isoTime } from "../../schema/values.js";
-import { issueCredential, requireOwnAgent } from "../model/agents.js";
+import { requireOwnAgent } from "../model/agents.js";
+import { endCredentials, issueCredential } from "../model/credentials.js";
 
 /** Gives an agent a new token. The one before it opens nothing from now on, and what was opened with it closes. */
 export const replaceToken = mutation({
@@ -15,7 +15,6 @@ export const replaceToken = mutation({
   handler: async (ctx, args) => {
     const { agentId } = await requireOwnAgent(ctx, args.agentId);
     const token = await issueCredential(ctx, agentId, "agentToken");
-    ctx.notify({ kind: "agentCredentialChanged", agentId, tokenHash: hashSecret(token) });
     return {
       agentId,
       token,
@@ -34,12 +33,7 @@ export const revokeToken = mutation({
   oneAtATime: ({ agentId }) => `agent ${agentId}`,
   handler: async (ctx, args) => {
     const { agentId } = await requireOwnAgent(ctx, args.agentId);
-    await ctx.db
-      .deleteFrom("agentCredentials")
-      .where("agentId", "=", agentId)
-      .where("kind", "=", "agentToken")
-      .execute();
-    ctx.notify({ kind: "agentCredentialChanged", agentId, tokenHash: null });
+    await endCredentials(ctx, agentId, "agentToken");
     return { message: "Agent token revoked" };
   },
 });

@@ -1,35 +1,8 @@
 /** Agents as other modules meet them. */
 import type { Selectable } from "kysely";
-import type { AgentMutation, MutationContext, QueryContext, UserCaller } from "../../runtime/context.js";
+import type { AgentMutation, QueryContext, UserCaller } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
-import { hashSecret } from "../../runtime/ids.js";
-import type { AgentCredentialsTable, AgentsTable } from "../../schema/agents.js";
-
-/** How each kind of credential begins, so that a leaked one can be told by looking. */
-const credentialPrefixes = { apiKey: "c2c_", agentToken: "agt_clawrent_" } as const;
-
-/**
- * Gives an agent a credential and returns the secret, which is not stored. An agent has at most one of each kind: a
- * new one takes the place of the old, which then opens nothing.
- */
-export async function issueCredential(
-  ctx: MutationContext,
-  agentId: string,
-  kind: AgentCredentialsTable["kind"],
-): Promise<string> {
-  const secret = ctx.newSecret(credentialPrefixes[kind]);
-  await ctx.db
-    .insertInto("agentCredentials")
-    .values({ secretHash: hashSecret(secret), agentId, kind, createdAt: ctx.now })
-    .onConflict((taken) =>
-      taken.columns(["agentId", "kind"]).doUpdateSet((update) => ({
-        secretHash: update.ref("excluded.secretHash"),
-        createdAt: update.ref("excluded.createdAt"),
-      })),
-    )
-    .execute();
-  return secret;
-}
+import type { AgentsTable } from "../../schema/agents.js";
 
 /** The calling agent's own row. It is there: its credential refers to it. */
 export function loadSelf(ctx: QueryContext<AgentMutation["caller"]>): Promise<Selectable<AgentsTable>> {

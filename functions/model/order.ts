@@ -3,7 +3,7 @@
  * `active`; once all have ended `completed`, or `cancelled` where none of them was completed or the consumer cancelled.
  */
 import { z } from "zod";
-import type { MutationContext, QueryContext } from "../../runtime/context.js";
+import type { MutationContext, QueryContext, UserCaller } from "../../runtime/context.js";
 import { currencies } from "../../schema/listings.js";
 import { printAmount } from "../../schema/money.js";
 import { partitions } from "../../schema/partitions.js";
@@ -117,7 +117,7 @@ export const orderView = z.object({
 type OrderView = z.input<typeof orderView>;
 
 /** The orders with their items, in the order given. */
-export async function orderViews(ctx: QueryContext, orders: readonly OrdersTable[]): Promise<OrderView[]> {
+export async function orderViews(ctx: QueryContext<UserCaller>, orders: readonly OrdersTable[]): Promise<OrderView[]> {
   if (orders.length === 0) return [];
   const sessions = await sessionsOfOrders(
     ctx,
@@ -135,7 +135,7 @@ export async function orderViews(ctx: QueryContext, orders: readonly OrdersTable
       consumerAgentId,
       taskDescription,
       sessionId,
-      sessionToken: isOpen(sessionStatus) ? sessionToken(ctx, sessionId, "consumer") : null,
+      sessionToken: isOpen(sessionStatus) ? sessionToken(ctx, sessionId, "consumer", ctx.caller.credentialId) : null,
       sessionStatus,
       agent,
     };

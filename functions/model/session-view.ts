@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { QueryContext, UserCaller } from "../../runtime/context.js";
 import { currencies, onlineStatuses, pricingModels } from "../../schema/listings.js";
 import { printAmount, printSettled } from "../../schema/money.js";
-import { billingStatuses, type SessionsTable, sessionStatuses, sides } from "../../schema/sessions.js";
+import { billingStatuses, type SessionsTable, type Side, sessionStatuses, sides } from "../../schema/sessions.js";
 import { isoTime, isoTimeOrNull } from "../../schema/values.js";
 import { sideOf } from "./session.js";
 import { isOpen, statusOf } from "./session-status.js";
@@ -20,7 +20,7 @@ export const sessionView = z.object({
   grantedPermissions: z.record(z.string(), z.unknown()),
   status: z.enum(sessionStatuses),
   sessionType: z.literal("task"),
-  /** Opens the caller's side while the session is open. */
+  /** Opens the caller's side while the session is open and the caller's credential stands. */
   sessionToken: z.string().nullable(),
   /** Null for an admin who is no party. */
   role: z.enum(sides).nullable(),
@@ -95,7 +95,7 @@ function viewOf(
     grantedPermissions: JSON.parse(session.grantedPermissions) as Record<string, unknown>,
     status,
     sessionType: "task",
-    sessionToken: role !== null && isOpen(status) ? sessionToken(ctx, session.sessionId, role) : null,
+    sessionToken: isOpen(status) ? tokenFor(ctx, session, role) : null,
     role,
     slotIndex: role === "consumer" ? 0 : undefined,
     maxSlots: session.maxSlots,
@@ -126,6 +126,16 @@ function viewOf(
     updatedAt: isoTime(session.updatedAt),
     providerAgent,
   };
+}
+
+/**
+ * The caller's token of its side. One agent of a user gets none that opens the session of another: coming in as the
+ * provider is for that agent and its owner.
+ */
+function tokenFor(ctx: QueryContext<UserCaller>, session: SessionsTable, role: Side | null): string | null {
+  const { credentialId, agentId } = ctx.caller;
+  const isAnothers = role === "provider" && agentId !== null && agentId !== session.providerAgentId;
+  return role === null || isAnothers ? null : sessionToken(ctx, session.sessionId, role, credentialId);
 }
 
 function settledOrNull(amountMinor: number | null): string | null {

@@ -2,28 +2,56 @@
  * Whether what a socket was opened with still stands. It is asked in the transaction that lets the socket in: a
  * revocation that came before is seen there, and the notice of one that comes later finds the socket.
  */
-import type { QueryContext } from "../../runtime/context.js";
+import type { CredentialId, QueryContext } from "../../runtime/context.js";
 import { prepared } from "../../runtime/prepared.js";
 
-/** Why not: the token was replaced or revoked, or the account is suspended. */
-export const lapses = ["revoked", "suspended"] as const;
+/** Why not: the credential was replaced or revoked, the account is suspended, or its agent has another owner now. */
+export const lapses = ["revoked", "suspended", "moved"] as const;
 export type Lapse = (typeof lapses)[number];
 
-const credentialOfAgent = prepared(["secretHash"], (db, { secretHash }) =>
+/** Whom a socket is for: what its credential has to stand for. */
+export interface Opener {
+  credentialId: CredentialId;
+  /** The agent, where it has to be a credential of this one. */
+  agentId: string | null;
+  /** The user that it is opened for; null for an agent that nobody owns. */
+  userId: string | null;
+}
+
+const agentCredential = prepared(["secretHash"], (db, { secretHash }) =>
   db
     .selectFrom("agentCredentials")
     .innerJoin("agents", "agents.agentId", "agentCredentials.agentId")
     .leftJoin("users", "users.userId", "agents.ownerId")
-    .select(["agentCredentials.agentId", "users.status"])
+    .select(["agentCredentials.agentId", "agentCredentials.kind", "agents.ownerId", "users.status"])
     .where("agentCredentials.secretHash", "=", secretHash),
 );
+const userByKey = prepared(["apiKeyHash"], (db, { apiKeyHash }) =>
+  db.selectFrom("users").select(["userId", "status"]).where("apiKeyHash", "=", apiKeyHash),
+);
 
-/** Why the agent's credential opens nothing any more; undefined where it does. */
-export async function lapseOfAgent(ctx: QueryContext, agentId: string, secretHash: string): Promise<Lapse | undefined> {
-  const { rows } = await credentialOfAgent(ctx, { secretHash });
-  const [row] = rows;
-  if (row?.agentId !== agentId) return "revoked";
-  return row.status === null || row.status === "active" ? undefined : "suspended";
+/**
+ * Why a credential opens none of the marketplace's sockets for the agent or user any more; undefined where it does. The
+ * key that an agent registered with opens none once somebody owns the agent, because it never acts for them.
+ */
+export async function lapseOf(
+  ctx: QueryContext,
+  { credentialId, agentId, userId }: Opener,
+): Promise<Lapse | undefined> {
+  const [kind, hash = ""] = credentialId.split("_", 2);
+  if (kind === "agent") {
+    const { rows } = await agentCredential(ctx, { secretHash: hash });
+    const [row] = rows;
+    if (!row || (agentId !== null && row.agentId !== agentId)) return "revoked";
+    if (row.kind === "apiKey" && row.ownerId !== null) return "revoked";
+    if (row.ownerId !== userId) return "moved";
+    return row.status === null || row.status === "active" ? undefined : "suspended";
+  }
+  if (kind === "key") {
+    const { rows } = await userByKey(ctx, { apiKeyHash: hash });
+    if (rows[0]?.userId !== userId) return "revoked";
+  }
+  return userId === null ? undefined : (await standingOfUser(ctx, userId)).lapse;
 }
 
 const userById = prepared(["userId"], (db, { userId }) =>
@@ -34,7 +62,7 @@ const userById = prepared(["userId"], (db, { userId }) =>
 export async function standingOfUser(
   ctx: QueryContext,
   userId: string,
-): Promise<{ email: string; lapse: Lapse | undefined }> {
+): Promise<{ email: string; lapse: Exclude<Lapse, "moved"> | undefined }> {
   const { rows } = await userById(ctx, { userId });
   const [row] = rows;
   if (!row) return { email: "", lapse: "revoked" };

@@ -147,7 +147,7 @@ describe.each(databases)("who may call what, on %s", (database) => {
   });
 
   test("the server's own functions do not exist for anybody", async () => {
-    for (const path of ["deadlines:expire", "index:modules", "model/agents:issueCredential"]) {
+    for (const path of ["deadlines:expire", "index:modules", "model/credentials:issueCredential"]) {
       for (const caller of [server.nobody, await server.agent()]) {
         expectAnswer(await rawCall(caller, path), {
           status: 200,

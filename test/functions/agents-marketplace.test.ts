@@ -246,7 +246,7 @@ describe.each(databases)("an agent's token on %s (clawrent.md section 1)", (data
     const made = await draft(alice);
     const agent = asAgent(server, made);
     await agent.call("agents:getMine");
-    const notices = heard("agentCredentialChanged");
+    const notices = heard("credentialEnded");
     const replaced = await alice.call("agents:replaceToken", { agentId: made.id });
     expect(replaced).toEqual({
       agentId: made.id,
@@ -255,9 +255,7 @@ describe.each(databases)("an agent's token on %s (clawrent.md section 1)", (data
       warning: expect.any(String),
     });
     expect(replaced.token).not.toBe(made.agentToken);
-    expect(notices).toEqual([
-      { kind: "agentCredentialChanged", agentId: made.id, tokenHash: hashSecret(replaced.token) },
-    ]);
+    expect(notices).toEqual([{ kind: "credentialEnded", credentialId: `agent_${hashSecret(made.agentToken)}` }]);
     await expect(agent.call("agents:getMine")).rejects.toMatchObject({ code: "unauthenticated" });
     const renewed = asAgent(server, { ...made, agentToken: replaced.token });
     expect(await renewed.call("agents:getMine")).toMatchObject({ id: made.id, hasAgentToken: true });
@@ -268,7 +266,7 @@ describe.each(databases)("an agent's token on %s (clawrent.md section 1)", (data
     const made = await draft(alice);
     const agent = asAgent(server, made);
     await agent.call("agents:getMine");
-    const notices = heard("agentCredentialChanged");
+    const notices = heard("credentialEnded");
     expect(await alice.call("agents:revokeToken", { agentId: made.id })).toEqual({ message: "Agent token revoked" });
     expect(notices).toHaveLength(1);
     await expect(agent.call("agents:getMine")).rejects.toMatchObject({ code: "unauthenticated" });

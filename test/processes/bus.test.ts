@@ -14,7 +14,7 @@ import { eventually } from "../support/sockets.js";
 const watched = async (server: TestServer, path: string, args: object, agent: Agent) => {
   const { runtime } = server.server;
   const seen = runtime.live.begin();
-  const caller: Caller = { kind: "agent", agentId: agent.agentId, owner: null };
+  const caller: Caller = { kind: "agent", agentId: agent.agentId, credentialId: "none", owner: null, ownerId: null };
   const call = { path, kind: "query" as const, args, authorization: undefined, idempotencyKey: undefined };
   const outcome = await runtime.dispatch({ ...call, caller, address: "127.0.0.1", requestId: "test" }, seen);
   let wokenAt = 0;

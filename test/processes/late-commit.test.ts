@@ -41,7 +41,13 @@ describeProcesses("a commit that the database finishes after its connection brok
         args: { threadId },
         idempotencyKey: undefined,
       };
-      const caller = { kind: "agent" as const, agentId: alice.agentId, owner: null };
+      const caller = {
+        kind: "agent" as const,
+        agentId: alice.agentId,
+        credentialId: "none",
+        owner: null,
+        ownerId: null,
+      };
       const outcome = await runtime.dispatch(
         { ...call, authorization: undefined, caller, address: "127.0.0.1", requestId: "test" },
         seen,

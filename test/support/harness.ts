@@ -8,7 +8,7 @@ import { type Logger, pino } from "pino";
 import { afterAll, beforeAll, expect } from "vitest";
 import { z } from "zod";
 import type { Mail, SendMail } from "../../adapters/mailer.js";
-import { issueCredential } from "../../functions/model/agents.js";
+import { issueCredential } from "../../functions/model/credentials.js";
 import type { Config } from "../../runtime/config.js";
 import { mutation } from "../../runtime/define.js";
 import { Passwords } from "../../runtime/passwords.js";

@@ -207,7 +207,14 @@ export class Ledger {
 
   /** Calls a function of the product as a user, whose rows nobody signed up for. */
   async call(userId: string, path: string, args: object = {}): Promise<unknown> {
-    const caller: UserCaller = { kind: "user", userId, email: `${userId}@example.com`, isAdmin: false, agentId: null };
+    const caller: UserCaller = {
+      kind: "user",
+      userId,
+      credentialId: "none",
+      email: `${userId}@example.com`,
+      isAdmin: false,
+      agentId: null,
+    };
     const outcome = await this.runtime.dispatch({
       path,
       kind: undefined,

@@ -1,7 +1,8 @@
 /** A small world in which random things happen, and all the questions that its people could be subscribed to. */
 import { randomUUID } from "node:crypto";
-import type { Caller as RuntimeCaller } from "../../runtime/context.js";
+import type { AgentCaller, Caller as RuntimeCaller } from "../../runtime/context.js";
 import type { Call, Outcome } from "../../runtime/dispatch.js";
+import { hashSecret } from "../../runtime/ids.js";
 import { Caller, day, hour, minute, password, type RestReply, randomKey, type TestServer } from "./harness.js";
 import { task } from "./rental.js";
 import { openAgent, openAt, type TestSocket } from "./sockets.js";
@@ -53,8 +54,14 @@ type Act = [name: string, act: () => Promise<unknown>];
 
 const nobody: Person = { caller: { kind: "anonymous" }, credential: undefined, id: "" };
 
+/** The id of a credential (runtime/context.ts). */
+function idOf(kind: "agent" | "key", secret: string): string {
+  return `${kind}_${hashSecret(secret)}`;
+}
+
 function agentOf({ agentId, apiKey }: { agentId: string; apiKey: string }): Person {
-  return { caller: { kind: "agent", agentId, owner: null }, credential: apiKey, id: agentId };
+  const caller = { kind: "agent" as const, agentId, credentialId: idOf("agent", apiKey), owner: null, ownerId: null };
+  return { caller, credential: apiKey, id: agentId };
 }
 
 export class LiveWorld {
@@ -131,7 +138,9 @@ export class LiveWorld {
     const verificationCode = codes.find((code) => code !== undefined);
     const { user, apiKey } = await this.call(nobody, "users:register", { email, password, name, verificationCode });
     await this.call(nobody, "users:signIn", { email, password });
-    const caller: RuntimeCaller = { kind: "user", userId: user.id, email, isAdmin: user.isAdmin, agentId: null };
+    const credentialId = idOf("key", apiKey);
+    const { id: userId, isAdmin } = user;
+    const caller: RuntimeCaller = { kind: "user", userId, credentialId, email, isAdmin, agentId: null };
     return { caller, credential: apiKey, id: user.id };
   }
 
@@ -147,7 +156,14 @@ export class LiveWorld {
     for (const name of ["Alice", "Bob"]) users.push(await this.#user(name));
     const admin = await this.#server.admin();
     this.admin = {
-      caller: { kind: "user", userId: admin.userId, email: admin.email, isAdmin: true, agentId: null },
+      caller: {
+        kind: "user",
+        userId: admin.userId,
+        credentialId: idOf("key", admin.apiKey),
+        email: admin.email,
+        isAdmin: true,
+        agentId: null,
+      },
       credential: admin.apiKey,
       id: admin.userId,
     };
@@ -220,7 +236,9 @@ export class LiveWorld {
     await this.call(owner, "agents:revokeToken", { agentId: id });
     const { token } = await this.call(owner, "agents:replaceToken", { agentId: id });
     const { userId, email } = owner.caller as { userId: string; email: string };
-    this.listed.push({ caller: { kind: "agent", agentId: id, owner: { userId, email } }, credential: token, id });
+    const credentialId = idOf("agent", token);
+    const caller = { kind: "agent" as const, agentId: id, credentialId, owner: { userId, email }, ownerId: userId };
+    this.listed.push({ caller, credential: token, id });
     await this.#connectAgent(this.listed.at(-1) as Person);
     await this.call(owner, "agents:activate", { agentId: id });
     await this.call(owner, "agents:setOnlineStatus", { agentId: id, onlineStatus: "online" });
@@ -507,7 +525,9 @@ export class LiveWorld {
         "token",
         async () => {
           if (dice.below(2) === 0) await as(owner, "agents:revokeToken", { agentId });
-          rented.credential = (await as(owner, "agents:replaceToken", { agentId })).token;
+          const { token } = await as(owner, "agents:replaceToken", { agentId });
+          rented.credential = token;
+          rented.caller = { ...(rented.caller as AgentCaller), credentialId: idOf("agent", token) };
         },
       ],
       // Refused to an agent whose owner is suspended.

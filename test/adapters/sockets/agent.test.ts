@@ -223,7 +223,9 @@ describe.each(databases)("/ws/agent on %s", (database) => {
     test("a credential that lapses between its look-up and the connect is refused in the connect's transaction", async () => {
       const { agent, agentId, provider } = await rentable(server);
       await disconnect(server, agentId);
-      const entering = { agentId, secretHash: hashSecret(agent.credential), socketId: "late", processId: "p" };
+      const credentialId = `agent_${hashSecret(agent.credential)}`;
+      const opener = { credentialId, agentId, userId: provider.userId };
+      const entering = { opener, agentId, socketId: "late", processId: "p" };
       await provider.call("agents:replaceToken", { agentId });
       expect(await server.server.runtime.runSystem(connectAgent, entering)).toEqual({ lapse: "revoked" });
       expect(await statusOf(agentId)).toBe("gone");

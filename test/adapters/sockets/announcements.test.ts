@@ -33,8 +33,8 @@ describe.each(databases)("announcements on %s", (database) => {
   test("an automatic session is approved first and then new, with all that clients read", async () => {
     const rented = await rentable(server);
     const socket = await openAgent(server, rented.agent.credential);
-    const { sessionId, consumer, provider } = await openSession(server, {}, { of: rented });
-    const { sessionToken } = await provider.call("sessions:get", { sessionId });
+    const { sessionId, consumer } = await openSession(server, {}, { of: rented });
+    const { sessionToken } = await rented.agent.call("sessions:get", { sessionId });
     const approved = await socket.next();
     expect(approved).toEqual({
       type: "session.approved",

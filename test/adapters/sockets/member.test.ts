@@ -42,7 +42,7 @@ function member() {
       }),
   } as unknown as Runtime;
   const joined = { email: "", confirmedAt: 0, present: [] };
-  const made = new Member(socket, "session", "session", 10, 10, reader, joined, runtime, () => {});
+  const made = new Member(socket, "session", "session", 10, 10, reader, "none", joined, runtime, () => {});
   const commit = (stamp: number) => {
     stored.push(message(stamp));
     made.sendMessage(stamp, Buffer.from(JSON.stringify({ id: String(stamp) })));
