@@ -36,6 +36,7 @@ import { ReplyCache } from "./runtime/reply-cache.js";
 import type { Store } from "./runtime/store.js";
 import { Timestamps } from "./runtime/timestamps.js";
 import { loadSecret, Tokens } from "./runtime/tokens.js";
+import { Turns, turnsOfLiveQueries } from "./runtime/turns.js";
 
 /** How long a caller may take to send its request, and how long calls may go on after the server was told to stop. */
 const requestTimeoutMs = 30_000;
@@ -123,7 +124,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
   addRestRoutes(app, runtime, { trustProxy });
   const credentials = new Credentials(notices, clock);
-  const queries = new LiveQuerySet({ runtime, clock, sharedDatabase: store.dialect.sharedByProcesses });
+  const turns = new Turns(turnsOfLiveQueries(store.dialect, clock, config.rateLimits));
+  const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase: store.dialect.sharedByProcesses });
   const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials, trustProxy });
   addRpcRoutes(app, runtime, { trustProxy });
   addPageRoutes(app, runtime, { trustProxy });

@@ -13,6 +13,7 @@ export default defineConfig({
       "test/conformance/fuzz.test.ts",
       "test/conformance/hostile/reads.test.ts",
       "test/conformance/live.test.ts",
+      "test/conformance/hostile/live-turns.test.ts",
       "test/conformance/stored-text.test.ts",
     ],
     env: { TEST_LONG: "1" },

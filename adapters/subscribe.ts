@@ -258,10 +258,10 @@ class EventStream {
         this.#isDirty = false;
         const subscription = this.#subscription;
         const answer = await this.#answer();
-        if (!answer || this.#ended) break;
-        if (answer.isLapsed) this.#isDoubted = true;
+        if (this.#ended) break;
+        if (answer?.isLapsed) this.#isDoubted = true;
         // It may be for eyes that have lost their right to it.
-        if (this.#isDoubted || subscription !== this.#subscription) this.#isDirty = true;
+        if (!answer || this.#isDoubted || subscription !== this.#subscription) this.#isDirty = true;
         else if (!answer.isLike(this.#sent)) {
           this.#sent = answer;
           this.#write(eventOf(answer, this.parts.runtime.timestamps.next()));

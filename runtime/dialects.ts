@@ -5,6 +5,8 @@ import type { MigrationTarget } from "../schema/migrations/target.js";
 
 export interface Dialect extends MigrationTarget {
   name: "sqlite" | "postgres";
+  /** How many calls it works on at the same time. */
+  callsAtOnce: number;
   /** Whether other server processes may be at work on the same database. */
   sharedByProcesses: boolean;
   /** A query whose `locked` says (0 or 1) whether this transaction is the only one, of all processes, that does the timers' work. */
@@ -19,6 +21,7 @@ export const sqliteDialect: Dialect = {
   fillFactor: false,
   unloggedTables: false,
   byteOrder: "",
+  callsAtOnce: 1,
   sharedByProcesses: false,
   tryLock: "select 1 as locked",
   activeTriggers: "select name from sqlite_master where type = 'trigger'",
@@ -35,6 +38,8 @@ export const postgresDialect: Dialect = {
   fillFactor: true,
   unloggedTables: true,
   byteOrder: 'collate "C"',
+  // The connections of a process.
+  callsAtOnce: 16,
   sharedByProcesses: true,
   // The number only has to be another one than those of other programs on the database.
   tryLock: "select pg_try_advisory_xact_lock(7433615226)::integer as locked",

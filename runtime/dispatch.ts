@@ -13,7 +13,7 @@ import { type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.
 import { CallError } from "./errors.js";
 import { IdempotencyKey, type KeptOutcome } from "./idempotency.js";
 import { newDigits, newId, newSecret, newUuid } from "./ids.js";
-import { addressKey, type RateLimits } from "./limits.js";
+import { addressKey, countedAs, type RateLimits } from "./limits.js";
 import type { LiveQueries, Seen } from "./live.js";
 import type { Notice, NoticeBoard } from "./notices.js";
 import type { Passwords } from "./passwords.js";
@@ -299,6 +299,7 @@ export class Runtime {
     let isObserved = credential === undefined;
     return this.#parts.store.read(
       async (db) => {
+        const began = performance.now();
         if (credential) {
           await this.#parts.authenticator.requireStanding(db, credential);
           isObserved = true;
@@ -313,7 +314,12 @@ export class Runtime {
             },
           });
         }
-        return checkValue(definition, await definition.handler(ctx as never, args as never, undefined as never), path);
+        try {
+          const value = await definition.handler(ctx as never, args as never, undefined as never);
+          return checkValue(definition, value, path);
+        } finally {
+          if (seen) seen.tookMs = performance.now() - began;
+        }
       },
       seen && ((query) => (isObserved ? seen.reads.add(query) : undefined)),
     );
@@ -505,13 +511,6 @@ function encodeRequest(args: object): string {
 function namesOf(caller: Caller | undefined): { agentId?: string | undefined; userId?: string | undefined } {
   if (caller?.kind === "agent") return { agentId: caller.agentId };
   return caller?.kind === "user" ? { agentId: caller.agentId ?? undefined, userId: caller.userId } : {};
-}
-
-/** Whom the rate of all calls counts: the agent or user, or for anybody else the address. */
-function countedAs(caller: Caller, address: string): string {
-  if (caller.kind === "agent") return caller.agentId;
-  if (caller.kind === "user") return caller.agentId ?? caller.userId;
-  return addressKey(address);
 }
 
 function toKeep(outcome: Extract<Outcome, { status: "success" | "refused" }>): KeptOutcome {

@@ -1,5 +1,6 @@
 /** Every limit of the server in one place, and the rate limiter that keeps the ones that are per time. */
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
+import type { Caller } from "./context.js";
 import { CallError } from "./errors.js";
 import type { NoticeOf } from "./notices.js";
 
@@ -58,6 +59,12 @@ export const rates = {
 } as const;
 
 export type Rate = keyof typeof rates;
+
+/**
+ * The database's time for the live queries of one caller. Beyond it the caller's answers come later; what others get and
+ * how soon does not hang on it (runtime/turns.ts).
+ */
+export const liveBudget = { msPerSecond: 200, mostMs: 3_000 } as const;
 
 /** Rare, and worth a row each where several processes count: what they guard is counted exactly. */
 const exact: ReadonlySet<Rate> = new Set(["registrations", "signIns", "signInsPerEmail", "verifications", "topUps"]);
@@ -163,6 +170,13 @@ export class RateLimits {
       });
     }
   }
+}
+
+/** Whom something is counted against: the agent or user, or for anybody else the address. */
+export function countedAs(caller: Caller | undefined, address: string): string {
+  if (caller?.kind === "agent") return caller.agentId;
+  if (caller?.kind === "user") return caller.agentId ?? caller.userId;
+  return addressKey(address);
 }
 
 /** What an address is counted under: itself, or for IPv6 its /64, since one host has all of that. */

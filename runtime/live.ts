@@ -16,8 +16,18 @@ export interface Seen {
   asOf: number;
   /** Whether its answer hangs on the instant at which it ran. */
   usedClock: boolean;
+  /** How many milliseconds of work it was. */
+  tookMs: number;
   /** Who asked, once that is known. */
   caller: Caller | undefined;
+}
+
+/** A query that reads to be watched. */
+export interface Begun extends Seen {
+  /** Its watch is there, or it was given up. */
+  end(): void;
+  /** Counts further work of it. */
+  timed<T>(work: () => T): T;
 }
 
 interface Watch {
@@ -45,15 +55,29 @@ export class LiveQueries {
     return this.#all.size > 0 || this.#running > 0;
   }
 
-  /** To be called before a query reads that will be watched; `end` once its watch is there or it was given up. */
-  begin(): Seen & { end(): void } {
+  /** To be called before a query reads that will be watched. */
+  begin(): Begun {
     this.#running += 1;
     let ended = false;
     const end = () => {
       if (!ended) this.#running -= 1;
       ended = true;
     };
-    return { reads: new ReadSet(), asOf: this.#commits, usedClock: false, caller: undefined, end };
+    const seen: Begun = {
+      reads: new ReadSet(),
+      asOf: this.#commits,
+      usedClock: false,
+      tookMs: 0,
+      caller: undefined,
+      end,
+      timed: (work) => {
+        const beganAt = performance.now();
+        const done = work();
+        seen.tookMs += performance.now() - beganAt;
+        return done;
+      },
+    };
+    return seen;
   }
 
   /** Calls `wake` once a commit touched what was read, at once where one already did. It is called once. */

@@ -20,7 +20,6 @@ import { Lease, type Observe } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
 import { OutcomeUnknown, type Store, type WriteTransaction } from "./store.js";
 
-const poolSize = 16;
 /** How often a write is tried. With the waits below the last try comes after some two seconds. */
 const mostAttempts = 16;
 const longestWaitMs = 250;
@@ -63,7 +62,7 @@ export class PostgresStore implements Store {
   constructor(url: string) {
     this.#pool = new pg.Pool({
       connectionString: url,
-      max: poolSize,
+      max: postgresDialect.callsAtOnce,
       connectionTimeoutMillis: 5_000,
       pipeline: true,
       keepAlive: true,

@@ -7,7 +7,7 @@ import { routes } from "../adapters/rest-routes.js";
 import { modules } from "../functions/index.js";
 import { configVariables } from "../runtime/config.js";
 import { errorCodes } from "../runtime/errors.js";
-import { rates, sizes } from "../runtime/limits.js";
+import { liveBudget, rates, sizes } from "../runtime/limits.js";
 import { Registry } from "../runtime/registry.js";
 
 const readmePath = join(import.meta.dirname, "..", "README.md");
@@ -83,6 +83,10 @@ const sections: Record<string, () => string> = {
         ["frames of one WebSocket; more are read more slowly", perTime(rates.frames)],
         ["unread bytes of one WebSocket before it is closed", `${sizes.unreadBytes / 1024} KiB`],
         ["queries of one live client", String(sizes.queriesPerSocket)],
+        [
+          "database time for the live queries of one caller; beyond it they are answered later",
+          `${liveBudget.msPerSecond} ms per second, ${liveBudget.mostMs} ms at once`,
+        ],
         ["open WebSockets; from one address", `${sizes.sockets}; ${sizes.socketsPerAddress}`],
         ["new WebSockets from one address", perTime(rates.socketOpenings)],
       ],

@@ -1,6 +1,7 @@
 /**
  * Live queries as subscribers see them: whoever asks the same as the same caller shares one run and its finished bytes.
- * A query runs again when somebody looks after a commit touched what it read, and not before.
+ * A query runs again when somebody looks after a commit touched what it read, and not before; and it runs, the first time
+ * as well, in the turn of its caller (runtime/turns.ts).
  */
 import { CredentialLapsed } from "../../runtime/auth.js";
 import type { Clock } from "../../runtime/clock.js";
@@ -8,12 +9,12 @@ import type { Caller } from "../../runtime/context.js";
 import type { Call, Outcome, Runtime } from "../../runtime/dispatch.js";
 import { CallError } from "../../runtime/errors.js";
 import { nextRequestId } from "../../runtime/ids.js";
-import type { LiveQueries } from "../../runtime/live.js";
+import { countedAs } from "../../runtime/limits.js";
+import type { Begun } from "../../runtime/live.js";
+import type { Turn, Turns } from "../../runtime/turns.js";
 import { type WholeFrame, wholeFrame } from "../sockets/socket.js";
 import { encodeValue, readArgs } from "../wire.js";
 import { changed, type Frame, queryResult, readable, transition, type Version } from "./frames.js";
-
-type Begun = ReturnType<LiveQueries["begin"]>;
 
 /** How long a run waits that the database, or a rate, does not let happen now. */
 const retryMs = 1_000;
@@ -76,6 +77,7 @@ function isSame(one: Version, other: Version): boolean {
 export interface LiveQueryParts {
   runtime: Runtime;
   clock: Clock;
+  turns: Turns;
   /** Whether other processes write to the same database, of which this one hears a moment later. */
   sharedDatabase: boolean;
 }
@@ -96,13 +98,14 @@ export interface Subscription {
    * Has `take` called with an answer that was right at some time since this was called: at once where it is known, else
    * right when it is read, so that a thousand who wait for one answer cost no more than their calls. With `anew`, one
    * that was read since then, also where nothing is known to have changed. `fail` is called in its place with a fault.
+   * Undefined where nobody is subscribed to the query any more by the time at which its turn would have come.
    */
-  ask(anew: boolean, take: (answer: Answer) => void, fail: (error: unknown) => void): void;
+  ask(anew: boolean, take: (answer: Answer | undefined) => void, fail: (error: unknown) => void): void;
   end(): void;
 }
 
 /** The answer as a promise. */
-export function answerOf(subscription: Subscription): Promise<Answer> {
+export function answerOf(subscription: Subscription): Promise<Answer | undefined> {
   return new Promise((resolve, reject) => subscription.ask(false, resolve, reject));
 }
 
@@ -127,7 +130,7 @@ export class LiveQuerySet {
     const key = JSON.stringify([caller ?? null, secret ?? null, path, args]);
     const query = this.#queries.get(key) ?? new LiveQuery(this.#parts, { ...question, secret });
     this.#queries.set(key, query);
-    query.subscribers.add(subscriber);
+    query.add(subscriber, countedAs(caller, question.address));
     let isNew = true;
     return {
       ask: (anew, take, fail) => {
@@ -136,8 +139,8 @@ export class LiveQuerySet {
         query.ask(anew || (wasNew && query.mayBeBehind), take, fail);
       },
       end: () => {
-        query.subscribers.delete(subscriber);
-        if (query.subscribers.size > 0 || this.#queries.get(key) !== query) return;
+        query.remove(subscriber);
+        if (query.subscribers > 0 || this.#queries.get(key) !== query) return;
         this.#queries.delete(key);
         query.end();
       },
@@ -150,12 +153,21 @@ interface Asker {
   /** How many runs had begun by then. */
   runs: number;
   anew: boolean;
-  take(answer: Answer): void;
+  take(answer: Answer | undefined): void;
   fail(error: unknown): void;
 }
 
+/** A run that has had its turn. */
+interface Ran {
+  answer: Answer;
+  seen: Begun;
+  /** Nothing was known to have touched the last answer when it began. */
+  wasFresh: boolean;
+}
+
 class LiveQuery {
-  readonly subscribers = new Set<Subscriber>();
+  /** Each with whom its runs are counted against: without a credential the subscribers of one query may be several. */
+  readonly #subscribers = new Map<Subscriber, string>();
   readonly #parts: LiveQueryParts;
   readonly #call: Omit<Call, "requestId">;
   readonly #refusal: CallError | undefined;
@@ -165,6 +177,11 @@ class LiveQuery {
   #usedClock = false;
   #isRunning = false;
   #runs = 0;
+  /** What the last run took; undefined before the first. */
+  #tookMs: number | undefined;
+  /** The place of a run that waits for its turn. */
+  #turn: Turn | undefined;
+  #giveUp: () => void = () => {};
   #askers: Asker[] = [];
   #unwatch: () => void = () => {};
 
@@ -184,6 +201,19 @@ class LiveQuery {
     };
   }
 
+  get subscribers(): number {
+    return this.#subscribers.size;
+  }
+
+  add(subscriber: Subscriber, countedAs: string): void {
+    this.#subscribers.set(subscriber, countedAs);
+    this.#turn?.join(countedAs);
+  }
+
+  remove(subscriber: Subscriber): void {
+    this.#subscribers.delete(subscriber);
+  }
+
   /** Whether an answer that nothing is known to have touched may still be older than what a new subscriber has seen. */
   get mayBeBehind(): boolean {
     return this.#usedClock || this.#parts.sharedDatabase;
@@ -200,7 +230,6 @@ class LiveQuery {
   #goOn(): void {
     if (this.#isRunning || this.#askers.length === 0) return;
     this.#isRunning = true;
-    this.#runs += 1;
     this.#run().then(
       (answer) => this.#ran((asker) => asker.take(answer)),
       (error: unknown) => this.#ran((asker) => asker.fail(error)),
@@ -214,7 +243,7 @@ class LiveQuery {
     this.#askers = [];
     for (const asker of askers) {
       // A run that began before it was asked for may lack a commit of in between. If it does, it is not fresh.
-      const isFor = asker.runs < this.#runs || (this.#isFresh && !asker.anew);
+      const isFor = asker.runs < this.#runs || (this.#isFresh && !asker.anew) || this.#subscribers.size === 0;
       try {
         if (isFor) tell(asker);
         else this.#askers.push(asker);
@@ -225,19 +254,26 @@ class LiveQuery {
     this.#goOn();
   }
 
-  /** Watches nothing any more. */
+  /** Nobody is subscribed any more. */
   end(): void {
+    this.#forget();
+    this.#turn?.withdraw();
+    this.#giveUp();
+  }
+
+  /** Watches nothing any more. */
+  #forget(): void {
     this.#isFresh = false;
     this.#unwatch();
     this.#unwatch = () => {};
   }
 
-  async #run(): Promise<Answer> {
+  async #run(): Promise<Answer | undefined> {
     const { clock } = this.#parts;
-    const wasFresh = this.#isFresh;
-    this.end();
     for (;;) {
-      const { answer, seen } = await this.#ask();
+      const ran = await this.#inTurn();
+      if (!ran) return undefined;
+      const { answer, seen, wasFresh } = ran;
       if (answer.isLapsed) {
         seen.end();
         // Nothing watches for the others any more. They will want to know as well.
@@ -252,16 +288,32 @@ class LiveQuery {
         return this.#last ?? answer;
       }
       seen.end();
-      for (const subscriber of this.subscribers) subscriber.delayed(reason);
+      for (const subscriber of this.#subscribers.keys()) subscriber.delayed(reason);
       const { retryAfterMs } = reason.data;
       const waitMs = typeof retryAfterMs === "number" ? retryAfterMs : retryMs;
       await new Promise<void>((resolve) => clock.after(waitMs, resolve));
-      if (this.subscribers.size === 0) return answer;
+      if (this.#subscribers.size === 0) return undefined;
     }
   }
 
-  async #ask(): Promise<{ answer: Answer; seen: Begun }> {
+  /** Runs it once its turn has come; undefined where nobody is subscribed any more. */
+  #inTurn(): Promise<Ran | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#giveUp = () => resolve(undefined);
+      this.#turn = this.#parts.turns.add(new Set(this.#subscribers.values()), this.#tookMs, async () => {
+        this.#giveUp = () => {};
+        await this.#ask().then(resolve, reject);
+        return this.#tookMs ?? 0;
+      });
+    });
+  }
+
+  async #ask(): Promise<Ran> {
     const { runtime } = this.#parts;
+    // Who asks from here on may want another run.
+    this.#runs += 1;
+    const wasFresh = this.#isFresh;
+    this.#forget();
     const seen = runtime.live.begin();
     const requestId = nextRequestId();
     const readAt = runtime.timestamps.next();
@@ -269,7 +321,9 @@ class LiveQuery {
       const outcome: Outcome = this.#refusal
         ? { status: "refused", error: this.#refusal }
         : await runtime.dispatch({ ...this.#call, requestId, isRerun: this.#last !== undefined }, seen);
-      return { answer: new Answer(outcome, requestId, readAt), seen };
+      const answer = seen.timed(() => new Answer(outcome, requestId, readAt));
+      this.#tookMs = seen.tookMs;
+      return { answer, seen, wasFresh };
     } catch (error) {
       seen.end();
       throw error;
@@ -281,7 +335,7 @@ class LiveQuery {
     const hasChanged = !answer.isLike(this.#last);
     if (hasChanged) this.#last = answer;
     this.#usedClock = seen.usedClock;
-    if (this.subscribers.size > 0) {
+    if (this.#subscribers.size > 0) {
       this.#isFresh = true;
       const { runtime, clock } = this.#parts;
       const unwatch = runtime.live.watch(seen, () => this.#touched());
@@ -308,13 +362,13 @@ class LiveQuery {
    */
   #tell(): void {
     let isWanted = false;
-    for (const subscriber of this.subscribers) if (subscriber.touched()) isWanted = true;
+    for (const subscriber of this.#subscribers.keys()) if (subscriber.touched()) isWanted = true;
     // What a commit tells, such as who lost a right, comes right behind what it touched.
     if (isWanted) void soon.then(() => this.ask(false, this.#ready, this.#ready));
   }
 
   readonly #ready = (): void => {
-    for (const subscriber of this.subscribers) subscriber.ready(this.#isFresh ? this.#last : undefined);
+    for (const subscriber of this.#subscribers.keys()) subscriber.ready(this.#isFresh ? this.#last : undefined);
   };
 }
 

@@ -85,8 +85,8 @@ interface Round {
   now: bigint;
   ready: Change[];
   due: Watched[];
-  /** Of what is due, in its order. */
-  answers: Answer[];
+  /** Of what is due, in its order; undefined where it was removed before its turn. */
+  answers: (Answer | undefined)[];
 }
 
 export class SyncSocket implements FrameHandler {
@@ -526,7 +526,7 @@ export class SyncSocket implements FrameHandler {
 
   #transition({ owes, identity, received, now, ready, due, answers }: Round): void {
     if (this.#socket.gone) return;
-    if (this.#identity === identity && answers.some(({ isLapsed }) => isLapsed)) this.#isDoubted = true;
+    if (this.#identity === identity && answers.some((answer) => answer?.isLapsed)) this.#isDoubted = true;
     if (this.#isDoubted || this.#identity !== identity) {
       // These answers may be for eyes that have lost their right to them. They are asked for again once that is known.
       for (const watched of due) if (this.#watched.get(watched.queryId) === watched) this.#touched.add(watched);
@@ -548,8 +548,11 @@ export class SyncSocket implements FrameHandler {
     }
     const [first] = news;
     if (!first && ready.length === 0 && !owes) return;
-    // Who waits for a Transition waits for one of now. Else it is dated by what it brings, so that others' is the same.
-    const to = { querySet: received.querySet, identity: received.identity, ts: owes ? now : readAt };
+    // Who waits for a Transition waits for one of now. Else it is dated by what it brings, so that others' is the same;
+    // but not where something was touched while these queries had their turns: a mutation of the client's own would seem
+    // to be shown, and is not yet.
+    const ts = owes ? now : this.#touched.size > 0 ? from.ts : readAt;
+    const to = { querySet: received.querySet, identity: received.identity, ts };
     this.#sent = to;
     if (first && news.length === 1 && ready.length === 0) {
       this.#write(first.answer.transition(first.queryId, from, to));

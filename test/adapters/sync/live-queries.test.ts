@@ -3,6 +3,7 @@ import { answerOf, LiveQuerySet } from "../../../adapters/sync/live-queries.js";
 import type { Outcome, Runtime } from "../../../runtime/dispatch.js";
 import { LiveQueries } from "../../../runtime/live.js";
 import { Timestamps } from "../../../runtime/timestamps.js";
+import { Turns } from "../../../runtime/turns.js";
 import { ManualClock } from "../../support/clock.js";
 
 /** A query whose runs the test lets go on one by one; each answers with what was stored when it began. */
@@ -19,7 +20,8 @@ function world(sharedDatabase = false, refreshMs?: number) {
   };
   const registry = { find: () => ({ refreshMs }) };
   const runtime = { live, timestamps: new Timestamps(clock), dispatch, registry } as unknown as Runtime;
-  const queries = new LiveQuerySet({ runtime, clock, sharedDatabase });
+  const turns = new Turns({ clock, atOnce: 1, perCaller: 1, togetherMs: 0, budget: undefined });
+  const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase });
   const subscribe = () => {
     const heard = { touched: 0, ready: 0, wants: false };
     const subscription = queries.subscribe(
@@ -36,8 +38,8 @@ function world(sharedDatabase = false, refreshMs?: number) {
       },
     );
     const ask = async () => {
-      const { outcome } = await answerOf(subscription);
-      return outcome.status === "success" ? outcome.value : outcome;
+      const outcome = (await answerOf(subscription))?.outcome;
+      return outcome?.status === "success" ? outcome.value : outcome;
     };
     return { heard, ask, end: () => subscription.end() };
   };
