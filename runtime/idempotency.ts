@@ -3,7 +3,6 @@
  * transaction and given again for 24 hours. A reply may hold a secret that is shown once, so the record is encrypted
  * under the key itself, of which only a hash is stored: who has the database but not the key reads nothing.
  */
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import { deserialize, serialize } from "node:v8";
 import type { Kysely } from "kysely";
 import type { Database } from "../schema/index.js";
@@ -11,6 +10,7 @@ import type { Caller } from "./context.js";
 import { CallError } from "./errors.js";
 import { hashSecret } from "./ids.js";
 import { sizes } from "./limits.js";
+import { seal, sealKey, unseal } from "./sealing.js";
 
 export const keptMs = 24 * 60 * 60 * 1_000;
 /** What a live client may send again after a long time without a connection (convex-wire.md section 9). */
@@ -44,7 +44,7 @@ export class IdempotencyKey {
   ) {
     this.#keyHash = hashSecret(`${scope}\n${key}`);
     this.#requestHash = hashSecret(request);
-    this.#cipherKey = Buffer.from(hkdfSync("sha256", key, scope, "tidepool idempotency record", 32));
+    this.#cipherKey = sealKey(key, scope, "tidepool idempotency record");
   }
 
   /** `request` is the call as text: the same key with another one is a mistake. Callers without a credential are told apart by address. */
@@ -76,7 +76,7 @@ export class IdempotencyKey {
       return undefined;
     }
     if (row.requestHash !== this.#requestHash) throw new KeyReused();
-    return this.#decrypt(row.outcome);
+    return deserialize(unseal(this.#cipherKey, row.outcome)) as KeptOutcome;
   }
 
   async keep(db: Kysely<Database>, now: number, outcome: KeptOutcome): Promise<void> {
@@ -85,24 +85,10 @@ export class IdempotencyKey {
       .values({
         keyHash: this.#keyHash,
         requestHash: this.#requestHash,
-        outcome: this.#encrypt(outcome),
+        outcome: seal(this.#cipherKey, serialize(outcome)),
         expiresAt: now + (this.isResent ? resentKeptMs : keptMs),
       })
       .execute();
-  }
-
-  #encrypt(outcome: KeptOutcome): string {
-    const nonce = randomBytes(12);
-    const cipher = createCipheriv("aes-256-gcm", this.#cipherKey, nonce);
-    const body = Buffer.concat([cipher.update(serialize(outcome)), cipher.final()]);
-    return Buffer.concat([nonce, cipher.getAuthTag(), body]).toString("base64");
-  }
-
-  #decrypt(stored: string): KeptOutcome {
-    const bytes = Buffer.from(stored, "base64");
-    const decipher = createDecipheriv("aes-256-gcm", this.#cipherKey, bytes.subarray(0, 12));
-    decipher.setAuthTag(bytes.subarray(12, 28));
-    return deserialize(Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()])) as KeptOutcome;
   }
 }
 

@@ -80,7 +80,7 @@ export class SqliteStore implements Store {
     this.#driver = new SerialDriver(this.#file);
     const dialect = {
       createDriver: () => this.#driver,
-      createAdapter: () => new SqliteAdapter(),
+      createAdapter: () => new TransactionalAdapter(),
       createIntrospector: (db: Kysely<unknown>) => new SqliteIntrospector(db),
       createQueryCompiler: () => new SqliteQueryCompiler(),
     };
@@ -127,6 +127,8 @@ export class SqliteStore implements Store {
     this.#driver.mode = "write";
     await migrateToLatest(this.#db, this.dialect);
     this.#driver.mode = "closed";
+    // What a migration erased would go on standing in the log.
+    this.#file.pragma("wal_checkpoint(TRUNCATE)");
   }
 
   async close(): Promise<void> {
@@ -273,6 +275,13 @@ function unavailable(error: unknown): unknown {
       cause: error,
     },
   );
+}
+
+/** Has all migrations run in one transaction: a process that dies in the middle of one leaves none of it behind. */
+class TransactionalAdapter extends SqliteAdapter {
+  override get supportsTransactionalDdl(): boolean {
+    return true;
+  }
 }
 
 /** Kysely's driver for one connection that answers synchronously. Statements stay prepared, by their text. */

@@ -4,7 +4,10 @@ import type { Decision } from "./threads.js";
 export const eventStatuses = ["scheduled", "live", "ended"] as const;
 export type EventStatus = (typeof eventStatuses)[number];
 
-/** Written by `events:create` and `events:updateTags`; the timer sets `endedAt`. Never deleted. */
+/**
+ * Written by `events:create`, `events:update`, `events:updateTags`, `events:cancel` and what admins do; the timer sets
+ * `endedAt`. Never deleted.
+ */
 export interface EventsTable {
   eventId: string;
   name: string;
@@ -12,14 +15,20 @@ export interface EventsTable {
   location: string | null;
   locationLat: number | null;
   locationLng: number | null;
-  /** The one-degree square of the coordinates (functions/model/geo.ts), so that a search near a place reads few rows. */
+  /** The square of the coordinates and their exact number (place-code.ts), so that a search near a place reads few rows. */
   geoCell: number | null;
+  placeCode: number | null;
   /** JSON array of strings. */
   tags: string;
   startAt: number;
   endAt: number;
-  /** When the timer closed it; its status follows the clock, not this. */
+  /** When it was cancelled, or the timer closed it; its status follows the clock, not this. */
   endedAt: number | null;
+  cancelledAt: number | null;
+  /** Set while check-ins and intros are still to be cut to an end that came nearer. */
+  trimAt: number | null;
+  /** At most three open events of a creator have the same: lists take turns between creators (model/fair-pages.ts). */
+  turn: number;
   createdBy: string;
   createdAt: number;
 }
@@ -75,7 +84,7 @@ export interface IntrosTable {
   expiresAt: number;
 }
 
-/** Written by the location-share functions, a first check-in (which spends it) and the timer. */
+/** Written by the location-share functions, a first check-in (which spends it) and the timer, which deletes it a day after its end. */
 export interface LocationSharesTable {
   shareId: string;
   shareTokenHash: string;
@@ -83,9 +92,8 @@ export interface LocationSharesTable {
   label: string | null;
   /** `spent`: used for a check-in, or its time passed; the coordinates are gone. */
   status: "pending" | "completed" | "spent";
-  lat: number | null;
-  lng: number | null;
-  accuracyMeters: number | null;
+  /** Latitude, longitude and accuracy, which only who holds the share's token can read. */
+  sealedPlace: string | null;
   createdAt: number;
   sharedAt: number | null;
   /** While pending, the end of the link; once completed, the end of the location's use. */

@@ -6,8 +6,7 @@ import { partitions } from "../../schema/partitions.js";
 import { id, latitude, longitude, tags, text, timestamp } from "../../schema/values.js";
 import { loadSelf } from "../model/agents.js";
 import { briefShape, type CheckinRow, countPresent, findCheckin, isoSeconds, presentBrief } from "../model/checkin.js";
-import { type EventRow, eventValue, longestEventMs, presentEvent, requireEvent } from "../model/event.js";
-import { geoCell } from "../model/geo.js";
+import { type EventRow, eventValue, longestEventMs, presentEvent, requireEvent, storedPlace } from "../model/event.js";
 
 const roles = ["creator", "attendee", "none"] as const;
 
@@ -45,13 +44,14 @@ export const create = mutation({
       name: args.name,
       description: args.description ?? null,
       location: args.location ?? null,
-      locationLat: lat,
-      locationLng: lng,
-      geoCell: lat === null || lng === null ? null : geoCell({ lat, lng }),
+      ...storedPlace(lat, lng),
       tags: JSON.stringify(args.tags ?? []),
       startAt,
       endAt,
       endedAt: null,
+      cancelledAt: null,
+      trimAt: null,
+      turn: 0,
       createdBy: ctx.caller.agentId,
       createdAt: ctx.now,
     };
@@ -95,7 +95,7 @@ export const listLive = query({
     let listed = ctx.db
       .selectFrom("events")
       .selectAll()
-      .where("startAt", ">", ctx.now - longestEventMs)
+      .where("endedAt", "is", null)
       .where("endAt", ">", ctx.now)
       .orderBy("startAt")
       .orderBy("eventId")

@@ -49,14 +49,7 @@ export const getSuggestions = query({
     const candidates = await ctx.db
       .selectFrom("checkins")
       .leftJoin("agents", "agents.agentId", "checkins.agentId")
-      .select([
-        "checkins.agentId",
-        "agents.name",
-        "checkins.checkedInAt",
-        "checkins.intentTags",
-        "checkins.eventGoal",
-        "checkins.introNote",
-      ])
+      .select(["checkins.agentId", "agents.name", "checkins.checkedInAt", "checkins.intentTags", "checkins.introNote"])
       .where("checkins.eventId", "=", event.eventId)
       .where("checkins.status", "=", active)
       // The sum keeps SQLite from `checkinsPresent`, along which it would have to sort everybody who is there.

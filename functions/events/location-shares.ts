@@ -8,12 +8,14 @@ import { partitions } from "../../schema/partitions.js";
 import { latitude, longitude, text, token } from "../../schema/values.js";
 import { countPresent } from "../model/checkin.js";
 import { eventValue, presentEvent } from "../model/event.js";
-import { distanceKm, surroundings } from "../model/geo.js";
+import { distanceKm, geoCellsAround } from "../model/geo.js";
 import {
   locationUseMs,
+  openPlace,
   requireOwnShare,
   requireShare,
   requireSharedPlace,
+  sealPlace,
   shareStatus,
   shareStatuses,
 } from "../model/location-share.js";
@@ -35,9 +37,7 @@ export const requestLocationShare = mutation({
         agentId: ctx.caller.agentId,
         label: args.label ?? null,
         status: "pending",
-        lat: null,
-        lng: null,
-        accuracyMeters: null,
+        sealedPlace: null,
         createdAt: ctx.now,
         sharedAt: null,
         expiresAt,
@@ -103,9 +103,7 @@ export const submitLocationShare = mutation({
       .updateTable("locationShares")
       .set({
         status: "completed",
-        lat: args.lat,
-        lng: args.lng,
-        accuracyMeters: args.accuracyMeters ?? null,
+        sealedPlace: sealPlace(args.shareToken, args, args.accuracyMeters ?? null),
         sharedAt: ctx.now,
         expiresAt,
       })
@@ -141,13 +139,14 @@ export const getLocationShare = query({
   handler: async (ctx, args) => {
     const share = await requireOwnShare(ctx, args.shareToken);
     const status = shareStatus(share, ctx.now);
-    // The timer may not have removed the coordinates yet; by the clock they are gone.
-    const place = status === "completed" ? share : undefined;
+    const { sealedPlace } = share;
+    // The timer may not have removed the place yet; by the clock it is gone.
+    const place = status === "completed" && sealedPlace !== null ? openPlace(args.shareToken, sealedPlace) : undefined;
     return {
       status,
       label: share.label,
-      lat: place?.lat ?? undefined,
-      lng: place?.lng ?? undefined,
+      lat: place?.lat,
+      lng: place?.lng,
       sharedAt: share.sharedAt ?? undefined,
       expiresAt: share.expiresAt,
     };
@@ -169,14 +168,13 @@ export const listNearby = query({
   handler: async (ctx, args) => {
     const here = await requireSharedPlace(ctx, args.shareToken);
     const radiusKm = args.radiusKm ?? 1;
-    const { cells, south, north } = surroundings(here, radiusKm);
+    const cells = geoCellsAround(here, radiusKm).map(({ number }) => number);
     let around = ctx.db
       .selectFrom("events")
       .selectAll()
       .where("geoCell", "in", cells)
+      .where("endedAt", "is", null)
       .where("endAt", ">", ctx.now)
-      .where("locationLat", ">=", south)
-      .where("locationLat", "<=", north)
       .orderBy("startAt")
       .orderBy("eventId")
       .$narrowType<{ locationLat: NotNull; locationLng: NotNull }>();

@@ -6,11 +6,11 @@ import { z } from "zod";
 import type { QueryContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { type EventStatus, type EventsTable, eventStatuses } from "../../schema/events.js";
+import { cellOfCode, geoCellLevel, placeCode } from "../../schema/place-code.js";
 import { parseTags } from "../../schema/values.js";
 
 export type EventRow = EventsTable;
 
-/** Also what keeps a search for live events short: none can have started earlier than this. */
 export const longestEventMs = 7 * 24 * 60 * 60 * 1_000;
 
 /** An event on the wire. */
@@ -38,6 +38,17 @@ export async function requireEvent(ctx: QueryContext, eventId: string): Promise<
   const event = await ctx.db.selectFrom("events").selectAll().where("eventId", "=", eventId).executeTakeFirst();
   if (!event) throw new CallError("not_found", "Event not found");
   return event;
+}
+
+/** The columns of an event's coordinates. */
+export function storedPlace(lat: number | null, lng: number | null) {
+  const code = lat === null || lng === null ? null : placeCode({ lat, lng });
+  return {
+    locationLat: lat,
+    locationLng: lng,
+    placeCode: code,
+    geoCell: code === null ? null : cellOfCode(code, geoCellLevel),
+  };
 }
 
 /** An event as its callers see it; `present` comes from `countPresent`. */

@@ -125,20 +125,25 @@ export async function nextDeadline(ctx: QueryContext): Promise<number | null> {
   return open.length > 0 ? Math.min(...open) : null;
 }
 
-/** Rows that mean nothing any more once they are over. */
+/** Rows that mean nothing any more once they are over, or some time after. */
 const forgettable = [
-  { table: "idempotency", key: "keyHash" },
-  { table: "emailVerifications", key: "email" },
+  { table: "idempotency", key: "keyHash", afterMs: 0 },
+  { table: "emailVerifications", key: "email", afterMs: 0 },
+  // Until then whoever asks for it is told that it has expired.
+  { table: "locationShares", key: "shareId", afterMs: 24 * 60 * 60 * 1_000 },
 ] as const;
 
-/** Deletes what is over: answers of calls too old to be retried, addresses that asked for a code. Says whether there are more. */
+/**
+ * Deletes what is over: answers of calls too old to be retried, addresses that asked for a code, links to share a
+ * location. Says whether there are more.
+ */
 export async function forgetOld(ctx: MutationContext, limit: number): Promise<boolean> {
   let more = false;
-  for (const { table, key } of forgettable) {
+  for (const { table, key, afterMs } of forgettable) {
     const old = anyTable(ctx)
       .selectFrom(table)
       .select(key)
-      .where("expiresAt", "<=", ctx.now)
+      .where("expiresAt", "<=", ctx.now - afterMs)
       .orderBy("expiresAt")
       .limit(limit);
     const deleted = await anyTable(ctx).deleteFrom(table).where(key, "in", old).returning(partitions[table]).execute();

@@ -1,11 +1,13 @@
 /**
  * Location shares: a link that a human opens once to say where the agent's principal is. The link is good until
- * `expiresAt`; the submitted location then for an hour. A first check-in spends it, and a spent share keeps no
- * coordinates; neither does one whose time has passed.
+ * `expiresAt`; the submitted location then for an hour. It is stored sealed under the link's token, so that neither the
+ * database nor any copy of it says where somebody was. A first check-in spends a share, and a spent one keeps nothing of
+ * the place; neither does one whose time has passed.
  */
 import type { AgentCaller, MutationContext, QueryContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
+import { seal, sealKey, unseal } from "../../runtime/sealing.js";
 import type { LocationSharesTable } from "../../schema/events.js";
 import { partitions } from "../../schema/partitions.js";
 import type { Place } from "./geo.js";
@@ -46,25 +48,43 @@ export async function requireSharedPlace(
   ctx: QueryContext<AgentCaller>,
   shareToken: string,
 ): Promise<Place & { shareId: string }> {
-  const { shareId, sharedAt, expiresAt, lat, lng } = await requireOwnShare(ctx, shareToken);
+  const { shareId, sharedAt, expiresAt, sealedPlace } = await requireOwnShare(ctx, shareToken);
   if (expiresAt <= ctx.now) throw new CallError("expired", "Location share token has expired", { status: "expired" });
   if (sharedAt === null) {
     throw new CallError("conflict", "Location has not been shared yet. Ask your human to open the share link.", {
       status: "pending",
     });
   }
-  if (lat === null || lng === null) {
+  if (sealedPlace === null) {
     throw new CallError(
       "conflict",
       "Location share token has already been used. Request a new one with events:requestLocationShare.",
       { status: "spent" },
     );
   }
+  const { lat, lng } = openPlace(shareToken, sealedPlace);
   return { shareId, lat, lng };
 }
 
-/** What a share keeps once it is of no more use: no coordinates. */
-export const spent = { status: "spent", lat: null, lng: null, accuracyMeters: null } as const;
+const keyOf = (shareToken: string) => sealKey(shareToken, "", "tidepool location share");
+
+/** Always as many bytes, so that not even their number says anything. */
+export function sealPlace(shareToken: string, { lat, lng }: Place, accuracyMeters: number | null): string {
+  return seal(keyOf(shareToken), Buffer.from(new Float64Array([lat, lng, accuracyMeters ?? Number.NaN]).buffer));
+}
+
+export function openPlace(shareToken: string, sealedPlace: string): Place & { accuracyMeters: number | null } {
+  const bytes = unseal(keyOf(shareToken), sealedPlace);
+  const accuracy = bytes.readDoubleLE(16);
+  return {
+    lat: bytes.readDoubleLE(0),
+    lng: bytes.readDoubleLE(8),
+    accuracyMeters: Number.isNaN(accuracy) ? null : accuracy,
+  };
+}
+
+/** What a share keeps once it is of no more use: no place. */
+export const spent = { status: "spent", sealedPlace: null } as const;
 
 export async function spendShare(ctx: MutationContext, shareId: string): Promise<void> {
   await ctx.db

@@ -1,19 +1,25 @@
 /**
  * How well two check-ins fit, as a score from 0 to 100 with its reasons. Pure: the same data at the same instant gives
- * the same answer. Shared tags weigh most, then shared words, then how recently the other one came.
+ * the same answer. Shared tags weigh most, then shared words, then how recently the other one came. Of the other agent
+ * only what its check-in shows to others counts, its intent tags and its intro note: whatever moves a score can be read
+ * off it, word by word.
  *
  * | what is shared | points |
  * |---|---|
  * | intent tags: one, two, three or more | 30, 45, 60 |
- * | words of goal and note | 6 each, up to 30 |
+ * | words of my goal or note and their note | 6 each, up to 30 |
  * | checked in just now | 10, and one less for every 6 minutes |
  */
 
-/** What a check-in says about its agent. */
-export interface Brief {
+/** What a check-in shows to the others who are there. */
+export interface ShownBrief {
   intentTags: readonly string[];
-  eventGoal: string | null;
   introNote: string | null;
+}
+
+/** What its own agent is served by as well. */
+export interface Brief extends ShownBrief {
+  eventGoal: string | null;
 }
 
 export interface Match {
@@ -31,11 +37,11 @@ const msPerRecencyPoint = 6 * 60_000;
 const namedWords = 5;
 
 /** Scores `theirs` for the agent of `mine`, at `now` (Unix ms). */
-export function match(mine: Brief, theirs: Brief & { checkedInAt: number }, now: number): Match {
+export function match(mine: Brief, theirs: ShownBrief & { checkedInAt: number }, now: number): Match {
   const myTags = new Set(mine.intentTags);
   const sharedTags = theirs.intentTags.filter((tag) => myTags.has(tag));
-  const myWords = briefWords(mine);
-  const sharedWords = [...briefWords(theirs)].filter((word) => myWords.has(word));
+  const myWords = words(`${mine.eventGoal ?? ""}\n${mine.introNote ?? ""}`);
+  const sharedWords = [...words(theirs.introNote ?? "")].filter((word) => myWords.has(word));
   const ageMs = now - theirs.checkedInAt;
 
   const score =
@@ -54,10 +60,6 @@ function reasons(sharedTags: string[], sharedWords: string[], ageMs: number): st
   const minutes = Math.floor(ageMs / 60_000);
   if (minutes < 60) given.push(minutes < 5 ? "Checked in just now" : `Checked in ${minutes} minutes ago`);
   return given.length > 0 ? given : ["Is at this event and open to intros"];
-}
-
-function briefWords(brief: Brief): Set<string> {
-  return words(`${brief.eventGoal ?? ""}\n${brief.introNote ?? ""}`);
 }
 
 const wordsOfText = new Map<string, Set<string>>();

@@ -1,6 +1,8 @@
 /** The pages in a real Chromium: what a person with a phone does, with and without JavaScript. */
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { openPlace } from "../../functions/model/location-share.js";
+import { hashSecret } from "../../runtime/ids.js";
 import { describeInBrowser, launchBrowser } from "../support/browser.js";
 import { type Agent, startServer, type TestServer } from "../support/harness.js";
 
@@ -81,8 +83,14 @@ describeInBrowser("the pages in a browser (c2c.md section 4)", () => {
     await send(page, "Share location");
     expect(await title(page)).toBe("Location shared");
     expect(await shareState(shareToken)).toMatchObject({ status: "completed", lat: 37.7597, lng: -122.4148 });
-    const accuracy = await server.read((db) => db.selectFrom("locationShares").select("accuracyMeters").execute());
-    expect(accuracy).toContainEqual({ accuracyMeters: 25 });
+    const sealed = await server.read((db) =>
+      db
+        .selectFrom("locationShares")
+        .select("sealedPlace")
+        .where("shareTokenHash", "=", hashSecret(shareToken))
+        .executeTakeFirstOrThrow(),
+    );
+    expect(openPlace(shareToken, sealed.sealedPlace ?? "")).toMatchObject({ accuracyMeters: 25 });
   });
 
   test("a position next to zero is sent without an exponent", async () => {

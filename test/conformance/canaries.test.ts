@@ -318,10 +318,14 @@ describe.each(databases)("secrets on %s", (database) => {
     expect(await leftovers()).toEqual(nothing);
   });
 
-  test("would be found by this search: an active share's coordinates are in the database, and only there", async () => {
+  test("would be found by this search: a public place is in the database, where nothing of an active share is", async () => {
     const alice = await register("Alice");
     await alice.shareLocation(...place("active"));
+    const [locationLat, locationLng] = place("public");
+    const startAt = server.clock.now();
+    const event = { name: "E", locationLat, locationLng, startAt, endAt: startAt + hour };
+    await alice.call("events:create", event);
     const found = await leftovers();
-    expect(found).toEqual({ ...nothing, database: ["active: latitude", "active: longitude"] });
+    expect(found).toEqual({ ...nothing, database: ["public: latitude", "public: longitude"] });
   });
 });

@@ -16,8 +16,8 @@ export interface EmptyDatabase {
   remove(): Promise<void>;
 }
 
-/** A new, migrated (PostgreSQL) or empty (SQLite) database of its own. */
-export async function createDatabase(name: DatabaseName): Promise<EmptyDatabase> {
+/** A new, migrated (PostgreSQL) or empty (SQLite) database of its own; empty on both where `bare`. */
+export async function createDatabase(name: DatabaseName, { bare = false } = {}): Promise<EmptyDatabase> {
   if (name === "sqlite") {
     const folder = mkdtempSync(join(tmpdir(), "tidepool-test-"));
     return {
@@ -27,7 +27,7 @@ export async function createDatabase(name: DatabaseName): Promise<EmptyDatabase>
   }
   const server = inject("postgresUrl");
   const database = `tidepool_${randomBytes(8).toString("hex")}`;
-  await onServer(server, `create database ${database} template tidepool_template`);
+  await onServer(server, `create database ${database} ${bare ? "" : "template tidepool_template"}`);
   const url = new URL(server);
   url.pathname = `/${database}`;
   return {

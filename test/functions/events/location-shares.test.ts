@@ -151,7 +151,7 @@ describe.each(databases)("location shares on %s", (database) => {
 
     await server.settle();
     expect(await agent.call("events:getLocationShare", { shareToken })).toEqual(gone);
-    expect(await stored(agent)).toMatchObject([{ status: "spent", lat: null, lng: null, accuracyMeters: null }]);
+    expect(await stored(agent)).toMatchObject([{ status: "spent", sealedPlace: null }]);
     await expectRefusal(server, () => server.nobody.call("events:submitLocationShare", { shareToken, ...place }), {
       ...alreadyShared,
       data: { status: "expired" },
@@ -173,7 +173,7 @@ describe.each(databases)("location shares on %s", (database) => {
       sharedAt,
       expiresAt: sharedAt + hour,
     });
-    expect(await stored(agent)).toMatchObject([{ status: "spent", lat: null, lng: null, accuracyMeters: null }]);
+    expect(await stored(agent)).toMatchObject([{ status: "spent", sealedPlace: null }]);
     await expectRefusal(server, () => agent.call("events:listNearby", { shareToken }), {
       code: "conflict",
       message: "Location share token has already been used. Request a new one with events:requestLocationShare.",

@@ -21,21 +21,42 @@ describe.each(databases)("events:getSuggestions on %s", (database) => {
     const { eventId } = await liveEvent(server, host, { tags: ["ai", "jazz", "food"] });
     const [bob] = await guests(server, eventId, ["Bob"], {
       intentTags: ["jazz", "ai"],
-      eventGoal: "找人聊爵士",
-      introNote: "Plays bass",
+      eventGoal: "quiet funding",
+      introNote: "Plays bass, 聊爵士",
       introConstraints: "secret constraint",
     });
     const alice = await server.agent("Alice");
-    await arrive(alice, eventId, { intentTags: ["ai", "jazz"], introNote: "爵士 bass" });
+    await arrive(alice, eventId, { intentTags: ["ai", "jazz"], eventGoal: "Find bass players", introNote: "爵士" });
     expect(await alice.call("events:getSuggestions", { eventId })).toEqual([
       {
         toAgent: { agentId: bob?.agentId, name: "Bob" },
         score: 45 + 2 * 6 + 10,
         sharedTags: ["jazz", "ai"],
-        introNote: "Plays bass",
-        reasons: ["You are both here for jazz and ai", "You both mention 爵士 and bass", "Checked in just now"],
+        introNote: "Plays bass, 聊爵士",
+        reasons: ["You are both here for jazz and ai", "You both mention bass and 爵士", "Checked in just now"],
       },
     ]);
+  });
+
+  test("asking word by word, with goal, note and tags, tells nothing of what the other keeps to itself", async () => {
+    const { eventId } = await liveEvent(server, host, { tags: ["ai"] });
+    const hidden = { eventGoal: "secretly seeking funding", introConstraints: "no lawyers, 不要律师" };
+    await guests(server, eventId, ["Bob"], { ...hidden, introNote: "Plays bass" });
+    const [alice] = (await guests(server, eventId, ["Alice"])) as [Agent];
+    const answers = new Set<string>();
+    for (const guess of ["secretly", "seeking", "funding", "lawyers", "律师", "nothing of it"]) {
+      for (const field of ["eventGoal", "introNote", "introConstraints"]) {
+        await alice.call("events:checkIn", {
+          eventId,
+          eventGoal: "",
+          introNote: "",
+          introConstraints: "",
+          [field]: guess,
+        });
+        answers.add(JSON.stringify(await alice.call("events:getSuggestions", { eventId })));
+      }
+    }
+    expect(answers.size).toBe(1);
   });
 
   test("the best match comes first; of equal ones who came last, then by id", async () => {

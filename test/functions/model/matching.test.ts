@@ -1,4 +1,4 @@
-/** Scores (c2c.md section 3, "Score": 0–100, tags weigh most, then words of goal and note, then recency). */
+/** Scores (c2c.md section 3, "Score": 0–100, tags weigh most, then shared words, then recency). */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Brief, match, words } from "../../../functions/model/matching.js";
@@ -42,7 +42,7 @@ describe("match", () => {
     expect(byShared).toEqual([0, 30, 45, 60, 60]);
   });
 
-  test("gives 6 for each shared word of goal and note, up to 30", () => {
+  test("gives 6 for each word of my goal or note that is in their note, up to 30", () => {
     const text = "rust gardens chess sailing poetry ceramics";
     const byShared = [0, 1, 2, 5, 6].map((count) =>
       score({ eventGoal: text }, { introNote: text.split(" ").slice(0, count).join(" ") }),
@@ -55,8 +55,8 @@ describe("match", () => {
   });
 
   test("does not count a word twice, nor words that carry no meaning", () => {
-    expect(score({ eventGoal: "chess chess" }, { eventGoal: "Chess", introNote: "chess" })).toBe(6);
-    expect(score({ eventGoal: "I would like to meet people" }, { eventGoal: "I would like to meet people" })).toBe(0);
+    expect(score({ eventGoal: "chess chess", introNote: "Chess" }, { introNote: "Chess, chess" })).toBe(6);
+    expect(score({ eventGoal: "I would like to meet people" }, { introNote: "I would like to meet people" })).toBe(0);
   });
 
   test("gives 10 for a check-in just now, one less for every 6 minutes, none after an hour", () => {

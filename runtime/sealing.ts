@@ -1,0 +1,30 @@
+/**
+ * Sealing what only the holder of a secret may read: encrypted under a key from that secret, of which the database holds
+ * no more than a hash. Who has the file, its log or a backup, but not the secret, reads nothing.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+
+const nonceBytes = 12;
+const tagBytes = 16;
+
+/** A key for one use of a secret. `salt` may be public. */
+export function sealKey(secret: string, salt: string, use: string): Buffer {
+  return Buffer.from(hkdfSync("sha256", secret, salt, use, 32));
+}
+
+/** Encrypts with AES-256-GCM; the nonce and the tag go in front, all of it in base64. */
+export function seal(key: Buffer, content: Uint8Array): string {
+  const nonce = randomBytes(nonceBytes);
+  const cipher = createCipheriv("aes-256-gcm", key, nonce);
+  const body = Buffer.concat([cipher.update(content), cipher.final()]);
+  return Buffer.concat([nonce, cipher.getAuthTag(), body]).toString("base64");
+}
+
+/** What was sealed. Throws where the key is another one or the text was changed. */
+export function unseal(key: Buffer, sealed: string): Buffer {
+  const bytes = Buffer.from(sealed, "base64");
+  const body = bytes.subarray(nonceBytes + tagBytes);
+  const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(0, nonceBytes));
+  decipher.setAuthTag(bytes.subarray(nonceBytes, nonceBytes + tagBytes));
+  return Buffer.concat([decipher.update(body), decipher.final()]);
+}
