@@ -7,7 +7,8 @@ import { CallError } from "../runtime/errors.js";
 import { transactionTypes } from "../schema/ledger.js";
 import { currencies } from "../schema/listings.js";
 import { parseAmount, printAmount, topUpAmount } from "../schema/money.js";
-import { isoTime, limit, page, pageOf } from "../schema/values.js";
+import { cursor, isoTime, limit, page, pageOf } from "../schema/values.js";
+import { cursorsOf, skippedBy } from "./model/cursors.js";
 import { loadWallets, postTransfer, walletTurn } from "./model/ledger.js";
 import { billingRecord, billingRecordView } from "./model/settlement.js";
 
@@ -73,15 +74,19 @@ export const topUp = mutation({
   },
 });
 
+const newestRecords = cursorsOf("billing:listRecords", { createdAt: "integer", recordId: "id" });
+
 /** What the caller's sessions cost or earned, on either side, newest first (clawrent.md section 2.7). */
 export const listRecords = query({
   summary: "The settlements of sessions that you rented or provided, newest first",
   auth: "user",
-  args: { page, limit },
+  args: { page, limit, cursor },
   returns: pageOf(billingRecord),
   handler: async (ctx, args) => {
     const { userId } = ctx.caller;
-    const toPage = args.page * args.limit;
+    const cursors = newestRecords.under(ctx);
+    const after = cursors.read(args.cursor);
+    const skipped = skippedBy(args);
     const recordsAs = (party: "consumerUserId" | "providerUserId") =>
       ctx.db.selectFrom("billingRecords").where(party, "=", userId);
     // One walk along an index for each side; nobody is on both sides of a session.
@@ -90,9 +95,10 @@ export const listRecords = query({
         .selectFrom(
           recordsAs(party)
             .selectAll()
+            .$call((all) => cursors.behind(all, after, { createdAt: "createdAt", recordId: "recordId" }))
             .orderBy("createdAt", "desc")
             .orderBy("recordId", "desc")
-            .limit(toPage)
+            .limit(skipped + args.limit + 1)
             .as("newest"),
         )
         .selectAll();
@@ -101,22 +107,24 @@ export const listRecords = query({
         .select(({ fn }) => fn.countAll<number>().as("count"))
         .executeTakeFirstOrThrow();
 
-    const [rows, rented, provided] = await Promise.all([
+    const [found, rented, provided] = await Promise.all([
       newestAs("consumerUserId")
         .unionAll(newestAs("providerUserId"))
         .orderBy("createdAt", "desc")
         .orderBy("recordId", "desc")
-        .limit(args.limit)
-        .offset(toPage - args.limit)
+        .limit(args.limit + 1)
+        .offset(skipped)
         .execute(),
       countAs("consumerUserId"),
       countAs("providerUserId"),
     ]);
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
     return {
       data: rows.map(billingRecordView),
       total: Number(rented.count) + Number(provided.count),
       page: args.page,
       limit: args.limit,
+      nextCursor,
     };
   },
 });
@@ -136,20 +144,30 @@ const walletTransaction = z.object({
   createdAt: z.string(),
 });
 
+/** A position counts the entries of one account, and a user has an account per currency. */
+const newestEntries = cursorsOf("billing:listTransactions", {
+  createdAt: "integer",
+  position: "integer",
+  entryId: "id",
+});
+
 /** Everything that went into the caller's wallets and out of them, newest first (clawrent.md section 2.7). */
 export const listTransactions = query({
   summary: "What went in and out of your wallet, newest first",
   auth: "user",
-  args: { page, limit, type: z.enum(transactionTypes).nullish() },
+  args: { page, limit, cursor, type: z.enum(transactionTypes).nullish() },
   returns: pageOf(walletTransaction),
   handler: async (ctx, args) => {
     const { userId } = ctx.caller;
     const { type } = args;
+    const cursors = newestEntries.under(ctx, { type });
+    const order = { createdAt: "entries.createdAt", position: "entries.position", entryId: "entries.entryId" };
+    const after = cursors.read(args.cursor);
     const mine = ctx.db
       .selectFrom("entries")
       .where("entries.userId", "=", userId)
       .$if(type != null, (all) => all.where("entries.type", "=", type ?? "recharge"));
-    const [rows, counted] = await Promise.all([
+    const [found, counted] = await Promise.all([
       mine
         .leftJoin("transfers", "transfers.transferId", "entries.transferId")
         .select([
@@ -160,19 +178,23 @@ export const listTransactions = query({
           "entries.balanceAfterMinor",
           "entries.description",
           "entries.createdAt",
+          "entries.position",
           "transfers.currency",
           "transfers.referenceType",
           "transfers.referenceId",
         ])
+        .$call((all) => cursors.behind(all, after, order))
         .orderBy("entries.createdAt", "desc")
         .orderBy("entries.position", "desc")
-        .limit(args.limit)
-        .offset((args.page - 1) * args.limit)
+        .orderBy("entries.entryId", "desc")
+        .limit(args.limit + 1)
+        .offset(skippedBy(args))
         // An entry is a side of a transfer.
         .$narrowType<{ currency: NotNull; referenceType: NotNull; referenceId: NotNull }>()
         .execute(),
       mine.select(({ fn }) => fn.countAll<number>().as("count")).executeTakeFirstOrThrow(),
     ]);
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
     return {
       data: rows.map((row) => ({
         id: row.entryId,
@@ -190,6 +212,7 @@ export const listTransactions = query({
       total: Number(counted.count),
       page: args.page,
       limit: args.limit,
+      nextCursor,
     };
   },
 });

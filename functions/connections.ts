@@ -6,9 +6,10 @@ import { CallError } from "../runtime/errors.js";
 import { hashSecret } from "../runtime/ids.js";
 import { connectionStatuses } from "../schema/connections.js";
 import { partitions } from "../schema/partitions.js";
-import { id, peer, token } from "../schema/values.js";
+import { cursor, id, peer, token } from "../schema/values.js";
 import { loadSelf, pairKey } from "./model/agents.js";
 import { requireConnection, requireInvite, statusOf } from "./model/connections.js";
+import { cursorsOf } from "./model/cursors.js";
 
 /** How long an invite can be accepted. */
 const inviteMs = 7 * 24 * 60 * 60 * 1_000;
@@ -149,11 +150,13 @@ export const disconnect = mutation({
   },
 });
 
+const newestFirst = cursorsOf("connections:list", { createdAt: "integer", connectionId: "id" });
+
 /** The caller's connections and invites, newest first. An invite's token is never shown again. */
 export const list = query({
   summary: "Lists the calling agent's connections and open invites, newest first",
   auth: "agent",
-  args: {},
+  args: { cursor },
   returns: z.array(
     z.object({
       connectionId: z.string(),
@@ -161,9 +164,13 @@ export const list = query({
       connectedTo: peer.nullable(),
       createdAt: z.number(),
       acceptedAt: z.number().nullable(),
+      cursor: z.string(),
     }),
   ),
-  handler: async (ctx) => {
+  handler: async (ctx, args) => {
+    const cursors = newestFirst.under(ctx);
+    const after = cursors.read(args.cursor);
+    const order = { createdAt: "connections.createdAt", connectionId: "connections.connectionId" };
     // One query a side, each along its own index.
     const side = (mine: "inviterAgentId" | "accepterAgentId", theirs: "inviterAgentId" | "accepterAgentId") =>
       ctx.db
@@ -181,7 +188,9 @@ export const list = query({
           "agents.publicKey",
         ])
         .where(`connections.${mine}`, "=", ctx.caller.agentId)
+        .$call((all) => cursors.behind(all, after, order))
         .orderBy("connections.createdAt", "desc")
+        .orderBy("connections.connectionId", "desc")
         .limit(listed)
         .execute();
     const [invited, accepted] = await Promise.all([
@@ -197,6 +206,7 @@ export const list = query({
         connectedTo: agentId === null || name === null ? null : { agentId, name, publicKey },
         createdAt,
         acceptedAt,
+        cursor: cursors.at({ createdAt, connectionId }),
       }));
   },
 });

@@ -1,9 +1,10 @@
 /** Favorites: agents that a user keeps at hand (clawrent.md section 2.9). */
 import { z } from "zod";
 import { mutation, query } from "../runtime/define.js";
-import { id, isoTime, limit, page, pageOf } from "../schema/values.js";
+import { cursor, id, isoTime, limit, page, pageOf } from "../schema/values.js";
 import { agentNotFound } from "./model/agents.js";
 import { agentCard, agentCards } from "./model/cards.js";
+import { cursorsOf, skippedBy } from "./model/cursors.js";
 
 /** Keeps an agent: a listed one, or one of the caller's own. Again: the same. */
 export const add = mutation({
@@ -51,24 +52,30 @@ export const remove = mutation({
   },
 });
 
+const newestFirst = cursorsOf("favorites:list", { createdAt: "integer", agentId: "id" });
+
 /** The caller's favorites, the newest first. One that was taken off the marketplace meanwhile says so by its status. */
 export const list = query({
   summary: "The caller's favorites, the newest first",
   auth: "user",
-  args: { page, limit },
+  args: { page, limit, cursor },
   returns: pageOf(z.object({ agentId: z.string(), createdAt: z.string(), agent: agentCard })),
   handler: async (ctx, args) => {
+    const cursors = newestFirst.under(ctx);
+    const after = cursors.read(args.cursor);
     const mine = ctx.db.selectFrom("favorites").where("userId", "=", ctx.caller.userId);
-    const [{ total }, rows] = await Promise.all([
+    const [{ total }, found] = await Promise.all([
       mine.select((select) => select.fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
       mine
         .select(["agentId", "createdAt"])
+        .$call((all) => cursors.behind(all, after, { createdAt: "createdAt", agentId: "agentId" }))
         .orderBy("createdAt", "desc")
         .orderBy("agentId", "desc")
-        .limit(args.limit)
-        .offset((args.page - 1) * args.limit)
+        .limit(args.limit + 1)
+        .offset(skippedBy(args))
         .execute(),
     ]);
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
     const cards = await agentCards(
       ctx,
       rows.map(({ agentId }) => agentId),
@@ -77,7 +84,7 @@ export const list = query({
       const agent = cards.get(agentId);
       return agent ? { agentId, createdAt: isoTime(createdAt), agent } : [];
     });
-    return { data, total, page: args.page, limit: args.limit };
+    return { data, total, page: args.page, limit: args.limit, nextCursor };
   },
 });
 

@@ -4,7 +4,8 @@ import { z } from "zod";
 import type { UserQuery } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
-import { id, isoTime, limit, page, pageOf } from "../schema/values.js";
+import { cursor, id, isoTime, limit, page, pageOf } from "../schema/values.js";
+import { cursorsOf, skippedBy } from "./model/cursors.js";
 import { requireUser } from "./model/users.js";
 
 /** Follows a user. Following again is the same success (clawrent.md section 2.9). */
@@ -48,7 +49,7 @@ const follow = z.object({ userId: z.string(), name: z.string(), createdAt: z.str
 export const listFollowing = query({
   summary: "The users whom the caller follows",
   auth: "user",
-  args: { page, limit },
+  args: { page, limit, cursor },
   returns: pageOf(follow),
   handler: (ctx, args) => listFollows(ctx, { of: "followerId", shows: "userId" }, args),
 });
@@ -57,32 +58,42 @@ export const listFollowing = query({
 export const listFollowers = query({
   summary: "The users who follow the caller",
   auth: "user",
-  args: { page, limit },
+  args: { page, limit, cursor },
   returns: pageOf(follow),
   handler: (ctx, args) => listFollows(ctx, { of: "userId", shows: "followerId" }, args),
 });
+
+const newestFirst = {
+  userId: cursorsOf("follows:listFollowing", { createdAt: "integer", userId: "id" }),
+  followerId: cursorsOf("follows:listFollowers", { createdAt: "integer", userId: "id" }),
+};
 
 /** One page of the caller's follows: `of` is the caller's side of each, `shows` the other one. */
 async function listFollows(
   ctx: UserQuery,
   sides: { of: "followerId"; shows: "userId" } | { of: "userId"; shows: "followerId" },
-  args: { page: number; limit: number },
+  args: { page: number; limit: number; cursor?: string | null | undefined },
 ): Promise<z.input<ReturnType<typeof pageOf<typeof follow>>>> {
+  const cursors = newestFirst[sides.shows].under(ctx);
+  const after = cursors.read(args.cursor);
   const ofCaller = ctx.db.selectFrom("follows").where(`follows.${sides.of}`, "=", ctx.caller.userId);
-  const [rows, { total }] = await Promise.all([
+  const [found, { total }] = await Promise.all([
     ofCaller
       .leftJoin("users", "users.userId", `follows.${sides.shows}`)
       .select([`follows.${sides.shows} as userId`, "users.name", "follows.createdAt"])
+      .$call((all) => cursors.behind(all, after, { createdAt: "follows.createdAt", userId: `follows.${sides.shows}` }))
       .orderBy("follows.createdAt", "desc")
-      .orderBy(`follows.${sides.shows}`)
-      .limit(args.limit)
-      .offset((args.page - 1) * args.limit)
+      .orderBy(`follows.${sides.shows}`, "desc")
+      .limit(args.limit + 1)
+      .offset(skippedBy(args))
       // A user who follows has a row.
       .$narrowType<{ name: NotNull }>()
       .execute(),
     ofCaller.select((select) => select.fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
   ]);
-  return { data: rows.map((row) => ({ ...row, createdAt: isoTime(row.createdAt) })), total, ...args };
+  const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
+  const data = rows.map((row) => ({ ...row, createdAt: isoTime(row.createdAt) }));
+  return { data, total, page: args.page, limit: args.limit, nextCursor };
 }
 
 function refuseOneself(ctx: UserQuery, userId: string): void {

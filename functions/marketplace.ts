@@ -22,7 +22,9 @@ export const browse = query({
     page,
     limit,
   },
-  returns: pageOf(agentCard).extend({ agents: z.array(agentCard) }),
+  returns: pageOf(agentCard)
+    .omit({ nextCursor: true })
+    .extend({ agents: z.array(agentCard) }),
   handler: async (ctx, args) => {
     const { agentIds, total } = await findListed(ctx, {
       search: given(args.search),

@@ -5,7 +5,8 @@ import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { partitions } from "../schema/partitions.js";
 import { type OrdersTable, orderStatuses, type SessionsTable } from "../schema/sessions.js";
-import { id, limit, page, pageOf, text } from "../schema/values.js";
+import { cursor, id, limit, page, pageOf, text } from "../schema/values.js";
+import { cursorsOf, skippedBy } from "./model/cursors.js";
 import { walletTurn } from "./model/ledger.js";
 import {
   mostCounted,
@@ -101,29 +102,36 @@ function atItem({ code, message, data }: CallError, index: number): CallError {
   return new CallError(code, message, { ...data, item: index, issues: [{ path: `items.${index}`, message }] });
 }
 
+const newestFirst = cursorsOf("orders:list", { createdAt: "integer", orderId: "id" });
+
 /** The caller's orders, newest first. */
 export const list = query({
   summary: "Your orders, newest first",
   auth: "user",
-  args: { status: z.enum(orderStatuses).nullish(), page, limit },
+  args: { status: z.enum(orderStatuses).nullish(), page, limit, cursor },
   returns: pageOf(orderView),
   handler: async (ctx, args) => {
-    const places = placesOfOrders(ctx, ctx.caller.userId, args.status ?? null);
-    const offset = Math.min((args.page - 1) * args.limit, mostCounted);
-    const [page, { total }] = await Promise.all([
-      places
+    const cursors = newestFirst.under(ctx, { status: args.status });
+    const after = cursors.read(args.cursor);
+    const order = { createdAt: "createdAt", orderId: "orderId" };
+    const places = (from: typeof after) =>
+      placesOfOrders(ctx, ctx.caller.userId, args.status ?? null, (part) => cursors.behind(part, from, order));
+    const offset = Math.min(skippedBy(args), mostCounted);
+    const [found, { total }] = await Promise.all([
+      places(after)
         .orderBy("createdAt", "desc")
         .orderBy("orderId", "desc")
-        .limit(Math.min(args.limit, mostCounted - offset))
+        .limit(offset < mostCounted ? args.limit + 1 : 0)
         .offset(offset)
         .execute(),
       ctx.db
-        .selectFrom(places.limit(mostCounted).as("counted"))
+        .selectFrom(places(undefined).limit(mostCounted).as("counted"))
         .select(({ fn }) => fn.countAll<number>().as("total"))
         .executeTakeFirstOrThrow(),
     ]);
-    const data = await orderViews(ctx, await ordersAt(ctx, page));
-    return { data, total: Number(total), page: args.page, limit: args.limit };
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
+    const data = await orderViews(ctx, await ordersAt(ctx, rows));
+    return { data, total: Number(total), page: args.page, limit: args.limit, nextCursor };
   },
 });
 

@@ -100,9 +100,18 @@ export function limitOf(max: number, absent: number) {
   return clamped(1, max, absent);
 }
 
-/** A list as the marketplace gives it: one page, and how many there are in all. */
+/** Where a list is to go on (functions/model/cursors.ts). */
+export const cursor = z.string().max(4_096).nullish();
+
+/** A list as the marketplace gives it: one page, how many there are in all, and the cursor of the next page. */
 export function pageOf<Item extends z.ZodType>(item: Item) {
-  return z.object({ data: z.array(item), total: z.number(), page: z.number(), limit: z.number() });
+  return z.object({
+    data: z.array(item),
+    total: z.number(),
+    page: z.number(),
+    limit: z.number(),
+    nextCursor: z.string().nullable(),
+  });
 }
 
 /** An instant as the marketplace writes it: ISO 8601, UTC, exactly three decimals (clawrent.md section 0, rule 7). */

@@ -4,9 +4,10 @@ import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import { mutation, query } from "../../runtime/define.js";
 import { profileStatuses } from "../../schema/listings.js";
 import { userStatuses } from "../../schema/users.js";
-import { id, limit, page, pageOf, text } from "../../schema/values.js";
+import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { type AgentView, agentView, agentViews } from "../model/agent-view.js";
 import { agentNotFound } from "../model/agents.js";
+import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { listingTurn, type ReviewMove, review } from "../model/profiles.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
@@ -17,36 +18,50 @@ const agentWithOwner = agentView.extend({
 });
 type AgentWithOwner = z.input<typeof agentWithOwner>;
 
+const newestFirst = cursorsOf("admin:listAgents", { agentId: "id" });
+const longestWaitingFirst = cursorsOf("admin:listAgents by status", { createdAt: "integer", profileId: "id" });
+
 /** The agents that were ever submitted: of one state those that wait longest first, of all the newest first. */
 export const listAgents = query({
   summary: "The agents that were submitted for review, with their owners",
   auth: "admin",
-  args: { status: z.enum(profileStatuses).nullish(), agentId: id.nullish(), page, limit },
+  args: { status: z.enum(profileStatuses).nullish(), agentId: id.nullish(), page, limit, cursor },
   returns: pageOf(agentWithOwner),
   handler: async (ctx, args) => {
     const { status, agentId } = args;
+    const newest = newestFirst.under(ctx, { agentId });
+    const waiting = longestWaitingFirst.under(ctx, { status, agentId });
     const submitted = ctx.db
       .selectFrom("providerProfiles")
-      .select("agentId")
+      .select(["agentId", "createdAt", "profileId"])
       .$if(status != null, (all) => all.where("status", "=", status ?? "active"))
       .$if(agentId != null, (all) => all.where("agentId", "=", agentId ?? ""));
-    const offset = (args.page - 1) * args.limit;
-    const [{ total }, rows] = await Promise.all([
+    const offset = skippedBy(args);
+    // Each of the two orders is that of an index.
+    const inOrder =
+      status == null
+        ? newest.behind(submitted, newest.read(args.cursor), { agentId: "agentId" }).orderBy("agentId", "desc")
+        : waiting
+            .behind(submitted, waiting.read(args.cursor), { createdAt: "createdAt", profileId: "profileId" }, "asc")
+            .orderBy("createdAt")
+            .orderBy("profileId");
+    const [{ total }, found] = await Promise.all([
       ctx.db
         .selectFrom(submitted.limit(mostCounted).as("counted"))
         .select((select) => select.fn.countAll<number>().as("total"))
         .executeTakeFirstOrThrow(),
-      // Each of the two orders is that of an index.
-      (status == null ? submitted.orderBy("agentId", "desc") : submitted.orderBy("createdAt").orderBy("profileId"))
-        .limit(offset < mostCounted ? args.limit : 0)
+      inOrder
+        .limit(offset < mostCounted ? args.limit + 1 : 0)
         .offset(Math.min(offset, mostCounted))
         .execute(),
     ]);
+    const { rows, nextCursor } =
+      status == null ? newest.page(found, args.limit, (row) => row) : waiting.page(found, args.limit, (row) => row);
     const data = await viewsWithOwners(
       ctx,
       rows.map(({ agentId }) => agentId),
     );
-    return { data, total, page: args.page, limit: args.limit };
+    return { data, total, page: args.page, limit: args.limit, nextCursor };
   },
 });
 

@@ -4,7 +4,8 @@ import type { QueryContext } from "../../runtime/context.js";
 import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import type { SessionsTable } from "../../schema/sessions.js";
-import { id, limit, page, pageOf, text } from "../../schema/values.js";
+import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
+import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { catchUp, terminateSession as endForPlatform, findSession } from "../model/session.js";
 import { hasStatus, isOpen, statusFilter } from "../model/session-status.js";
 import { sessionView, sessionViews, viewSession } from "../model/session-view.js";
@@ -16,26 +17,31 @@ const mostCounted = 10_000;
 /** With the record that `admin:refund` takes, once the session is settled. */
 const sessionWithRecord = sessionView.extend({ billingRecordId: z.string().nullable() });
 
+const newestFirst = cursorsOf("admin:listSessions", { createdAt: "integer", sessionId: "id" });
+
 /** All sessions, newest first. None of their tokens is among what an admin sees. */
 export const listSessions = query({
   summary: "All sessions, newest first",
   auth: "admin",
-  args: { status: statusFilter.nullish(), sessionId: id.nullish(), page, limit },
+  args: { status: statusFilter.nullish(), sessionId: id.nullish(), page, limit, cursor },
   returns: pageOf(sessionWithRecord),
   refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const { status, sessionId } = args;
-    const offset = (args.page - 1) * args.limit;
+    const cursors = newestFirst.under(ctx, { status, sessionId });
+    const after = cursors.read(args.cursor);
+    const offset = skippedBy(args);
     const all = ctx.db
       .selectFrom("sessions")
       .$if(status != null, (sessions) => sessions.where(hasStatus(status ?? [], ctx.now)))
       .$if(sessionId != null, (sessions) => sessions.where("sessionId", "=", sessionId ?? ""));
-    const [rows, { total }] = await Promise.all([
+    const [found, { total }] = await Promise.all([
       all
         .selectAll()
+        .$call((all) => cursors.behind(all, after, { createdAt: "createdAt", sessionId: "sessionId" }))
         .orderBy("createdAt", "desc")
         .orderBy("sessionId", "desc")
-        .limit(offset < mostCounted ? args.limit : 0)
+        .limit(offset < mostCounted ? args.limit + 1 : 0)
         .offset(Math.min(offset, mostCounted))
         .execute(),
       ctx.db
@@ -43,9 +49,10 @@ export const listSessions = query({
         .select(({ fn }) => fn.countAll<number>().as("total"))
         .executeTakeFirstOrThrow(),
     ]);
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
     const [views, records] = await Promise.all([sessionViews(ctx, rows), billingRecordIds(ctx, rows)]);
     const data = views.map((view) => ({ ...view, billingRecordId: records.get(view.id) ?? null }));
-    return { data, total: Number(total), page: args.page, limit: args.limit };
+    return { data, total: Number(total), page: args.page, limit: args.limit, nextCursor };
   },
 });
 

@@ -5,11 +5,12 @@ import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { partitions } from "../../schema/partitions.js";
-import { id, limit, page, pageOf, text, token } from "../../schema/values.js";
+import { cursor, id, limit, page, pageOf, text, token } from "../../schema/values.js";
 import { agentView, agentViews, loadAgentView } from "../model/agent-view.js";
 import { requireOwnAgent } from "../model/agents.js";
 import { capabilities, replaceCapabilities } from "../model/capabilities.js";
 import { issueCredential } from "../model/credentials.js";
+import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { relist } from "../model/listing.js";
 import { findProfile, parseTerms, profileFields, termsOf } from "../model/profiles.js";
 
@@ -106,33 +107,39 @@ export const takeOver = mutation({
   },
 });
 
+const newestFirst = cursorsOf("agents:listMine", { createdAt: "integer", agentId: "id" });
+
 /** The caller's agents, the newest first. */
 export const listMine = query({
   summary: "The caller's agents, the newest first",
   auth: "user",
-  args: { page, limit, roles: z.enum(["consumer", "both"]).nullish() },
+  args: { page, limit, cursor, roles: z.enum(["consumer", "both"]).nullish() },
   returns: pageOf(agentView),
   handler: async (ctx, args) => {
     const { roles } = args;
+    const cursors = newestFirst.under(ctx, { roles });
+    const after = cursors.read(args.cursor);
     const mine = ctx.db
       .selectFrom("agents")
       .where("ownerId", "=", ctx.caller.userId)
       .$if(roles != null, (all) => all.where("roles", "=", roles ?? "consumer"));
-    const [{ total }, rows] = await Promise.all([
+    const [{ total }, found] = await Promise.all([
       mine.select((select) => select.fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),
       mine
-        .select("agentId")
+        .select(["agentId", "createdAt"])
+        .$call((all) => cursors.behind(all, after, { createdAt: "createdAt", agentId: "agentId" }))
         .orderBy("createdAt", "desc")
         .orderBy("agentId", "desc")
-        .limit(args.limit)
-        .offset((args.page - 1) * args.limit)
+        .limit(args.limit + 1)
+        .offset(skippedBy(args))
         .execute(),
     ]);
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
     const data = await agentViews(
       ctx,
       rows.map(({ agentId }) => agentId),
     );
-    return { data, total, page: args.page, limit: args.limit };
+    return { data, total, page: args.page, limit: args.limit, nextCursor };
   },
 });
 

@@ -2,8 +2,10 @@
  * The life of an order (clawrent.md section 5): it is what its sessions are. `pending` until one of them is active, then
  * `active`; once all have ended `completed`, or `cancelled` where none of them was completed or the consumer cancelled.
  */
+import type { SelectQueryBuilder } from "kysely";
 import { z } from "zod";
 import type { MutationContext, QueryContext, UserCaller } from "../../runtime/context.js";
+import type { Database } from "../../schema/index.js";
 import { currencies } from "../../schema/listings.js";
 import { printAmount } from "../../schema/money.js";
 import { partitions } from "../../schema/partitions.js";
@@ -77,9 +79,19 @@ function partsOf(status: OrderStatus): (OrderState & { isOverdue?: boolean })[] 
   return parts;
 }
 
-/** A user's orders of a status by the clock, or all of them, as the places of the list: still to be ordered and cut. */
-export function placesOfOrders({ db, now }: QueryContext, userId: string, status: OrderStatus | null) {
-  const mine = db.selectFrom("orders").select(["orderId", "createdAt"]).where("userId", "=", userId);
+type Places = SelectQueryBuilder<Database, "orders", Pick<OrdersTable, "orderId" | "createdAt">>;
+
+/**
+ * A user's orders of a status by the clock, or all of them, as the places of the list: still to be ordered and cut.
+ * `narrowed` is done to each of the parts that the list is put together from.
+ */
+export function placesOfOrders(
+  { db, now }: QueryContext,
+  userId: string,
+  status: OrderStatus | null,
+  narrowed: (part: Places) => Places,
+): Places {
+  const mine = narrowed(db.selectFrom("orders").select(["orderId", "createdAt"]).where("userId", "=", userId));
   if (status === null) return mine;
   const [first, ...others] = partsOf(status).map(({ status, awaitsApproval, isOverdue }) =>
     mine

@@ -4,8 +4,9 @@ import type { UserQuery } from "../../runtime/context.js";
 import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { type SessionStatus, type Side, sides } from "../../schema/sessions.js";
-import { id, isoTime, limit, limitOf, page, pageOf } from "../../schema/values.js";
+import { cursor, id, isoTime, limit, limitOf, page, pageOf } from "../../schema/values.js";
 import { agentCard, agentCards } from "../model/cards.js";
+import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { walletTurn } from "../model/ledger.js";
 import { placesTurn, rent, rentalArgs, taskDescription } from "../model/renting.js";
 import { activateSession, endSession, findSession, requirePartyNow, sideOf } from "../model/session.js";
@@ -28,38 +29,50 @@ export const create = mutation({
   handler: async (ctx, args) => viewSession(ctx, await rent(ctx, args)),
 });
 
+const newestFirst = cursorsOf("sessions:list", { createdAt: "integer", sessionId: "id" });
+
 /** The caller's sessions, newest first (clawrent.md section 2.6). */
 export const list = query({
   summary: "Your sessions on either side, newest first",
   auth: "user",
-  args: { role: z.enum(sides).nullish(), status: statusFilter.nullish(), page, limit: sessionsLimit },
+  args: { role: z.enum(sides).nullish(), status: statusFilter.nullish(), page, limit: sessionsLimit, cursor },
   returns: pageOf(sessionView),
   refreshMs: everyMinute,
   handler: async (ctx, args) => {
-    const toPage = args.page * args.limit;
+    const cursors = newestFirst.under(ctx, { role: args.role, status: args.status });
+    const after = cursors.read(args.cursor);
+    const skipped = skippedBy(args);
     // One walk along an index for each side; nobody is on both sides of a session.
     const walks = (args.role ? [args.role] : sides).map((side) => sessionsOn(ctx, side, args));
     const [first, ...others] = walks.map((walk) =>
       ctx.db
         .selectFrom(
-          walk.selectAll().orderBy("createdAt", "desc").orderBy("sessionId", "desc").limit(toPage).as("newest"),
+          walk
+            .selectAll()
+            .$call((all) => cursors.behind(all, after, { createdAt: "createdAt", sessionId: "sessionId" }))
+            .orderBy("createdAt", "desc")
+            .orderBy("sessionId", "desc")
+            .limit(skipped + args.limit + 1)
+            .as("newest"),
         )
         .selectAll(),
     );
     if (!first) throw new Error("A session has sides");
-    const rows = await others
+    const found = await others
       .reduce((all, walk) => all.unionAll(walk), first)
       .orderBy("createdAt", "desc")
       .orderBy("sessionId", "desc")
-      .limit(args.limit)
-      .offset(toPage - args.limit)
+      .limit(args.limit + 1)
+      .offset(skipped)
       .execute();
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
     const counts = await Promise.all(walks.map((walk) => countOf(ctx, walk)));
     return {
       data: await sessionViews(ctx, rows),
       total: counts.reduce((sum, count) => sum + count, 0),
       page: args.page,
       limit: args.limit,
+      nextCursor,
     };
   },
 });
@@ -91,29 +104,40 @@ async function countOf(ctx: UserQuery, walk: ReturnType<typeof sessionsOn>): Pro
   return Number(total);
 }
 
+const latestFirst = cursorsOf("sessions:listRentedAgents", { lastRentedAt: "integer", providerAgentId: "id" });
+
 /** The agents that the caller rented, each once, the latest first (clawrent.md section 2.6). */
 export const listRentedAgents = query({
   summary: "The agents you rented, each once",
   auth: "user",
-  args: { page, limit },
+  args: { page, limit, cursor },
   returns: pageOf(agentCard.extend({ lastRentedAt: z.string(), sessionCount: z.number() })),
   handler: async (ctx, args) => {
+    const cursors = latestFirst.under(ctx);
+    const after = cursors.read(args.cursor);
     const mine = ctx.db.selectFrom("sessions").where("consumerUserId", "=", ctx.caller.userId);
-    const [rented, { total }] = await Promise.all([
-      mine
-        .select(({ fn }) => [
-          "providerAgentId",
-          fn.max("createdAt").as("lastRentedAt"),
-          fn.countAll<number>().as("sessionCount"),
-        ])
-        .groupBy("providerAgentId")
+    const each = mine
+      .select(({ fn }) => [
+        "providerAgentId",
+        fn.max("createdAt").as("lastRentedAt"),
+        fn.countAll<number>().as("sessionCount"),
+      ])
+      .groupBy("providerAgentId");
+    const [found, { total }] = await Promise.all([
+      ctx.db
+        .selectFrom(each.as("rented"))
+        .selectAll()
+        .$call((all) =>
+          cursors.behind(all, after, { lastRentedAt: "lastRentedAt", providerAgentId: "providerAgentId" }),
+        )
         .orderBy("lastRentedAt", "desc")
         .orderBy("providerAgentId", "desc")
-        .limit(args.limit)
-        .offset((args.page - 1) * args.limit)
+        .limit(args.limit + 1)
+        .offset(skippedBy(args))
         .execute(),
       mine.select(({ fn }) => fn.count<number>("providerAgentId").distinct().as("total")).executeTakeFirstOrThrow(),
     ]);
+    const { rows: rented, nextCursor } = cursors.page(found, args.limit, (row) => row);
     const cards = await agentCards(
       ctx,
       rented.map(({ providerAgentId }) => providerAgentId),
@@ -126,6 +150,7 @@ export const listRentedAgents = query({
       total: Number(total),
       page: args.page,
       limit: args.limit,
+      nextCursor,
     };
   },
 });

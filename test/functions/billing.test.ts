@@ -170,7 +170,7 @@ describe.each(databases)("billing on %s", (database) => {
 
     test("of transactions has everything that moved the wallet, newest first", async () => {
       const { data, ...rest } = await alice.call("billing:listTransactions");
-      expect(rest).toEqual({ total: 5, page: 1, limit: 20 });
+      expect(rest).toEqual({ total: 5, page: 1, limit: 20, nextCursor: null });
       const common = { id: uuid, userId: alice.userId, currency: "CNY", createdAt: iso };
       const [first, , last] = sessions;
       expect(data).toHaveLength(5);
@@ -247,7 +247,7 @@ describe.each(databases)("billing on %s", (database) => {
       const pages = [1, 2, 3, 4].map((page) => alice.call("billing:listTransactions", { page, limit: 2 }));
       expect((await Promise.all(pages)).flatMap(({ data }) => data)).toEqual(all);
       const clamped = await alice.call("billing:listTransactions", { page: 0, limit: 1_000, type: null });
-      expect(clamped).toEqual({ data: all, total: 5, page: 1, limit: 100 });
+      expect(clamped).toEqual({ data: all, total: 5, page: 1, limit: 100, nextCursor: null });
       for (const wrong of [{ type: "fee" }, { type: "outside" }, { type: "" }, { page: "x" }, { limit: 1.5 }]) {
         await expect(alice.call("billing:listTransactions", wrong)).rejects.toMatchObject({ code: "invalid_args" });
       }
@@ -306,7 +306,7 @@ describe.each(databases)("billing on %s", (database) => {
     test("show a stranger nothing", async () => {
       const carol = await server.user("Carol");
       for (const path of ["billing:listRecords", "billing:listTransactions"]) {
-        expect(await carol.call(path)).toEqual({ data: [], total: 0, page: 1, limit: 20 });
+        expect(await carol.call(path)).toEqual({ data: [], total: 0, page: 1, limit: 20, nextCursor: null });
       }
     });
   });

@@ -366,6 +366,7 @@ describe.each(databases)("connections on %s (c2c.md section 3, connections)", (d
           connectedTo: null,
           createdAt: start + 2,
           acceptedAt: null,
+          cursor: expect.any(String),
         },
         {
           connectionId: second.connectionId,
@@ -373,6 +374,7 @@ describe.each(databases)("connections on %s (c2c.md section 3, connections)", (d
           connectedTo: { agentId: carol.agentId, name: "Carol", publicKey: await keyOf(carol) },
           createdAt: start + 1,
           acceptedAt: start + 3,
+          cursor: expect.any(String),
         },
         {
           connectionId: first.connectionId,
@@ -380,6 +382,7 @@ describe.each(databases)("connections on %s (c2c.md section 3, connections)", (d
           connectedTo: { agentId: bob.agentId, name: "Bob", publicKey: await keyOf(bob) },
           createdAt: start,
           acceptedAt: start + 3,
+          cursor: expect.any(String),
         },
       ]);
       expect(await bob.call("connections:list")).toEqual([
@@ -389,6 +392,7 @@ describe.each(databases)("connections on %s (c2c.md section 3, connections)", (d
           connectedTo: { agentId: alice.agentId, name: "Alice", publicKey: await keyOf(alice) },
           createdAt: start,
           acceptedAt: start + 3,
+          cursor: expect.any(String),
         },
       ]);
     });

@@ -17,7 +17,7 @@ describe.each(databases)("favorites on %s (clawrent.md section 2.9)", (database)
     expect(await bob.call("favorites:check", { agentId: first.id })).toEqual({ agentId: first.id, favorited: true });
 
     const { data, ...counts } = await bob.call("favorites:list");
-    expect(counts).toEqual({ total: 2, page: 1, limit: 20 });
+    expect(counts).toEqual({ total: 2, page: 1, limit: 20, nextCursor: null });
     const listings = (await server.nobody.call("marketplace:browse")).data;
     const card = listings.find(({ id }: { id: string }) => id === second.id);
     expect(data[0]).toEqual({ agentId: second.id, createdAt: expect.any(String), agent: card });

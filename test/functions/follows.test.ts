@@ -13,7 +13,7 @@ describe.each(databases)("follows on %s (clawrent.md section 2.9)", (database) =
     server.clock.jump(minute);
     expect(await follow(alice, bob)).toEqual({ userId: bob.userId, following: true });
 
-    const page = { total: 1, page: 1, limit: 20 };
+    const page = { total: 1, page: 1, limit: 20, nextCursor: null };
     expect(await alice.call("follows:listFollowing")).toEqual({
       data: [{ userId: bob.userId, name: "Bob", createdAt }],
       ...page,
@@ -22,7 +22,7 @@ describe.each(databases)("follows on %s (clawrent.md section 2.9)", (database) =
       data: [{ userId: alice.userId, name: "Alice", createdAt }],
       ...page,
     });
-    const none = { data: [], total: 0, page: 1, limit: 20 };
+    const none = { data: [], total: 0, page: 1, limit: 20, nextCursor: null };
     expect(await alice.call("follows:listFollowers")).toEqual(none);
     expect(await bob.call("follows:listFollowing")).toEqual(none);
   });

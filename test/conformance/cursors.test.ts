@@ -1,0 +1,257 @@
+/**
+ * Every list of the registry, paged by cursor: whatever the page holds, the pages are the whole list, each row once. A
+ * list that has no row in the table below fails the suite. (functions/model/cursors.ts.)
+ */
+import { beforeAll, describe, expect, test } from "vitest";
+import { type Caller, databases, startServer, type TestServer, type User } from "../support/harness.js";
+import { rentable, task } from "../support/rental.js";
+
+/** How many rows each list has in the world of this test. */
+const rows = 7;
+
+interface List {
+  path: string;
+  as: Caller;
+  args?: Record<string, unknown>;
+  /** Where its rows stand in the answer; absent where the answer is the array. */
+  in?: "data" | "sessions";
+  /** What tells its rows apart. */
+  key: string;
+  /** Filters under which its cursors are not those of the list without. */
+  otherwise?: Record<string, unknown>;
+}
+
+/** What looks like a list and is none: a tree, one agent's settings, the ledger's findings. */
+const noLists = new Set([
+  "docs:getTree",
+  "agents:getServeRules",
+  "events:getSuggestions",
+  "events:listLive",
+  "events:listMyIntros",
+  "events:listNearby",
+  "agents:getStatus",
+  "approvals:getPending",
+  "agents:listMySessions",
+  "cart:list",
+  "docs:search",
+  "marketplace:browse",
+  "marketplace:listCategories",
+  "messages:getForThread",
+  "messages:getThreadsForAgent",
+  "sessions:listMessages",
+]);
+
+async function world(server: TestServer): Promise<List[]> {
+  const [alice, bob, admin] = [
+    await server.user("Alice", { topUp: "1000.00" }),
+    await server.user("Bob"),
+    await server.admin(),
+  ];
+  const others: User[] = [];
+  for (let made = 0; made < rows; made += 1) {
+    const other = await server.user(`Other ${made}`);
+    others.push(other);
+    await alice.call("follows:add", { userId: other.userId });
+    await other.call("follows:add", { userId: alice.userId });
+    // All of it within one instant, or each in its own: both must page alike.
+    if (made < 3) await server.advance(1);
+  }
+
+  const agentIds: string[] = [];
+  for (let made = 0; made < rows; made += 1) {
+    const { agentId } = await rentable(server, {}, bob);
+    agentIds.push(agentId);
+    await alice.call("favorites:add", { agentId });
+    const { id: sessionId } = await alice.call("sessions:create", { agentId, taskDescription: task });
+    if (made % 2 === 0) await alice.call("sessions:end", { sessionId });
+    const items = [{ providerAgentId: agentId, taskDescription: "Part 1" }];
+    await alice.call("orders:create", { items });
+    await alice.call("billing:topUp", { amount: "1.00", currency: made % 2 === 0 ? "CNY" : "USD" });
+    if (made < 3) await server.advance(1);
+  }
+  const { data: orders } = await alice.call("orders:list");
+  for (const { id: orderId } of orders) await alice.call("orders:cancel", { orderId });
+
+  const inviter = await server.agent("Inviter");
+  for (let made = 0; made < rows; made += 1) {
+    const { inviteToken } = await inviter.call("connections:invite");
+    if (made % 2 === 0) await (await server.agent(`Peer ${made}`)).call("connections:accept", { inviteToken });
+    if (made < 3) await server.advance(1);
+  }
+  const peer = await server.agent("Eager peer");
+  await inviter.call(
+    "connections:accept",
+    await peer.call("connections:invite").then(({ inviteToken }) => ({ inviteToken })),
+  );
+
+  return [
+    { path: "follows:listFollowing", as: alice, in: "data", key: "userId" },
+    { path: "follows:listFollowers", as: alice, in: "data", key: "userId" },
+    { path: "favorites:list", as: alice, in: "data", key: "agentId" },
+    { path: "agents:listMine", as: bob, in: "data", key: "id", otherwise: { roles: "both" } },
+    { path: "sessions:list", as: alice, in: "data", key: "id", otherwise: { role: "consumer" } },
+    { path: "sessions:list", as: alice, in: "data", key: "id", args: { role: "consumer", status: "completed" } },
+    { path: "sessions:listRentedAgents", as: alice, in: "data", key: "id" },
+    { path: "orders:list", as: alice, in: "data", key: "id", otherwise: { status: "cancelled" } },
+    { path: "billing:listRecords", as: alice, in: "data", key: "id" },
+    { path: "billing:listTransactions", as: alice, in: "data", key: "id", otherwise: { type: "recharge" } },
+    { path: "billing:listTransactions", as: alice, in: "data", key: "id", args: { type: "recharge" } },
+    { path: "admin:listAgents", as: admin, in: "data", key: "id", otherwise: { status: "active" } },
+    { path: "admin:listAgents", as: admin, in: "data", key: "id", args: { status: "active" } },
+    { path: "admin:listSessions", as: admin, in: "data", key: "id", otherwise: { status: "completed" } },
+    { path: "admin:listSessions", as: admin, in: "data", key: "id", args: { status: "completed" } },
+    { path: "connections:list", as: inviter, key: "connectionId" },
+  ];
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: each list has rows of its own.
+type Row = any;
+
+function rowsIn({ in: place }: List, answer: Row): Row[] {
+  return place === undefined ? answer : answer[place];
+}
+
+/** Reads on behind a cursor until the list says that it ends. */
+async function pages(list: List, limit: number | undefined): Promise<Row[]> {
+  const found: Row[] = [];
+  let cursor: string | undefined | null;
+  do {
+    const args = { ...list.args, ...(limit === undefined ? {} : { limit }), ...(cursor == null ? {} : { cursor }) };
+    const answer = await list.as.call(list.path, args);
+    const page = rowsIn(list, answer);
+    expect(page.length).toBeLessThanOrEqual(limit ?? 1_000);
+    found.push(...page);
+    cursor = list.in === undefined ? page.at(-1)?.cursor : answer.nextCursor;
+    if (list.in !== undefined && cursor !== null) expect(page).toHaveLength(limit ?? 1_000);
+  } while (cursor != null);
+  return found;
+}
+
+describe.each(databases)("cursors on %s", (database) => {
+  let server: TestServer;
+  let lists: List[];
+
+  beforeAll(async () => {
+    server = await startServer(database);
+    lists = await world(server);
+    return () => server.close();
+  });
+
+  test("every list of the registry takes a cursor, and is tried here", () => {
+    const tried = new Set(lists.map(({ path }) => path));
+    const missing: string[] = [];
+    for (const [path, { kind, auth, args }] of server.server.runtime.registry.functions) {
+      if (kind !== "query" || auth === "system" || noLists.has(path)) continue;
+      const takesCursor = "cursor" in (args as unknown as { shape: object }).shape;
+      const isNamedList = /:(list|browse|search|get\w*s$|get\w*ForAgent|getPending|getForThread)/.test(path);
+      if ((takesCursor || isNamedList) && !(takesCursor && tried.has(path))) missing.push(path);
+    }
+    expect(missing).toEqual([]);
+  });
+
+  test("pages of any size are the whole list, each row once and in its order", async () => {
+    for (const list of lists) {
+      const takesLimit = "limit" in shapeOf(server, list.path);
+      const whole = rowsIn(
+        list,
+        await list.as.call(list.path, { ...list.args, ...(takesLimit ? { limit: 100 } : {}) }),
+      );
+      expect(new Set(whole.map((row) => row[list.key])).size, list.path).toBe(whole.length);
+      expect(whole.length, list.path).toBeGreaterThan(2);
+      for (const limit of takesLimit ? [1, 2, 3, 7] : [undefined]) {
+        expect(await pages(list, limit), `${list.path} by ${limit}`).toEqual(whole);
+      }
+    }
+  });
+
+  test("each row of an array goes on behind itself", async () => {
+    for (const list of lists) {
+      if (list.in !== undefined) continue;
+      const whole: Row[] = await list.as.call(list.path, { ...list.args });
+      for (const [index, { cursor }] of whole.entries()) {
+        expect(await list.as.call(list.path, { ...list.args, cursor })).toEqual(whole.slice(index + 1));
+      }
+    }
+  });
+
+  test("a cursor beats the page", async () => {
+    for (const list of lists) {
+      if (!("page" in shapeOf(server, list.path))) continue;
+      const { nextCursor } = await list.as.call(list.path, { ...list.args, limit: 1 });
+      const args = { ...list.args, limit: 1, cursor: nextCursor };
+      const second = await list.as.call(list.path, args);
+      expect(rowsIn(list, await list.as.call(list.path, { ...args, page: 3 }))).toEqual(rowsIn(list, second));
+      expect(rowsIn(list, await list.as.call(list.path, { ...list.args, limit: 1, page: 2 }))).toEqual(
+        rowsIn(list, second),
+      );
+    }
+  });
+
+  test("a cursor of another list, of other filters or of nobody's making is refused in words", async () => {
+    const cursors = new Map<List, string>();
+    for (const list of lists) {
+      const answer = await list.as.call(list.path, {
+        ...list.args,
+        ...("limit" in shapeOf(server, list.path) ? { limit: 1 } : {}),
+      });
+      cursors.set(list, list.in === undefined ? answer[0].cursor : answer.nextCursor);
+    }
+    for (const [list, own] of cursors) {
+      const refused = { code: "invalid_args", message: expect.stringContaining("is not a cursor of this list") };
+      const foreign = [...cursors].filter(([other]) => other.path !== list.path).map(([, cursor]) => cursor);
+      const [mark = "", ...places] = own.split("~");
+      const forged = [
+        "x",
+        "~",
+        mark,
+        `${own}~1`,
+        own.slice(1),
+        [mark, ...places.map(() => "")].join("~"),
+        [mark, ...places.map(() => "' or 1=1")].join("~"),
+        ...["1e999", "0.5", "01", "9007199254740993"].map((number) =>
+          [mark, ...places.map((place) => (isNumber(place) ? number : "' or 1=1"))].join("~"),
+        ),
+      ];
+      for (const cursor of [...foreign, ...forged]) {
+        await expect(list.as.call(list.path, { ...list.args, cursor }), `${list.path} ${cursor}`).rejects.toMatchObject(
+          refused,
+        );
+      }
+      if (list.otherwise) {
+        await expect(list.as.call(list.path, { ...list.otherwise, cursor: own })).rejects.toMatchObject(refused);
+      }
+    }
+  });
+
+  test("a place that somebody wrote is a place in the caller's own list, and nothing breaks", async () => {
+    const stranger = await server.user("Stranger");
+    const strangeAgent = await server.agent("Stranger");
+    for (const list of lists) {
+      if (list.path.startsWith("admin:") || list.path.startsWith("marketplace:")) continue;
+      const answer = await list.as.call(list.path, {
+        ...list.args,
+        ...("limit" in shapeOf(server, list.path) ? { limit: 1 } : {}),
+      });
+      const own: string = list.in === undefined ? answer[0].cursor : answer.nextCursor;
+      const [mark, ...places] = own.split("~");
+      for (const number of ["0", "-1", "9007199254740991", "-9007199254740991"]) {
+        const cursor = [mark, ...places.map((place) => (isNumber(place) ? number : place))].join("~");
+        await list.as.call(list.path, { ...list.args, cursor });
+      }
+      if (list.args && ("threadId" in list.args || "sessionId" in list.args)) continue;
+      const whose = list.as === strangeAgent || "claimToken" in list.as ? strangeAgent : stranger;
+      const theirs = rowsIn(list, await whose.call(list.path, { ...list.args, cursor: own }));
+      expect(theirs, list.path).toEqual([]);
+    }
+  });
+});
+
+function shapeOf(server: TestServer, path: string): object {
+  const definition = server.server.runtime.registry.find(path);
+  if (!definition) throw new Error(`There is no ${path}`);
+  return (definition.args as unknown as { shape: object }).shape;
+}
+
+function isNumber(place: string): boolean {
+  return /^-?\d+$/.test(place);
+}
