@@ -27,7 +27,7 @@ import { openStore } from "./runtime/database.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
 import { Runtime } from "./runtime/dispatch.js";
 import { newUuid } from "./runtime/ids.js";
-import { RateLimits, type SharedCounting } from "./runtime/limits.js";
+import { openBudgets, RateLimits, type SharedCounting } from "./runtime/limits.js";
 import { LiveQueries } from "./runtime/live.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
@@ -85,6 +85,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     ? await openBus({ url: config.databaseUrl, processId, clock, log, live, notices })
     : undefined;
   const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus, tokens));
+  const held = openBudgets(() => clock.now(), config.rateLimits);
   notices.on("callsCounted", (notice) => limits.counted(notice));
   const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(live, () => clock.now());
   for (const kind of ["credentialEnded", "agentOwnerChanged", "userStandingChanged"] as const) {
@@ -98,6 +99,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     clock,
     log,
     limits,
+    held,
     authenticator: new Authenticator(store, clock, tokens, adminEmails, notices),
     passwords: parts.passwords ?? new Passwords(),
     tokens,

@@ -6,7 +6,7 @@ import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Clock } from "../runtime/clock.js";
 import type { Caller } from "../runtime/context.js";
-import type { Outcome, Runtime } from "../runtime/dispatch.js";
+import type { Runtime } from "../runtime/dispatch.js";
 import { CallError, type ErrorCode } from "../runtime/errors.js";
 import { addressKey, type RateLimits, sizes } from "../runtime/limits.js";
 import { callerAddress } from "./caller-address.js";
@@ -97,7 +97,8 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
 
 interface Request {
   path: string;
-  args: unknown;
+  /** As text, known to be JSON. */
+  args: string;
 }
 
 function readRequest(c: HttpContext, runtime: Runtime): Request | Reply {
@@ -112,7 +113,9 @@ function readRequest(c: HttpContext, runtime: Runtime): Request | Reply {
     return rejection(400, "BadRequest", "invalid_args", "Only a query can be subscribed to");
   }
   try {
-    return { path, args: JSON.parse(query.get("args") || "{}") as unknown };
+    const args = query.get("args") || "{}";
+    JSON.parse(args);
+    return { path, args };
   } catch {
     return rejection(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
   }
@@ -136,7 +139,8 @@ class EventStream {
   #isDirty = false;
   #isLooping = false;
   #isOpen = false;
-  #sent: Answer | undefined;
+  /** What the last answer is known again by. */
+  #sent: Buffer | undefined;
   #lastSentAt = 0;
   #cancelHeartbeat: () => void = () => {};
   #cancelImpatience: () => void = () => {};
@@ -160,7 +164,7 @@ class EventStream {
     // Nobody is left without a word because the database is away; an open stream waits until it is back.
     const first = await Promise.race([this.#firstAnswer(), delayed]);
     if (this.#ended || !first) return undefined;
-    const error = first instanceof CallError ? first : errorOf(first.outcome);
+    const error = first instanceof CallError ? first : errorOf(first);
     if (error && (error === first || final.has(error.code))) {
       this.#leave();
       return renderRejection(error);
@@ -262,8 +266,8 @@ class EventStream {
         if (answer?.isLapsed) this.#isDoubted = true;
         // It may be for eyes that have lost their right to it.
         if (!answer || this.#isDoubted || subscription !== this.#subscription) this.#isDirty = true;
-        else if (!answer.isLike(this.#sent)) {
-          this.#sent = answer;
+        else if (!this.#sent?.equals(answer.mark)) {
+          this.#sent = answer.mark;
           this.#write(eventOf(answer, this.parts.runtime.timestamps.next()));
         }
       }
@@ -327,11 +331,12 @@ class EventStream {
   }
 }
 
-function eventOf({ outcome, requestId }: Answer, id: bigint): string {
-  if (outcome.status === "success") return `id: ${id}\ndata: ${oneLine(encodeValue(outcome.value, "json"))}\n\n`;
-  if (outcome.status === "fault")
+function eventOf(answer: Answer, id: bigint): string {
+  const { failure, requestId } = answer;
+  if (!failure) return `id: ${id}\ndata: ${oneLine(answer.json)}\n\n`;
+  if (failure.status === "fault")
     return `id: ${id}\n${errorEvent(`[Request ID: ${requestId}] Server Error`, { code: "internal" })}`;
-  const { code, message, data } = outcome.error;
+  const { code, message, data } = failure.error;
   return `id: ${id}\n${errorEvent(message, { code, ...data })}`;
 }
 
@@ -344,6 +349,6 @@ function oneLine(json: string): string {
   return /[\r\n]/.test(json) ? json.replace(/[\r\n]+/g, " ") : json;
 }
 
-function errorOf(outcome: Outcome): CallError | undefined {
-  return outcome.status === "refused" || outcome.status === "rejected" ? outcome.error : undefined;
+function errorOf({ failure }: Answer): CallError | undefined {
+  return failure && failure.status !== "fault" ? failure.error : undefined;
 }

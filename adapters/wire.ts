@@ -2,10 +2,11 @@
  * Values and envelopes as Convex writes them (convex-wire.md sections 2 and 3). Arguments always arrive as
  * `convex_encoded_json`; a reply goes out in the format that was asked for.
  */
+import { parsedBytes } from "../runtime/byte-budget.js";
 import { JsonText } from "../runtime/define.js";
 import type { Outcome } from "../runtime/dispatch.js";
 import { CallError, type ErrorCode, errorCodes } from "../runtime/errors.js";
-import { sizes } from "../runtime/limits.js";
+import { parsedArgumentBytes, sizes } from "../runtime/limits.js";
 
 export type Format = "json" | "convex_encoded_json";
 
@@ -44,6 +45,23 @@ export function readArgs(given: unknown, text: string): unknown {
     const issues = [{ path: "", message: error.message }];
     return new CallError("invalid_args", `Invalid arguments: ${error.message}`, { issues });
   }
+}
+
+/** The same for arguments that are still text. */
+export function readArgsText(text: string): unknown {
+  if (parsedBytes(text) > parsedArgumentBytes) return tooManyValues();
+  try {
+    return readArgs(JSON.parse(text), text);
+  } catch {
+    return new CallError("invalid_args", "Invalid arguments: they are no JSON", {
+      issues: [{ path: "", message: "they are no JSON" }],
+    });
+  }
+}
+
+/** Arguments that are within their limit as text, and would take too much once they are parsed. */
+export function tooManyValues(): CallError {
+  return new CallError("too_large", "The arguments hold too many values", { limitBytes: parsedArgumentBytes });
 }
 
 function decode(value: unknown, depth: number): unknown {

@@ -13,7 +13,7 @@ import { type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.
 import { CallError } from "./errors.js";
 import { IdempotencyKey, type KeptOutcome } from "./idempotency.js";
 import { newDigits, newId, newSecret, newUuid } from "./ids.js";
-import { addressKey, countedAs, type RateLimits } from "./limits.js";
+import { addressKey, countedAs, type Held, type RateLimits } from "./limits.js";
 import type { LiveQueries, Seen } from "./live.js";
 import type { Notice, NoticeBoard } from "./notices.js";
 import type { Passwords } from "./passwords.js";
@@ -49,6 +49,13 @@ export interface Call {
   resent?: { sessionId: string; requestId: number };
   /** The server asks again by itself, for who asked before: it counts against nobody's rate. */
   isRerun?: boolean;
+  /** Asked right before a query runs, once the caller is known: why it may not run now. */
+  refusal?(caller: Caller): CallError | undefined;
+  /**
+   * Makes of a query's value what is sent, before the next query runs: so a large answer is never held as objects while
+   * others are read, and is counted before the next is begun. The outcome's value is what it returns.
+   */
+  finish?(value: unknown, caller: Caller): unknown;
   /** The caller's network address. */
   address: string;
   /** 16 hex digits; in the log line, and all that a caller sees of a fault. */
@@ -72,6 +79,7 @@ export interface RuntimeParts {
   clock: Clock;
   log: Logger;
   limits: RateLimits;
+  held: Held;
   authenticator: Authenticator;
   passwords: Passwords;
   tokens: Tokens;
@@ -93,6 +101,13 @@ export interface SystemFunction<Args extends object, Returns> extends FunctionDe
   auth: "system";
   args: z.ZodType<Args>;
   returns: z.ZodType<Returns>;
+}
+
+/** A query that was not run because there is no room for its answer. It is asked again, and nobody has to hear of it. */
+export class Postponed extends CallError {
+  constructor() {
+    super("unavailable", "There is no room for the answer now. Try again.", { retryAfterMs: 1_000 });
+  }
 }
 
 /** Thrown inside this file to tell a rejection from a function's own refusal. */
@@ -137,6 +152,11 @@ export class Runtime {
     return this.#parts.live;
   }
 
+  /** What is held on behalf of callers. */
+  get held(): Held {
+    return this.#parts.held;
+  }
+
   get timestamps(): Timestamps {
     return this.#parts.timestamps;
   }
@@ -162,7 +182,7 @@ export class Runtime {
         callable.kind === "query"
           ? {
               status: "success",
-              value: await this.#runQuery(callable, caller, args, call.path, seen, credentialOf(call)),
+              value: await this.#runQuery(callable, caller, args, call, seen, credentialOf(call)),
             }
           : await this.#runMutation(callable, caller, args, call);
     } catch (error) {
@@ -210,7 +230,7 @@ export class Runtime {
   ): Promise<Returns> {
     const system: Caller = { kind: "system" };
     if (definition.kind === "query") {
-      return (await this.#runQuery(definition, system, args, "a system query")) as Returns;
+      return (await this.#runQuery(definition, system, args, { path: "a system query" })) as Returns;
     }
     const run = () => this.#mutate("a system function", definition, system, args, undefined);
     const outcome = await this.#queued(definition, args, system, run);
@@ -291,7 +311,7 @@ export class Runtime {
     definition: FunctionDefinition,
     caller: Caller,
     args: object,
-    path: string,
+    call: Pick<Call, "path" | "refusal" | "finish">,
     seen?: Seen,
     credential?: Credential,
   ): Promise<unknown> {
@@ -299,6 +319,8 @@ export class Runtime {
     let isObserved = credential === undefined;
     return this.#parts.store.read(
       async (db) => {
+        const refused = call.refusal?.(caller);
+        if (refused) throw new Rejected(refused);
         const began = performance.now();
         if (credential) {
           await this.#parts.authenticator.requireStanding(db, credential);
@@ -315,8 +337,9 @@ export class Runtime {
           });
         }
         try {
-          const value = await definition.handler(ctx as never, args as never, undefined as never);
-          return checkValue(definition, value, path);
+          const answered = await definition.handler(ctx as never, args as never, undefined as never);
+          const value = checkValue(definition, answered, call.path);
+          return call.finish ? call.finish(value, caller) : value;
         } finally {
           if (seen) seen.tookMs = performance.now() - began;
         }
@@ -444,6 +467,7 @@ export class Runtime {
   ) {
     const { log } = this.#parts;
     if (!log.isLevelEnabled("info")) return;
+    if (outcome.status === "rejected" && outcome.error instanceof Postponed) return;
     log.info({
       requestId: call.requestId,
       // An unknown path is the caller's text, and may be a secret in the wrong place.

@@ -1,5 +1,6 @@
-/** Every limit of the server in one place, and the rate limiter that keeps the ones that are per time. */
+/** Every limit of the server in one place, the budgets of bytes (byte-budget.ts), and the rate limiter that keeps the limits that are per time. */
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
+import { type ByteBounds, ByteBudget } from "./byte-budget.js";
 import type { Caller } from "./context.js";
 import { CallError } from "./errors.js";
 import type { NoticeOf } from "./notices.js";
@@ -34,6 +35,40 @@ export const sizes = {
   /** Open `/ws/session` sockets of one consumer slot (clawrent.md section 4.3). */
   socketsPerSlot: 8,
 } as const;
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+/** About what parsed arguments of one call may take: JSON of many small values takes twenty times its text. */
+export const parsedArgumentBytes = 16 * MiB;
+
+/** The most bytes that are held at once for one socket or request, one address, one caller and all together. */
+export const heldBytes = {
+  /** Arguments of live queries as text, and what a subscription takes beside them. */
+  subscriptions: { socket: 4 * MiB, address: 64 * MiB, caller: 32 * MiB, process: 128 * MiB },
+  /** Requests and frames, whole or not yet, and what their arguments were parsed to, until they are dealt with. */
+  requests: { socket: 2 * MiB + parsedArgumentBytes, address: 48 * MiB, caller: 48 * MiB, process: 96 * MiB },
+  /** Answers that were made and that the network has not taken yet. One is always sent whole; this is what waits behind it. */
+  answers: { socket: 4 * MiB, address: 32 * MiB, caller: 32 * MiB, process: 96 * MiB },
+  /** Last answers of live queries, to be given to the next who asks. What does not fit is read again for them. */
+  lastAnswers: { socket: 1 * MiB, address: 64 * MiB, caller: 8 * MiB, process: 64 * MiB },
+} as const satisfies Record<string, ByteBounds>;
+
+/** What a subscription takes beside its arguments. */
+export const subscriptionBytes = KiB;
+
+export type Held = { readonly [Kind in keyof typeof heldBytes]: ByteBudget };
+
+/** The budgets of a process. `byAddress`: as rates, bounds per address can be turned off; the others hold always. */
+export function openBudgets(now: () => number, byAddress: boolean): Held {
+  const open = (kind: keyof typeof heldBytes, what: string) => new ByteBudget(what, heldBytes[kind], now, byAddress);
+  return {
+    subscriptions: open("subscriptions", "arguments of live queries"),
+    requests: open("requests", "requests that are not dealt with yet"),
+    answers: open("answers", "answers that were not read yet"),
+    lastAnswers: open("lastAnswers", "last answers of live queries"),
+  };
+}
 
 /** `points` calls in `seconds`, by what they are counted. */
 export const rates = {

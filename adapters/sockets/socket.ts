@@ -25,6 +25,11 @@ export interface FrameHandler {
   bad(message: string): Promise<void>;
 }
 
+/** What a channel makes of frames that it parses itself. */
+export interface RawFrameHandler extends Pick<FrameHandler, "bad"> {
+  raw(data: Buffer): Promise<void>;
+}
+
 /** Who opened the socket, so that it closes when they lose the right to. */
 export interface Opener {
   credentialId: CredentialId;
@@ -50,9 +55,9 @@ declare const whole: unique symbol;
 /** A text frame with its head, as it goes over the wire. */
 export type WholeFrame = Buffer & { [whole]: true };
 
-/** Adds the head (RFC 6455 section 5.2). */
-export function wholeFrame(text: Buffer): WholeFrame {
-  const { length } = text;
+/** Puts a text frame together and adds the head (RFC 6455 section 5.2). */
+export function wholeFrame(...parts: readonly Buffer[]): WholeFrame {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
   const head = Buffer.alloc(length < 126 ? 2 : length < 0x1_0000 ? 4 : 10);
   head[0] = 0x81;
   if (head.length === 2) head[1] = length;
@@ -63,7 +68,7 @@ export function wholeFrame(text: Buffer): WholeFrame {
     head[1] = 127;
     head.writeBigUInt64BE(BigInt(length), 2);
   }
-  return Buffer.concat([head, text]) as unknown as WholeFrame;
+  return Buffer.concat([head, ...parts]) as unknown as WholeFrame;
 }
 
 export class Socket {
@@ -75,7 +80,7 @@ export class Socket {
   readonly #connection: Duplex;
   readonly #waiting: { data: Buffer; isBinary: boolean }[] = [];
   readonly #goneListeners: (() => void)[] = [];
-  #handler: FrameHandler | undefined;
+  #handler: FrameHandler | RawFrameHandler | undefined;
   #pong: ((payload: string) => void) | undefined;
   #working = 0;
   /** Bytes of the frames that wait or are worked on. */
@@ -134,7 +139,7 @@ export class Socket {
   }
 
   /** Starts working on frames, those that waited first; also on what a client sent before it left. */
-  handle(handler: FrameHandler): void {
+  handle(handler: FrameHandler | RawFrameHandler): void {
     this.#handler = handler;
     this.#work();
   }
@@ -143,6 +148,11 @@ export class Socket {
     if (this.#gone) return;
     this.#ws.send(frame, asText);
     if (this.#ws.bufferedAmount > sizes.unreadBytes) this.close(closings.tooSlow);
+  }
+
+  /** Answers a heartbeat. */
+  acknowledge(): void {
+    this.send(heartbeatAck);
   }
 
   /** Sends, and resolves once the network has taken it: for a sender that goes at the reader's pace. */
@@ -231,17 +241,18 @@ export class Socket {
 
   async #handle(
     { data, isBinary }: { data: Buffer; isBinary: boolean },
-    handler: FrameHandler,
+    handler: FrameHandler | RawFrameHandler,
     counted: Promise<number | undefined> | undefined,
   ): Promise<void> {
     const waitMs = counted && (await counted);
     if (waitMs !== undefined) this.#rest(waitMs);
     if (this.#closedByUs) return;
     try {
+      if (!("frame" in handler)) return await (isBinary ? handler.bad("A frame is text") : handler.raw(data));
       const frame = isBinary ? undefined : parseFrame(data);
       if (frame === undefined)
         await handler.bad('A frame is a JSON object with a string "type" and an object "payload"');
-      else if (frame.type === "system.heartbeat") this.send(heartbeatAck);
+      else if (frame.type === "system.heartbeat") this.acknowledge();
       else await handler.frame(frame);
     } catch (error) {
       this.log.error({ socket: this.id, err: error }, "a frame failed");

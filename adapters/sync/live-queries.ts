@@ -3,26 +3,40 @@
  * A query runs again when somebody looks after a commit touched what it read, and not before; and it runs, the first time
  * as well, in the turn of its caller (runtime/turns.ts).
  */
+import { createHash } from "node:crypto";
 import { CredentialLapsed } from "../../runtime/auth.js";
+import { callerKey, type Holding } from "../../runtime/byte-budget.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
-import type { Call, Outcome, Runtime } from "../../runtime/dispatch.js";
+import { type Call, type Outcome, Postponed, type Runtime } from "../../runtime/dispatch.js";
 import { CallError } from "../../runtime/errors.js";
-import { nextRequestId } from "../../runtime/ids.js";
+import { hashSecret, nextRequestId } from "../../runtime/ids.js";
 import { countedAs } from "../../runtime/limits.js";
 import type { Begun } from "../../runtime/live.js";
 import type { Turn, Turns } from "../../runtime/turns.js";
-import { type WholeFrame, wholeFrame } from "../sockets/socket.js";
-import { encodeValue, readArgs } from "../wire.js";
-import { changed, type Frame, queryResult, readable, transition, type Version } from "./frames.js";
+import type { WholeFrame } from "../sockets/socket.js";
+import { encodeValue, isReadable, readArgsText } from "../wire.js";
+import {
+  changed,
+  type FailedOutcome,
+  type Frame,
+  queryFailure,
+  queryValue,
+  transition,
+  unreadable,
+  type Version,
+  valueJson,
+} from "./frames.js";
 
 /** How long a run waits that the database, or a rate, does not let happen now. */
 const retryMs = 1_000;
+/** Up to here an answer is known again by itself, beyond it by its hash: what was sent need not be held to be compared. */
+const longestMark = 4_096;
 
 export interface Question {
   path: string;
-  /** The arguments as they came, not decoded. */
-  args: unknown;
+  /** The arguments as they came, as text. */
+  args: string;
   /** Undefined for one without a credential. */
   caller: Caller | undefined;
   /** What that caller came with. */
@@ -31,42 +45,71 @@ export interface Question {
   address: string;
 }
 
-/** What a query answered. The same answer again is the same object. */
-export class Answer {
+/** A value as it is sent. */
+interface Told {
   /** For the sync protocol: all of the change but the query's number. */
+  result: Frame;
+  /** The value as JSON, where that is not part of `result`. */
+  json: string | undefined;
+}
+
+function tell(value: unknown): Told {
+  if (!isReadable(value)) {
+    const failed: FailedOutcome = { status: "refused", error: unreadable() };
+    return { result: queryFailure(failed, ""), json: encodeValue(value, "json") };
+  }
+  const result = queryValue(value);
+  return { result, json: result.includes('{"$') ? encodeValue(value, "json") : undefined };
+}
+
+/** What a query answered. */
+export class Answer {
   readonly result: Frame;
-  /** The value as JSON, where the sync protocol has no words for it. */
-  readonly #unreadable: string | undefined;
+  /** What it is known again by. */
+  readonly mark: Buffer;
+  readonly #json: string | undefined;
   #last: { queryId: number; from: Version; to: Version; frame: WholeFrame } | undefined;
 
   constructor(
-    readonly outcome: Outcome,
+    told: Told,
+    /** Undefined where the query has a value. */
+    readonly failure: FailedOutcome | undefined,
     readonly requestId: string,
     /** The instant before it was read. */
     readonly readAt: bigint,
   ) {
-    const told = readable(outcome);
-    this.result = queryResult(told, requestId);
-    if (told !== outcome && outcome.status === "success") this.#unreadable = encodeValue(outcome.value, "json");
+    this.result = told.result;
+    this.#json = told.json;
+    const isShort = told.json === undefined && told.result.length <= longestMark;
+    this.mark = isShort
+      ? told.result
+      : createHash("sha256")
+          .update(told.result)
+          .update(told.json ?? "")
+          .digest();
+  }
+
+  /** The value as JSON. */
+  get json(): string {
+    return this.#json ?? valueJson(this.result);
+  }
+
+  get bytes(): number {
+    return this.result.length + (this.#json?.length ?? 0);
   }
 
   /** The Transition that brings this answer alone: one for all sockets that stand at the same place. */
   transition(queryId: number, from: Version, to: Version): WholeFrame {
     const last = this.#last;
     if (last && last.queryId === queryId && isSame(last.from, from) && isSame(last.to, to)) return last.frame;
-    const frame = wholeFrame(transition(from, to, [changed(queryId, this.result)]));
+    const frame = transition(from, to, [changed(queryId, this.result)]);
     this.#last = { queryId, from, to, frame };
     return frame;
   }
 
   /** There is no answer, because the caller's credential is not what it was. Whoever asked has to look at it. */
   get isLapsed(): boolean {
-    return this.outcome.status === "rejected" && this.outcome.error instanceof CredentialLapsed;
-  }
-
-  isLike(other: Answer | undefined): boolean {
-    if (this === other) return true;
-    return other !== undefined && this.#unreadable === other.#unreadable && this.result.equals(other.result);
+    return this.failure?.status === "rejected" && this.failure.error instanceof CredentialLapsed;
   }
 }
 
@@ -100,8 +143,16 @@ export interface Subscription {
    * that was read since then, also where nothing is known to have changed. `fail` is called in its place with a fault.
    * Undefined where nobody is subscribed to the query any more by the time at which its turn would have come.
    */
-  ask(anew: boolean, take: (answer: Answer | undefined) => void, fail: (error: unknown) => void): void;
+  ask(anew: boolean, take: (answer: Answer | undefined) => void, fail: (error: unknown) => void, room?: Room): void;
   end(): void;
+}
+
+/** Where an answer goes to. */
+export interface Room {
+  /** Whether there is any: without, the query is not run for this one. */
+  has(): boolean;
+  /** There was none. Whoever asked asks again once there is. */
+  none(): void;
 }
 
 /** The answer as a promise. */
@@ -127,16 +178,16 @@ export class LiveQuerySet {
     const { caller, path, args } = question;
     // Who is revoked here is known here. Of a revocation elsewhere only the database knows, so each run looks there.
     const secret = this.#parts.sharedDatabase ? question.secret : undefined;
-    const key = JSON.stringify([caller ?? null, secret ?? null, path, args]);
+    const key = JSON.stringify([caller ?? null, secret ?? null, path, args.length > 256 ? hashSecret(args) : args]);
     const query = this.#queries.get(key) ?? new LiveQuery(this.#parts, { ...question, secret });
     this.#queries.set(key, query);
     query.add(subscriber, countedAs(caller, question.address));
     let isNew = true;
     return {
-      ask: (anew, take, fail) => {
+      ask: (anew, take, fail, room) => {
         const wasNew = isNew;
         isNew = false;
-        query.ask(anew || (wasNew && query.mayBeBehind), take, fail);
+        query.ask(anew || (wasNew && query.mayBeBehind), take, fail, room);
       },
       end: () => {
         query.remove(subscriber);
@@ -155,11 +206,16 @@ interface Asker {
   anew: boolean;
   take(answer: Answer | undefined): void;
   fail(error: unknown): void;
+  room: Room | undefined;
 }
+
+/** Why a query is not run now: nobody who asks has room for the answer. */
+const nobodyHasRoom = new Postponed();
 
 /** A run that has had its turn. */
 interface Ran {
-  answer: Answer;
+  /** Undefined where nobody who asked had room for one. */
+  answer: Answer | undefined;
   seen: Begun;
   /** Nothing was known to have touched the last answer when it began. */
   wasFresh: boolean;
@@ -169,13 +225,18 @@ class LiveQuery {
   /** Each with whom its runs are counted against: without a credential the subscribers of one query may be several. */
   readonly #subscribers = new Map<Subscriber, string>();
   readonly #parts: LiveQueryParts;
-  readonly #call: Omit<Call, "requestId">;
-  readonly #refusal: CallError | undefined;
-  /** The last answer, and whether nothing has touched it since. */
-  #last: Answer | undefined;
+  readonly #question: Question;
+  readonly #call: Omit<Call, "requestId" | "args">;
+  /** What the last answer is known again by, and whether nothing has touched it since. */
+  #mark: Buffer | undefined;
   #isFresh = false;
+  /** The last answer itself, where there is room for it. */
+  #last: Answer | undefined;
+  readonly #lastHeld: Holding;
   #usedClock = false;
   #isRunning = false;
+  /** Whether its first run counts against a rate already. */
+  #isCounted = false;
   #runs = 0;
   /** What the last run took; undefined before the first. */
   #tookMs: number | undefined;
@@ -185,19 +246,21 @@ class LiveQuery {
   #askers: Asker[] = [];
   #unwatch: () => void = () => {};
 
-  constructor(parts: LiveQueryParts, { path, args, caller, secret, address }: Question) {
+  constructor(parts: LiveQueryParts, question: Question) {
     this.#parts = parts;
-    const decoded = readArgs(args, JSON.stringify(args) ?? "");
-    if (decoded instanceof CallError) this.#refusal = decoded;
+    this.#question = question;
+    const { path, caller, secret, address } = question;
+    this.#lastHeld = parts.runtime.held.lastAnswers.hold({ address, caller: callerKey(caller) });
     this.#call = {
       path,
       kind: "query",
-      args: decoded,
       authorization: undefined,
       ...(caller ? { caller } : {}),
       ...(secret === undefined ? {} : { secret }),
       idempotencyKey: undefined,
       address,
+      refusal: () => (this.#askers.some(({ room }) => room?.has() ?? true) ? undefined : nobodyHasRoom),
+      finish: tell,
     };
   }
 
@@ -219,10 +282,10 @@ class LiveQuery {
     return this.#usedClock || this.#parts.sharedDatabase;
   }
 
-  ask(anew: boolean, take: Asker["take"], fail: Asker["fail"]): void {
-    if (this.#last && this.#isFresh && !anew) take(this.#last);
+  ask(anew: boolean, take: Asker["take"], fail: Asker["fail"], room?: Room): void {
+    if (this.#last && this.#isFresh && !anew) hand(this.#last, { take, room });
     else {
-      this.#askers.push({ runs: this.#runs, anew, take, fail });
+      this.#askers.push({ runs: this.#runs, anew, take, fail, room });
       this.#goOn();
     }
   }
@@ -231,7 +294,7 @@ class LiveQuery {
     if (this.#isRunning || this.#askers.length === 0) return;
     this.#isRunning = true;
     this.#run().then(
-      (answer) => this.#ran((asker) => asker.take(answer)),
+      (answer) => this.#ran((asker) => hand(answer, asker)),
       (error: unknown) => this.#ran((asker) => asker.fail(error)),
     );
   }
@@ -257,6 +320,8 @@ class LiveQuery {
   /** Nobody is subscribed any more. */
   end(): void {
     this.#forget();
+    this.#last = undefined;
+    this.#lastHeld.end();
     this.#turn?.withdraw();
     this.#giveUp();
   }
@@ -268,19 +333,19 @@ class LiveQuery {
     this.#unwatch = () => {};
   }
 
-  async #run(): Promise<Answer | undefined> {
+  async #run(): Promise<Answer | "no room" | undefined> {
     const { clock } = this.#parts;
     for (;;) {
       const ran = await this.#inTurn();
       if (!ran) return undefined;
       const { answer, seen, wasFresh } = ran;
-      if (answer.isLapsed) {
+      if (!answer || answer.isLapsed) {
         seen.end();
         // Nothing watches for the others any more. They will want to know as well.
         if (wasFresh) this.#tell();
-        return answer;
+        return answer ?? "no room";
       }
-      const reason = reasonToWait(answer.outcome);
+      const reason = reasonToWait(answer.failure);
       if (!reason) {
         const hasChanged = this.#keep(answer, seen);
         // By the clock, or by a commit that was not heard of yet: the others will want to know as well.
@@ -318,10 +383,14 @@ class LiveQuery {
     const requestId = nextRequestId();
     const readAt = runtime.timestamps.next();
     try {
-      const outcome: Outcome = this.#refusal
-        ? { status: "refused", error: this.#refusal }
-        : await runtime.dispatch({ ...this.#call, requestId, isRerun: this.#last !== undefined }, seen);
-      const answer = seen.timed(() => new Answer(outcome, requestId, readAt));
+      const args = readArgsText(this.#question.args);
+      const isRerun = this.#mark !== undefined || this.#isCounted;
+      this.#isCounted = true;
+      const outcome: Outcome =
+        args instanceof CallError
+          ? { status: "refused", error: args }
+          : await runtime.dispatch({ ...this.#call, args, requestId, isRerun }, seen);
+      const answer = seen.timed(() => answerFrom(outcome, requestId, readAt));
       this.#tookMs = seen.tookMs;
       return { answer, seen, wasFresh };
     } catch (error) {
@@ -332,8 +401,12 @@ class LiveQuery {
 
   /** Watches what was read. Whether it is another answer than before. */
   #keep(answer: Answer, seen: Begun): boolean {
-    const hasChanged = !answer.isLike(this.#last);
-    if (hasChanged) this.#last = answer;
+    const hasChanged = !this.#mark?.equals(answer.mark);
+    if (hasChanged || !this.#last) {
+      this.#mark = answer.mark;
+      this.#lastHeld.set(0);
+      this.#last = this.#subscribers.size > 0 && this.#lastHeld.take(answer.bytes) ? answer : undefined;
+    }
     this.#usedClock = seen.usedClock;
     if (this.#subscribers.size > 0) {
       this.#isFresh = true;
@@ -363,20 +436,36 @@ class LiveQuery {
   #tell(): void {
     let isWanted = false;
     for (const subscriber of this.#subscribers.keys()) if (subscriber.touched()) isWanted = true;
-    // What a commit tells, such as who lost a right, comes right behind what it touched.
-    if (isWanted) void soon.then(() => this.ask(false, this.#ready, this.#ready));
+    if (!isWanted) return;
+    // What a commit tells, such as who lost a right, comes right behind what it touched. An answer that is too large to
+    // be held is asked for by each, at the pace of its reader.
+    const tellAll = this.#last ? () => this.ask(false, this.#ready, this.#ready) : () => this.#ready(undefined);
+    void soon.then(tellAll);
   }
 
-  readonly #ready = (): void => {
-    for (const subscriber of this.#subscribers.keys()) subscriber.ready(this.#isFresh ? this.#last : undefined);
+  readonly #ready = (answer: unknown): void => {
+    const fresh = this.#isFresh && answer instanceof Answer ? answer : undefined;
+    for (const subscriber of this.#subscribers.keys()) subscriber.ready(fresh);
   };
 }
 
 const soon = Promise.resolve();
 
+function hand(answer: Answer | "no room" | undefined, { take, room }: Pick<Asker, "take" | "room">): void {
+  if (answer === "no room" || (answer && room && !room.has())) room?.none();
+  else take(answer);
+}
+
+/** Undefined where the query was not run, because nobody had room for what it answers. */
+function answerFrom(outcome: Outcome, requestId: string, readAt: bigint): Answer | undefined {
+  if (outcome.status === "success") return new Answer(outcome.value as Told, undefined, requestId, readAt);
+  if (outcome.status === "rejected" && outcome.error === nobodyHasRoom) return undefined;
+  return new Answer({ result: queryFailure(outcome, requestId), json: undefined }, outcome, requestId, readAt);
+}
+
 /** Why a query could not run now; undefined where it has its answer. */
-function reasonToWait(outcome: Outcome): CallError | undefined {
-  if (outcome.status !== "rejected") return undefined;
-  const { code } = outcome.error;
-  return code === "unavailable" || code === "rate_limited" ? outcome.error : undefined;
+function reasonToWait(failure: FailedOutcome | undefined): CallError | undefined {
+  if (failure?.status !== "rejected") return undefined;
+  const { code } = failure.error;
+  return code === "unavailable" || code === "rate_limited" ? failure.error : undefined;
 }

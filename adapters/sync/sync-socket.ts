@@ -2,15 +2,16 @@
  * One socket of a live client: the per-socket algorithm of convex-wire.md section 7. What a client asks for is taken in
  * the order in which it comes; it is answered with as few Transitions as it can, each from where the last one ended.
  */
+import { callerKey, type Holding, parsedBytes } from "../../runtime/byte-budget.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import type { Runtime } from "../../runtime/dispatch.js";
 import { CallError } from "../../runtime/errors.js";
 import { nextRequestId } from "../../runtime/ids.js";
-import { sizes } from "../../runtime/limits.js";
+import { heldBytes, parsedArgumentBytes, sizes, subscriptionBytes } from "../../runtime/limits.js";
 import type { Closing } from "../sockets/close-codes.js";
-import { type FrameHandler, type InboundFrame, type Socket, type WholeFrame, wholeFrame } from "../sockets/socket.js";
-import { readArgs } from "../wire.js";
+import { type RawFrameHandler, type Socket, type WholeFrame, wholeFrame } from "../sockets/socket.js";
+import { readArgsText, tooManyValues } from "../wire.js";
 import type { Credentials } from "./credentials.js";
 import {
   type AddQuery,
@@ -27,7 +28,7 @@ import {
   mutationSucceeded,
   parseInbound,
   ping,
-  queryResult,
+  queryFailure,
   removed,
   transition,
 } from "./frames.js";
@@ -41,6 +42,10 @@ export const firstQueriesMs = 1_000;
 const mostUnsent = 2;
 /** How long a client waits with what the database does not let happen now. */
 const retryMs = 1_000;
+/** How long a client may leave unread what it was sent. */
+export const mostUnreadMs = 120_000;
+/** Replies and refusals that wait to be sent. With more than these, no further frame is taken. */
+const mostWaiting = 1_000;
 /** How far ahead of this machine's clock a client's word may put the timestamps. */
 const farthestAhead = 24n * 3_600_000n * 1_000_000n;
 
@@ -70,8 +75,10 @@ interface Watched {
   queryId: number;
   query: AddQuery;
   subscription: Subscription;
-  /** The result that the client has. */
-  sent: Frame | undefined;
+  /** What its arguments are counted as. */
+  bytes: number;
+  /** What the answer that the client has is known again by. */
+  sent: Buffer | undefined;
   /** To be read once more, whatever is known of it. */
   anew: boolean;
 }
@@ -85,11 +92,13 @@ interface Round {
   now: bigint;
   ready: Change[];
   due: Watched[];
-  /** Of what is due, in its order; undefined where it was removed before its turn. */
+  /** Of what is due, in its order; undefined where it was removed before its turn, or there is no room for its answer. */
   answers: (Answer | undefined)[];
+  /** What the answers are counted as until they are part of a frame. */
+  bytes: number;
 }
 
-export class SyncSocket implements FrameHandler {
+export class SyncSocket implements RawFrameHandler {
   readonly #parts: SyncSocketParts;
   readonly #socket: Socket;
 
@@ -112,8 +121,18 @@ export class SyncSocket implements FrameHandler {
   #replies: Frame[] = [];
 
   #sent = { querySet: 0, identity: 0, ts: 0n };
-  #unsent = 0;
+  /** The lengths of the frames that the network has not taken yet. */
+  readonly #unsent: number[] = [];
   #lastSentAt: number;
+  #lastTakenAt: number;
+  /** What is held for it: the arguments of its queries, and answers until the network has taken them. */
+  #arguments: Holding;
+  #answers: Holding;
+  /** Whether queries wait until there is room for their answers. */
+  #lacksRoom = false;
+  #cancelWaitForRoom: () => void = () => {};
+  /** Frames that wait until what is there to be said has been sent. */
+  #onSent: (() => void)[] = [];
   /** Whether the client waits for a Transition, even one without changes. */
   #owes = false;
   #isDirty = false;
@@ -134,25 +153,56 @@ export class SyncSocket implements FrameHandler {
     this.#parts = parts;
     this.#socket = socket;
     this.#lastSentAt = parts.clock.now();
+    this.#lastTakenAt = this.#lastSentAt;
+    this.#arguments = this.#holdArguments();
+    this.#answers = this.#holdAnswers();
     this.#pingLater(pingMs);
     socket.onGone(() => this.#leave());
   }
 
+  #holdArguments(): Holding {
+    return this.#parts.runtime.held.subscriptions.hold(this.#holder);
+  }
+
+  #holdAnswers(): Holding {
+    return this.#parts.runtime.held.answers.hold(this.#holder, () => this.#end(overloaded));
+  }
+
+  get #holder() {
+    return { address: this.#socket.address, caller: callerKey(this.#identity.caller) };
+  }
+
   /** Resolves once the frame is dealt with, which for a mutation is its end: so a client that sends many waits. */
-  async frame({ fields }: InboundFrame): Promise<void> {
-    const turn = this.#frames.then(() => this.#take(parseInbound(fields)));
-    this.#frames = turn.catch(() => {});
-    await turn;
-    if (fields.type === "Mutation") await this.#mutations;
+  async raw(data: Buffer): Promise<void> {
+    const turn = this.#frames.then(() => this.#takeNext(data));
+    this.#frames = turn.then(
+      () => {},
+      () => {},
+    );
+    if (await turn) await this.#mutations;
+  }
+
+  /** Takes a frame once there is room for what it brings about. Whether it is a mutation. */
+  async #takeNext(data: Buffer): Promise<boolean> {
+    while (this.#replies.length + this.#ready.length > mostWaiting && !this.#socket.gone) {
+      await new Promise<void>((resolve) => this.#onSent.push(resolve));
+    }
+    if (this.#isEnded) return false;
+    const frame = parseInbound(data);
+    if (typeof frame === "string") {
+      this.#end(again(frame));
+      return false;
+    }
+    await this.#take(frame);
+    return frame.type === "Mutation";
   }
 
   async bad(): Promise<void> {
     this.#end(again("a frame is no JSON object with a type"));
   }
 
-  async #take(frame: Inbound | undefined): Promise<void> {
-    if (this.#isEnded) return;
-    if (!frame) return this.#end(again("a frame is not of the protocol"));
+  async #take(frame: Inbound): Promise<void> {
+    if (frame.type === "system.heartbeat") return this.#socket.acknowledge();
     if (frame.type === "Connect") {
       if (this.#sessionId !== undefined) return this.#end(again("Connect came twice"));
       this.#sessionId = frame.sessionId;
@@ -200,33 +250,46 @@ export class SyncSocket implements FrameHandler {
   }
 
   #add(query: AddQuery): void {
-    const { queryId } = query;
-    let error: CallError | undefined;
-    if (this.#watched.size >= sizes.queriesPerSocket) {
-      error = new CallError("too_large", `Too many queries on one connection (max ${sizes.queriesPerSocket})`);
-    } else if (query.componentPath) error = noComponents();
+    const { queryId, args = "" } = query;
+    const bytes = Buffer.byteLength(args) + subscriptionBytes;
+    const error = this.#refusalOf(query, bytes);
     if (error) {
-      this.#ready.push(changed(queryId, queryResult({ status: "refused", error }, "")));
+      this.#ready.push(changed(queryId, queryFailure({ status: "refused", error }, "")));
       return;
     }
-    const watched: Watched = { queryId, query, subscription: none, sent: undefined, anew: false };
+    const watched: Watched = { queryId, query, subscription: none, bytes, sent: undefined, anew: false };
     this.#watched.set(queryId, watched);
     this.#subscribe(watched);
   }
 
+  /** Why a query is not watched. It fails, and the others go on: a client whose socket closes would send the same again. */
+  #refusalOf({ args = "", componentPath }: AddQuery, bytes: number): CallError | undefined {
+    if (this.#watched.size >= sizes.queriesPerSocket) {
+      return new CallError("too_large", `Too many queries on one connection (max ${sizes.queriesPerSocket})`);
+    }
+    if (componentPath) return noComponents();
+    if (parsedBytes(args) > parsedArgumentBytes) return tooManyValues();
+    if (this.#arguments.take(bytes)) return undefined;
+    return new CallError(
+      "too_large",
+      `The arguments of all queries take too much (max ${heldBytes.subscriptions.socket} bytes on one connection, and less where many connections have queries)`,
+    );
+  }
+
   #remove(queryId: number): void {
     const watched = this.#watched.get(queryId);
-    if (watched) {
-      watched.subscription.end();
-      this.#watched.delete(queryId);
-      this.#touched.delete(watched);
-    }
+    // Of one that was refused nothing is left but what the client was told.
+    if (!watched) return;
+    watched.subscription.end();
+    this.#arguments.add(-watched.bytes);
+    this.#watched.delete(queryId);
+    this.#touched.delete(watched);
     this.#ready.push(removed(queryId));
   }
 
   /** Asks it as who the client is now. */
   #subscribe(watched: Watched): void {
-    const { udfPath, args } = watched.query;
+    const { udfPath, args = "null" } = watched.query;
     const before = watched.subscription;
     const question = { path: udfPath, args, ...this.#identity, address: this.#socket.address };
     watched.subscription = this.#parts.queries.subscribe(question, {
@@ -249,15 +312,16 @@ export class SyncSocket implements FrameHandler {
       this.#replies.length === 0 &&
       this.#ready.length === 0 &&
       this.#touched.size === 1 &&
-      this.#touched.has(watched);
+      this.#touched.has(watched) &&
+      this.#answers.hasRoom;
     if (!answer || !isAll) {
       this.#awoken();
       return;
     }
     this.#touched.clear();
     this.#isDirty = false;
-    if (watched.sent?.equals(answer.result)) return;
-    watched.sent = answer.result;
+    if (watched.sent?.equals(answer.mark)) return;
+    watched.sent = answer.mark;
     const from = this.#sent;
     const { querySet, identity } = this.#received;
     this.#sent = { querySet, identity, ts: answer.readAt > from.ts ? answer.readAt : from.ts };
@@ -293,6 +357,13 @@ export class SyncSocket implements FrameHandler {
   #become(identity: Identity): void {
     this.#identity = identity;
     this.#isDoubted = false;
+    const [args, answers] = [this.#arguments, this.#answers];
+    this.#arguments = this.#holdArguments();
+    this.#answers = this.#holdAnswers();
+    this.#arguments.add(args.bytes);
+    this.#answers.add(answers.bytes);
+    args.end();
+    answers.end();
     this.#watchCredential();
     for (const watched of this.#watched.values()) this.#subscribe(watched);
   }
@@ -363,9 +434,6 @@ export class SyncSocket implements FrameHandler {
     const { runtime } = this.#parts;
     const { requestId, udfPath } = frame;
     if (frame.componentPath) return this.#refuseCall(frame, noComponents());
-    const args = readArgs(frame.args, JSON.stringify(frame.args) ?? "");
-    if (args instanceof CallError) return this.#refuseCall(frame, args);
-
     let caller: Caller | undefined;
     try {
       // As it is now: a credential that was revoked since the frame came changes nothing any more.
@@ -375,19 +443,33 @@ export class SyncSocket implements FrameHandler {
       const isCurrent = identity.secret === this.#identity.secret;
       return isCurrent || !isVerdict(error) ? this.#refuse(error, false) : this.#refuseCall(frame, error);
     }
+    const text = frame.args ?? "null";
+    const parsed = runtime.held.requests.hold(this.#holder);
+    if (!parsed.take(Math.min(parsedBytes(text), parsedArgumentBytes))) {
+      parsed.end();
+      if (await this.#hasWaited()) return this.#mutate(frame, identity, sessionId);
+      return;
+    }
+    const args = readArgsText(text);
+    if (args instanceof CallError) {
+      parsed.end();
+      return this.#refuseCall(frame, args);
+    }
     const errorRequestId = nextRequestId();
     this.#isMutating = true;
-    const outcome = await runtime.dispatch({
-      path: udfPath,
-      kind: "mutation",
-      args,
-      authorization: undefined,
-      ...(caller ? { caller } : {}),
-      idempotencyKey: undefined,
-      resent: { sessionId, requestId },
-      address: this.#socket.address,
-      requestId: errorRequestId,
-    });
+    const outcome = await runtime
+      .dispatch({
+        path: udfPath,
+        kind: "mutation",
+        args,
+        authorization: undefined,
+        ...(caller ? { caller } : {}),
+        idempotencyKey: undefined,
+        resent: { sessionId, requestId },
+        address: this.#socket.address,
+        requestId: errorRequestId,
+      })
+      .finally(() => parsed.end());
     this.#isMutating = false;
     if (outcome.status === "success") {
       const ts = outcome.ts ?? runtime.timestamps.next();
@@ -452,7 +534,8 @@ export class SyncSocket implements FrameHandler {
   get #hasWork(): boolean {
     if (this.#socket.gone || this.#awaited > 0) return false;
     if (this.#isDoubted) return true;
-    return this.#unsent < mostUnsent && (this.#replies.length > 0 || (this.#isDirty && this.#hasBegun));
+    if (this.#unsent.length >= mostUnsent) return false;
+    return this.#replies.length > 0 || (this.#isDirty && this.#hasBegun && !this.#lacksRoom);
   }
 
   #work(): void {
@@ -478,11 +561,33 @@ export class SyncSocket implements FrameHandler {
   #say(): void {
     // A mutation's reply goes before a Transition whose queries run after it; only that one may reach its instant.
     for (const reply of this.#replies.splice(0)) this.#write(wholeFrame(reply));
-    if (this.#isDirty && this.#hasBegun) this.#catchUp();
+    if (this.#isDirty && this.#hasBegun && !this.#lacksRoom) this.#catchUp();
+    if (this.#onSent.length > 0) for (const goOn of this.#onSent.splice(0)) goOn();
+  }
+
+  /** Goes on with the queries once something was read, by this client or by another. */
+  #waitForRoom(): void {
+    if (this.#lacksRoom || this.#socket.gone) return;
+    this.#lacksRoom = true;
+    const goOn = () => {
+      this.#cancelWaitForRoom();
+      this.#lacksRoom = false;
+      this.#wake();
+    };
+    const cancelCallback = this.#parts.runtime.held.answers.whenFreed(goOn);
+    const cancelTimer = this.#parts.clock.after(retryMs, goOn);
+    this.#cancelWaitForRoom = () => {
+      cancelCallback();
+      cancelTimer();
+    };
   }
 
   /** Prepares one Transition: from what was sent last to what was received by now. */
   #catchUp(): void {
+    if (this.#touched.size > 0 && !this.#answers.hasRoom) {
+      this.#waitForRoom();
+      return;
+    }
     const due = [...this.#touched];
     const round: Round = {
       owes: this.#owes,
@@ -492,6 +597,7 @@ export class SyncSocket implements FrameHandler {
       ready: this.#ready,
       due,
       answers: [],
+      bytes: 0,
     };
     this.#isDirty = false;
     this.#owes = false;
@@ -506,70 +612,99 @@ export class SyncSocket implements FrameHandler {
     const { due } = round;
     this.#awaited += 1;
     let missing = due.length;
+    const goOn = () => {
+      missing -= 1;
+      if (missing > 0) return;
+      this.#awaited -= 1;
+      this.#transition(round);
+      this.#wake();
+    };
+    const has = () => this.#answers.hasRoom;
     for (const [index, watched] of due.entries()) {
       const { anew } = watched;
       watched.anew = false;
-      watched.subscription.ask(
-        anew,
-        (answer) => {
-          round.answers[index] = answer;
-          missing -= 1;
-          if (missing > 0) return;
-          this.#awaited -= 1;
-          this.#transition(round);
-          this.#wake();
-        },
-        this.#fail,
-      );
+      const none = () => {
+        watched.anew ||= anew;
+        goOn();
+      };
+      const take = (answer: Answer | undefined) => {
+        round.answers[index] = answer;
+        if (answer && !watched.sent?.equals(answer.mark)) {
+          round.bytes += answer.bytes;
+          this.#answers.add(answer.bytes);
+        }
+        goOn();
+      };
+      watched.subscription.ask(anew, take, this.#fail, { has, none });
     }
   }
 
-  #transition({ owes, identity, received, now, ready, due, answers }: Round): void {
+  #transition({ owes, identity, received, now, ready, due, answers, bytes }: Round): void {
+    this.#answers.add(-bytes);
     if (this.#socket.gone) return;
     if (this.#identity === identity && answers.some((answer) => answer?.isLapsed)) this.#isDoubted = true;
     if (this.#isDoubted || this.#identity !== identity) {
       // These answers may be for eyes that have lost their right to them. They are asked for again once that is known.
-      for (const watched of due) if (this.#watched.get(watched.queryId) === watched) this.#touched.add(watched);
+      this.#postpone(due, owes);
       this.#ready = [...ready, ...this.#ready];
-      this.#owes ||= owes;
-      this.#isDirty = true;
       return;
     }
     const from = this.#sent;
     const news: { queryId: number; answer: Answer }[] = [];
+    const postponed: Watched[] = [];
     let readAt = from.ts;
     for (const [index, watched] of due.entries()) {
       const { queryId, sent } = watched;
       const answer = answers[index];
-      if (!answer || this.#watched.get(queryId) !== watched || sent?.equals(answer.result)) continue;
-      watched.sent = answer.result;
-      news.push({ queryId, answer });
-      if (answer.readAt > readAt) readAt = answer.readAt;
+      if (this.#watched.get(queryId) !== watched) continue;
+      if (!answer) postponed.push(watched);
+      else if (!sent?.equals(answer.mark)) {
+        watched.sent = answer.mark;
+        news.push({ queryId, answer });
+        if (answer.readAt > readAt) readAt = answer.readAt;
+      }
+    }
+    const isPart = postponed.length > 0;
+    if (isPart) {
+      this.#postpone(postponed, owes);
+      this.#waitForRoom();
     }
     const [first] = news;
-    if (!first && ready.length === 0 && !owes) return;
+    if (!first && ready.length === 0 && (!owes || isPart)) return;
     // Who waits for a Transition waits for one of now. Else it is dated by what it brings, so that others' is the same;
     // but not where something was touched while these queries had their turns: a mutation of the client's own would seem
-    // to be shown, and is not yet.
-    const ts = owes ? now : this.#touched.size > 0 ? from.ts : readAt;
-    const to = { querySet: received.querySet, identity: received.identity, ts };
+    // to be shown, and is not yet. Nor where there was no room for all answers: only the last part reaches what the
+    // client waits for.
+    const { querySet, identity: asWhom } = isPart ? from : received;
+    const ts = isPart ? from.ts : owes ? now : this.#touched.size > 0 ? from.ts : readAt;
+    const to = { querySet, identity: asWhom, ts };
     this.#sent = to;
     if (first && news.length === 1 && ready.length === 0) {
       this.#write(first.answer.transition(first.queryId, from, to));
     } else {
       const changes = news.map(({ queryId, answer }) => changed(queryId, answer.result));
-      this.#write(wholeFrame(transition(from, to, [...ready, ...changes])));
+      this.#write(transition(from, to, [...ready, ...changes]));
     }
   }
 
+  /** Asks for them again, and for what the client waits for. */
+  #postpone(due: Watched[], owes: boolean): void {
+    for (const watched of due) if (this.#watched.get(watched.queryId) === watched) this.#touched.add(watched);
+    this.#owes ||= owes;
+    this.#isDirty = true;
+  }
+
   #write(frame: WholeFrame): void {
-    this.#unsent += 1;
+    this.#unsent.push(frame.length);
+    this.#answers.add(frame.length);
     this.#lastSentAt = this.#parts.clock.now();
+    if (this.#unsent.length === 1) this.#lastTakenAt = this.#lastSentAt;
     this.#socket.sendWhole(frame, this.#written);
   }
 
   readonly #written = (): void => {
-    this.#unsent -= 1;
+    this.#lastTakenAt = this.#parts.clock.now();
+    this.#answers.add(-(this.#unsent.shift() ?? 0));
     this.#wake();
   };
 
@@ -579,7 +714,8 @@ export class SyncSocket implements FrameHandler {
       const restMs = Math.min(this.#lastSentAt + pingMs - clock.now(), pingMs);
       if (restMs > 0) return this.#pingLater(restMs);
       // Behind a frame that the network does not take, another one says nothing.
-      if (this.#unsent === 0) this.#write(wholeFrame(ping));
+      if (this.#unsent.length === 0) this.#write(ping);
+      else if (clock.now() - this.#lastTakenAt >= mostUnreadMs) return this.#end(overloaded);
       this.#pingLater(pingMs);
     });
   }
@@ -595,6 +731,10 @@ export class SyncSocket implements FrameHandler {
     for (const { subscription } of this.#watched.values()) subscription.end();
     this.#watched.clear();
     this.#touched.clear();
+    this.#cancelWaitForRoom();
+    this.#arguments.end();
+    this.#answers.end();
+    for (const goOn of this.#onSent.splice(0)) goOn();
   }
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { answerOf, LiveQuerySet } from "../../../adapters/sync/live-queries.js";
-import type { Outcome, Runtime } from "../../../runtime/dispatch.js";
+import type { Call, Outcome, Runtime } from "../../../runtime/dispatch.js";
+import { openBudgets } from "../../../runtime/limits.js";
 import { LiveQueries } from "../../../runtime/live.js";
 import { Timestamps } from "../../../runtime/timestamps.js";
 import { Turns } from "../../../runtime/turns.js";
@@ -12,20 +13,21 @@ function world(sharedDatabase = false, refreshMs?: number) {
   const live = new LiveQueries();
   const waiting: (() => void)[] = [];
   const state = { stored: 0, runs: 0 };
-  const dispatch = async (): Promise<Outcome> => {
+  const dispatch = async ({ finish }: Call): Promise<Outcome> => {
     const value = state.stored;
     state.runs += 1;
     await new Promise<void>((resolve) => waiting.push(resolve));
-    return { status: "success", value };
+    return { status: "success", value: finish?.(value, { kind: "anonymous" }) };
   };
   const registry = { find: () => ({ refreshMs }) };
-  const runtime = { live, timestamps: new Timestamps(clock), dispatch, registry } as unknown as Runtime;
+  const held = openBudgets(() => clock.now(), true);
+  const runtime = { live, timestamps: new Timestamps(clock), dispatch, registry, held } as unknown as Runtime;
   const turns = new Turns({ clock, atOnce: 1, perCaller: 1, togetherMs: 0, budget: undefined });
   const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase });
   const subscribe = () => {
     const heard = { touched: 0, ready: 0, wants: false };
     const subscription = queries.subscribe(
-      { path: "a:b", args: [{}], caller: undefined, secret: undefined, address: "x" },
+      { path: "a:b", args: "[{}]", caller: undefined, secret: undefined, address: "x" },
       {
         touched: () => {
           heard.touched += 1;
@@ -38,8 +40,8 @@ function world(sharedDatabase = false, refreshMs?: number) {
       },
     );
     const ask = async () => {
-      const outcome = (await answerOf(subscription))?.outcome;
-      return outcome?.status === "success" ? outcome.value : outcome;
+      const answer = await answerOf(subscription);
+      return answer && (answer.failure ?? JSON.parse(answer.json));
     };
     return { heard, ask, end: () => subscription.end() };
   };

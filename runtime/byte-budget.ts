@@ -1,0 +1,234 @@
+/**
+ * Bytes that are held on somebody's behalf, counted for each address, each caller and the whole process, so that whoever
+ * makes the server hold more than their share is refused before it is taken. How much that is stands in limits.ts.
+ */
+import type { Caller } from "./context.js";
+import { CallError } from "./errors.js";
+
+/** The most bytes of one kind that are held at once. */
+export interface ByteBounds {
+  /** For one socket or request. */
+  socket: number;
+  address: number;
+  caller: number;
+  process: number;
+}
+
+/** On whose behalf. */
+export interface Holder {
+  /** As limits are counted by (limits.ts, `addressKey`). */
+  address: string;
+  /** Undefined for whoever came without a credential: the address counts then. */
+  caller: string | undefined;
+}
+
+/** What one account or one agent without an owner is counted as; undefined for whoever has no credential. */
+export function callerKey(caller: Caller | undefined): string | undefined {
+  if (caller?.kind === "user") return caller.userId;
+  if (caller?.kind === "agent") return caller.ownerId ?? caller.agentId;
+  return undefined;
+}
+
+/** This much of each holding is never refused: a neighbour who holds a lot must not keep a small request out. */
+const freeBytes = 16 * 1024;
+/** Who has left what they hold untouched for as long is given up where the process needs the room. */
+const staleMs = 5_000;
+/** When somebody may try again who was refused. */
+const retryAfterMs = 1_000;
+
+/** The bytes of all holdings of one address or one caller. */
+interface Share {
+  key: string;
+  bytes: number;
+  holdings: number;
+}
+
+export class ByteBudget {
+  readonly #shares = new Map<string, Share>();
+  /** Holdings that can be given up, the ones first that were not touched for longest. */
+  readonly #stalest = new Set<Holding>();
+  readonly #waiting = new Set<() => void>();
+  #bytes = 0;
+
+  constructor(
+    /** What it is, for the refusal: "unread answers". */
+    readonly what: string,
+    readonly bounds: ByteBounds,
+    readonly now: () => number,
+    /** Whether addresses have a share of their own. */
+    readonly byAddress: boolean,
+  ) {}
+
+  /** All that is held. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** A new holding, of nothing yet. `giveUp` ends what it is for, and with it the holding. */
+  hold(holder: Holder, giveUp?: () => void): Holding {
+    return new Holding(
+      this,
+      this.byAddress ? this.share(`address ${holder.address}`) : undefined,
+      holder.caller === undefined ? undefined : this.share(`caller ${holder.caller}`),
+      giveUp,
+    );
+  }
+
+  /** Why nothing more is held for them now; undefined where there is room. */
+  refusal({ address, caller }: Holder): CallError | undefined {
+    const { bounds } = this;
+    const ofAddress = this.byAddress ? (this.#shares.get(`address ${address}`)?.bytes ?? 0) : 0;
+    const ofCaller = caller === undefined ? 0 : (this.#shares.get(`caller ${caller}`)?.bytes ?? 0);
+    if (ofAddress >= bounds.address || ofCaller >= bounds.caller) return this.tooMuch();
+    if (this.#bytes >= bounds.process) this.relieve();
+    return this.#bytes >= bounds.process ? this.tooMuch() : undefined;
+  }
+
+  tooMuch(): CallError {
+    const isFull = this.#bytes >= this.bounds.process;
+    return isFull
+      ? new CallError("unavailable", `The server holds too much now (${this.what}). Try again later.`, { retryAfterMs })
+      : new CallError("rate_limited", `Too much is held for you now (${this.what}). Try again later.`, {
+          retryAfterMs,
+        });
+  }
+
+  /** Calls back once, as soon as something is given back. */
+  whenFreed(callback: () => void): () => void {
+    this.#waiting.add(callback);
+    return () => this.#waiting.delete(callback);
+  }
+
+  /** @internal */
+  share(key: string): Share {
+    let share = this.#shares.get(key);
+    if (!share) {
+      share = { key, bytes: 0, holdings: 0 };
+      this.#shares.set(key, share);
+    }
+    share.holdings += 1;
+    return share;
+  }
+
+  /** @internal */
+  leave(share: Share | undefined): void {
+    if (!share) return;
+    share.holdings -= 1;
+    if (share.holdings === 0) this.#shares.delete(share.key);
+  }
+
+  /** @internal */
+  count(bytes: number): void {
+    this.#bytes += bytes;
+    if (bytes >= 0 || this.#waiting.size === 0) return;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const callback of waiting) callback();
+  }
+
+  /** @internal */
+  touch(holding: Holding): void {
+    this.#stalest.delete(holding);
+    if (holding.bytes > 0 && holding.giveUp) this.#stalest.add(holding);
+  }
+
+  /** Gives up who was not heard of for long, until the process is within its bound. */
+  relieve(): void {
+    const now = this.now();
+    for (const holding of this.#stalest) {
+      if (this.#bytes < this.bounds.process || holding.touchedAt > now - staleMs) return;
+      this.#stalest.delete(holding);
+      holding.giveUp?.();
+      holding.end();
+    }
+  }
+}
+
+/** What one socket or one request holds. */
+export class Holding {
+  #bytes = 0;
+  #ended = false;
+  touchedAt: number;
+
+  constructor(
+    readonly budget: ByteBudget,
+    readonly ofAddress: Share | undefined,
+    readonly ofCaller: Share | undefined,
+    readonly giveUp: (() => void) | undefined,
+  ) {
+    this.touchedAt = budget.now();
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether one more is within every bound, however large it turns out to be. */
+  get hasRoom(): boolean {
+    return this.#fits(0);
+  }
+
+  /** Takes more, or returns false and takes nothing. */
+  take(bytes: number): boolean {
+    if (this.#bytes + bytes > freeBytes && !this.#fits(bytes)) return false;
+    this.add(bytes);
+    return true;
+  }
+
+  /** Takes what is there already, whatever the bounds. */
+  add(bytes: number): void {
+    if (this.#ended) return;
+    this.#bytes += bytes;
+    if (this.ofAddress) this.ofAddress.bytes += bytes;
+    if (this.ofCaller) this.ofCaller.bytes += bytes;
+    this.budget.count(bytes);
+    if (this.giveUp) this.touch();
+  }
+
+  set(bytes: number): void {
+    if (bytes !== this.#bytes) this.add(bytes - this.#bytes);
+  }
+
+  /** There is progress: it is not stale. */
+  touch(): void {
+    this.touchedAt = this.budget.now();
+    this.budget.touch(this);
+  }
+
+  /** Gives everything back. Safe to call again. */
+  end(): void {
+    if (this.#ended) return;
+    this.set(0);
+    this.#ended = true;
+    this.budget.leave(this.ofAddress);
+    this.budget.leave(this.ofCaller);
+  }
+
+  #fits(bytes: number): boolean {
+    const { bounds } = this.budget;
+    // What is held and what comes are within the bound, or nothing is held and one comes.
+    const within = (held: number, bound: number) => (bytes === 0 ? held < bound : held + bytes <= bound);
+    if (!within(this.#bytes, bounds.socket)) return false;
+    if (this.ofAddress && !within(this.ofAddress.bytes, bounds.address)) return false;
+    if (this.ofCaller && !within(this.ofCaller.bytes, bounds.caller)) return false;
+    if (!within(this.budget.bytes, bounds.process)) this.budget.relieve();
+    return within(this.budget.bytes, bounds.process);
+  }
+}
+
+/** About the bytes of heap that JSON text takes once it is parsed. */
+export function parsedBytes(text: string): number {
+  const { length } = text;
+  // At worst `{},{},…`, where a character becomes some twenty bytes.
+  if (length <= 2_048) return length * 24;
+  let containers = 0;
+  let values = 0;
+  let quotes = 0;
+  for (let index = 0; index < length; index += 1) {
+    const code = text.charCodeAt(index);
+    if (code === 0x2c) values += 1;
+    else if (code === 0x22) quotes += 1;
+    else if (code === 0x7b || code === 0x5b) containers += 1;
+  }
+  return length + containers * 64 + values * 24 + quotes * 16;
+}
