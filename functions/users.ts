@@ -5,7 +5,8 @@ import { mutation, query, Refusal } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { hashSecret } from "../runtime/ids.js";
 import { email, text } from "../schema/values.js";
-import { findUserByEmail, mailCode, requireUser, spendCode, tryCode, user, userView } from "./model/users.js";
+import { countWrongCode, lookAtCode, mailCodes, spendCodes } from "./model/mailed-codes.js";
+import { findUserByEmail, requireUser, user, userView } from "./model/users.js";
 
 /** Mails a code to an address. The answer is the same for one that has an account (clawrent.md section 2.3). */
 export const sendVerification = mutation({
@@ -16,7 +17,7 @@ export const sendVerification = mutation({
   returns: z.object({ message: z.string() }),
   oneAtATime: (args) => `verification ${args.email}`,
   handler: async (ctx, args) => {
-    await mailCode(ctx, args.email);
+    await mailCodes(ctx, args.email);
     return { message: "Verification code sent. It is valid for 10 minutes." };
   },
 });
@@ -26,7 +27,6 @@ export const register = mutation({
   summary: "Makes an account with the code that was mailed; the only time its API key is shown",
   auth: "none",
   rate: "signIns",
-  limit: (args) => [{ rate: "signInsPerEmail", who: args.email }],
   args: {
     email,
     password: text(128, 8),
@@ -35,17 +35,27 @@ export const register = mutation({
   },
   returns: z.object({ user, token: z.string(), apiKey: z.string() }),
   prepare: async (world, args) => {
+    // A guess is not worth a hash, and neither is what will be refused anyway.
+    const isWorthwhile = await world.read(
+      async (db) =>
+        (await lookAtCode({ ...world, db }, args.email, "register", args.verificationCode)) === "right" &&
+        !(await findUserByEmail({ db }, args.email)),
+    );
+    if (!isWorthwhile) return undefined;
     const userId = world.newUuid();
     const [passwordHash, token] = await Promise.all([world.hashPassword(args.password), world.signToken(userId)]);
     return { userId, passwordHash, token };
   },
   oneAtATime: (args) => `verification ${args.email}`,
-  handler: async (ctx, args, { userId, passwordHash, token }) => {
-    if (!(await tryCode(ctx, args.email, args.verificationCode))) {
-      return new Refusal(new CallError("failed_precondition", "Invalid or expired verification code"));
-    }
+  handler: async (ctx, args, prepared) => {
+    const looked = await lookAtCode(ctx, args.email, "register", args.verificationCode);
+    if (looked === "wrong") await countWrongCode(ctx, args.email);
+    const invalid = new CallError("failed_precondition", "Invalid or expired verification code");
+    if (looked !== "right") return new Refusal(invalid);
     // Only whoever holds the address's code gets this far, so nobody else learns that it has an account.
     if (await findUserByEmail(ctx, args.email)) throw new CallError("conflict", "Email is already registered");
+    if (!prepared) throw invalid;
+    const { userId, passwordHash, token } = prepared;
 
     const apiKey = ctx.newSecret(userKeyPrefix);
     const row = {
@@ -61,7 +71,7 @@ export const register = mutation({
       updatedAt: ctx.now,
     };
     await ctx.db.insertInto("users").values(row).execute();
-    await spendCode(ctx, args.email);
+    await spendCodes(ctx, args.email, "register");
     return { user: await userView(ctx, row), token, apiKey };
   },
 });
@@ -71,18 +81,25 @@ export const signIn = mutation({
   summary: "Signs in with e-mail and password; the token is valid for 7 days",
   auth: "none",
   rate: "signIns",
-  limit: (args) => [{ rate: "signInsPerEmail", who: args.email }],
+  limit: (args, _caller, { addressKey }) => [
+    { rate: "wrongPasswords", who: `${addressKey} ${args.email}`, failuresOnly: true },
+  ],
   // Whatever the password: only the right one may be told apart.
   args: { email, password: text(1_000) },
   returns: z.object({ user, token: z.string() }),
   prepare: async (world, args) => {
     const found = await world.read((db) => findUserByEmail({ db }, args.email));
     const matches = await world.verifyPassword(args.password, found?.passwordHash);
-    return found && matches ? { userId: found.userId, token: await world.signToken(found.userId) } : undefined;
+    if (!found || !matches) return undefined;
+    const { userId, passwordHash } = found;
+    return { userId, passwordHash, token: await world.signToken(userId) };
   },
   handler: async (ctx, _args, signedIn) => {
-    if (!signedIn) throw new CallError("unauthenticated", "Invalid email or password");
-    const row = await requireUser(ctx, signedIn.userId);
+    const row = signedIn && (await requireUser(ctx, signedIn.userId));
+    // It may have been changed while the old one was looked at.
+    if (!row || row.passwordHash !== signedIn.passwordHash) {
+      throw new CallError("unauthenticated", "Invalid email or password");
+    }
     if (row.status !== "active") throw new CallError("forbidden", "Account is suspended");
     return { user: await userView(ctx, row), token: signedIn.token };
   },

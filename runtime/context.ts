@@ -76,7 +76,18 @@ export interface QueryContext<C extends Caller = Caller> {
   derive(purpose: string): string;
 }
 
+/** Where a call comes from. */
+export interface Origin {
+  /** The network address of the caller. */
+  address: string;
+  /** What that is counted under: for IPv6 its network (runtime/limits.ts). */
+  addressKey: string;
+  /** The caller's program, as it names itself; null where it does not. */
+  userAgent: string | null;
+}
+
 export interface MutationContext<C extends Caller = Caller> extends QueryContext<C> {
+  from: Origin;
   /** A new id with its readable prefix; sorts by time. */
   newId(prefix: IdPrefix): string;
   newUuid(): string;
@@ -84,6 +95,8 @@ export interface MutationContext<C extends Caller = Caller> extends QueryContext
   newSecret(prefix: string): string;
   /** `count` random decimal digits. */
   newDigits(count: number): string;
+  /** A random code of ten characters, for people to type. */
+  newCode(): string;
   /**
    * Has the commit wait for a write that the handler needs no answer of. On PostgreSQL all such writes share the
    * commit's round trip. If one fails, so does the call.
@@ -107,6 +120,8 @@ export type UserMutation = MutationContext<UserCaller>;
 export interface Preparation {
   /** Unix milliseconds. */
   now: number;
+  from: Origin;
+  derive(purpose: string): string;
   /** Runs `work` on a snapshot of its own. */
   read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
   newUuid(): string;

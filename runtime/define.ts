@@ -3,7 +3,7 @@
  * out and what happens; without one of the four it does not compile.
  */
 import { z } from "zod";
-import type { Auth, CallerOf, MutationContext, Preparation, QueryContext } from "./context.js";
+import type { Auth, CallerOf, MutationContext, Origin, Preparation, QueryContext } from "./context.js";
 import type { CallError } from "./errors.js";
 import type { Rate } from "./limits.js";
 
@@ -30,6 +30,14 @@ export class Refusal {
   constructor(readonly error: CallError) {}
 }
 
+/** What a rate counts, under a name. */
+export interface Counted {
+  rate: Rate;
+  who: string;
+  /** Whether what does not fail is taken off the count again. It has to be one of the rates that are counted exactly. */
+  failuresOnly?: true;
+}
+
 interface Declaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType> {
   /** One sentence for the reference. */
   summary: string;
@@ -43,7 +51,7 @@ interface Declaration<A extends Auth, Shape extends z.ZodRawShape, Returns exten
   /** A rate that counts this function's calls per address, beside the one that counts all calls. */
   rate?: Rate;
   /** Further rates, counted by what the arguments or the caller name. */
-  limit?(args: Args<Shape>, caller: CallerOf<A>): { rate: Rate; who: string }[];
+  limit?(args: Args<Shape>, caller: CallerOf<A>, from: Origin): Counted[];
 }
 
 type Args<Shape extends z.ZodRawShape> = z.output<z.ZodObject<Shape>>;
@@ -79,7 +87,7 @@ export interface FunctionDefinition {
   jsonArgs?: readonly string[];
   refreshMs?: number;
   // The declaration's types were checked where it was written; the registry holds functions of every shape.
-  limit?(args: never, caller: never): { rate: Rate; who: string }[];
+  limit?(args: never, caller: never, from: Origin): Counted[];
   prepare?(world: Preparation, args: never): Promise<unknown>;
   oneAtATime?(args: never, caller: never): string | readonly string[];
   handler(ctx: MutationContext<never>, args: never, prepared: never): Promise<unknown>;

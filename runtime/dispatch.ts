@@ -8,11 +8,11 @@ import { invalidArgs, refuseUnstorableArgs } from "./arguments.js";
 import { type Authenticator, type Credential, CredentialLapsed, callerFor } from "./auth.js";
 import type { Bus } from "./bus.js";
 import type { Clock } from "./clock.js";
-import type { Caller, MutationContext, Preparation, QueryContext, Settings } from "./context.js";
-import { type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.js";
+import type { Caller, MutationContext, Origin, Preparation, QueryContext, Settings } from "./context.js";
+import { type Counted, type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.js";
 import { CallError } from "./errors.js";
 import { IdempotencyKey, type KeptOutcome } from "./idempotency.js";
-import { newDigits, newId, newSecret, newUuid } from "./ids.js";
+import { newCode, newDigits, newId, newSecret, newUuid } from "./ids.js";
 import { addressKey, countedAs, type Held, type RateLimits } from "./limits.js";
 import type { LiveQueries, Seen } from "./live.js";
 import type { Notice, NoticeBoard } from "./notices.js";
@@ -58,6 +58,8 @@ export interface Call {
   finish?(value: unknown, caller: Caller): unknown;
   /** The caller's network address. */
   address: string;
+  /** The `User-Agent` header as it came. */
+  userAgent?: string | undefined;
   /** 16 hex digits; in the log line, and all that a caller sees of a fault. */
   requestId: string;
 }
@@ -117,21 +119,9 @@ class Rejected {
 
 export class Runtime {
   readonly #parts: RuntimeParts;
-  readonly #preparation: Preparation;
 
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
-    const { store, passwords, tokens, clock } = parts;
-    this.#preparation = {
-      get now() {
-        return clock.now();
-      },
-      read: (work) => store.read(work),
-      newUuid: () => newUuid(clock.now()),
-      hashPassword: (password) => passwords.hash(password),
-      verifyPassword: (password, stored) => passwords.verify(password, stored),
-      signToken: (userId) => tokens.sign(userId),
-    };
   }
 
   get registry(): Registry {
@@ -166,6 +156,7 @@ export class Runtime {
     const started = performance.now();
     let outcome: Outcome;
     let caller: Caller | undefined;
+    let counted: readonly Counted[] | undefined;
     const definition = this.#parts.registry.find(call.path);
     try {
       const callable = requireCallable(definition, call);
@@ -176,8 +167,8 @@ export class Runtime {
       const limited = this.#limit(call, callable, caller);
       if (limited) await limited;
       const args = parseArgs(callable, call.args);
-      const alsoLimited = call.isRerun ? undefined : this.#limitFurther(callable, args, caller);
-      if (alsoLimited) await alsoLimited;
+      const further = call.isRerun ? undefined : this.#limitFurther(callable, args, caller, call);
+      if (further) counted = await this.#takeAll(further);
       outcome =
         callable.kind === "query"
           ? {
@@ -188,6 +179,7 @@ export class Runtime {
     } catch (error) {
       outcome = this.#failed(error, call);
     }
+    if (counted) await this.#giveBack(counted, outcome);
     this.#log(call, definition, caller, outcome, started);
     return outcome;
   }
@@ -232,7 +224,7 @@ export class Runtime {
     if (definition.kind === "query") {
       return (await this.#runQuery(definition, system, args, { path: "a system query" })) as Returns;
     }
-    const run = () => this.#mutate("a system function", definition, system, args, undefined);
+    const run = () => this.#mutate("a system function", definition, system, args, undefined, nowhere);
     const outcome = await this.#queued(definition, args, system, run);
     if (outcome.status !== "success") throw outcome.error;
     return outcome.value as Returns;
@@ -293,10 +285,26 @@ export class Runtime {
     return rate === undefined ? calls : calls.then(() => this.#take(rate, addressKey(call.address)));
   }
 
-  #limitFurther(definition: FunctionDefinition, args: object, caller: Caller): Promise<unknown> | undefined {
+  #limitFurther(definition: FunctionDefinition, args: object, caller: Caller, call: Call): Counted[] | undefined {
     if (!definition.limit || !this.#parts.limits.on) return undefined;
-    const counted = definition.limit(args as never, caller as never);
-    return Promise.all(counted.map(({ rate, who }) => this.#take(rate, who)));
+    return definition.limit(args as never, caller as never, originOf(call));
+  }
+
+  async #takeAll(counted: readonly Counted[]): Promise<readonly Counted[]> {
+    await Promise.all(counted.map(({ rate, who }) => this.#take(rate, who)));
+    return counted;
+  }
+
+  /** What counts failures only has counted this call before it was known how it would end. */
+  async #giveBack(counted: readonly Counted[], outcome: Outcome): Promise<void> {
+    // Whoever is told to come back has not been told that anything is wrong.
+    if (outcome.status === "refused" && outcome.error.code !== "rate_limited") return;
+    for (const { rate, who, failuresOnly } of counted) {
+      if (!failuresOnly) continue;
+      await this.#parts.limits.giveBack(rate, who).catch((err: unknown) => {
+        this.#parts.log.warn({ err, rate }, "a count was not given back");
+      });
+    }
   }
 
   async #take(rate: Parameters<RateLimits["take"]>[0], who: string): Promise<void> {
@@ -348,6 +356,20 @@ export class Runtime {
     );
   }
 
+  #preparation(from: Origin): Preparation {
+    const { store, passwords, tokens, clock } = this.#parts;
+    return {
+      now: clock.now(),
+      from,
+      derive: (purpose) => tokens.derive(purpose),
+      read: (work) => store.read(work),
+      newUuid: () => newUuid(clock.now()),
+      hashPassword: (password) => passwords.hash(password, from.addressKey),
+      verifyPassword: (password, stored) => passwords.verify(password, stored, from.addressKey),
+      signToken: (userId) => tokens.sign(userId),
+    };
+  }
+
   /** What every context has, at this instant. */
   #surroundings() {
     const { clock, log, publicUrl, settings, tokens } = this.#parts;
@@ -356,7 +378,9 @@ export class Runtime {
 
   async #runMutation(definition: FunctionDefinition, caller: Caller, args: object, call: Call): Promise<Outcome> {
     const key = this.#keyOf(call, caller, args);
-    return this.#queued(definition, args, caller, () => this.#mutate(call.path, definition, caller, args, key));
+    return this.#queued(definition, args, caller, () =>
+      this.#mutate(call.path, definition, caller, args, key, originOf(call)),
+    );
   }
 
   #keyOf(call: Call, caller: Caller, args: object): IdempotencyKey | undefined {
@@ -378,13 +402,14 @@ export class Runtime {
     caller: Caller,
     args: object,
     key: IdempotencyKey | undefined,
+    from: Origin,
   ): Promise<Extract<Outcome, { status: "success" | "refused" }>> {
     const { store, notices, live, bus, timestamps } = this.#parts;
     const effects: (() => void)[] = [];
     const told: Notice[] = [];
     // Looking at what is written is worth it only where somebody may have to hear of it.
     const writes = bus?.isHeard || live.isWatched ? new WriteSet() : undefined;
-    const prepared = await definition.prepare?.(this.#preparation, args as never);
+    const prepared = await definition.prepare?.(this.#preparation(from), args as never);
     const written = store.write(
       async (transaction) => {
         effects.length = 0;
@@ -396,10 +421,12 @@ export class Runtime {
           ...surroundings,
           db,
           caller,
+          from,
           newId: (prefix) => newId(prefix, now),
           newUuid: () => newUuid(now),
           newSecret,
           newDigits,
+          newCode,
           defer: (write) => {
             // It may fail while nobody waits for it yet; the commit hears of it all the same.
             write.catch(() => {});
@@ -493,6 +520,13 @@ function requireCallable(definition: FunctionDefinition | undefined, call: Call)
     );
   }
   return definition;
+}
+
+/** The server's own functions come from nowhere. */
+const nowhere: Origin = { address: "", addressKey: "", userAgent: null };
+
+function originOf({ address, userAgent }: Call): Origin {
+  return { address, addressKey: addressKey(address), userAgent: userAgent ?? null };
 }
 
 function credentialOf({ caller, secret }: Call): Credential | undefined {

@@ -42,6 +42,14 @@ export function newDigits(count: number): string {
   return String(randomInt(10 ** count)).padStart(count, "0");
 }
 
+/** Without those that are taken for one another when they are read or heard. */
+const codeLetters = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+
+/** A code that a person can type: ten characters, 50 random bits. */
+export function newCode(): string {
+  return Array.from(randomBytes(10), (byte) => codeLetters[byte % codeLetters.length]).join("");
+}
+
 /** What is stored of a secret. A lookup by hash needs no constant-time compare: the attacker cannot choose the hash. */
 export function hashSecret(secret: string): string {
   return hash("sha256", secret, "hex");

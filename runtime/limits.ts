@@ -34,6 +34,9 @@ export const sizes = {
   consumerSocketsPerAgent: 8,
   /** Open `/ws/session` sockets of one consumer slot (clawrent.md section 4.3). */
   socketsPerSlot: 8,
+  /** Passwords that wait to be hashed, in all and of one address. */
+  hashesWaiting: 128,
+  hashesWaitingPerAddress: 32,
 } as const;
 
 const KiB = 1024;
@@ -78,9 +81,13 @@ export const rates = {
   failedCredentials: { points: 60, seconds: 60 },
   /** `agents:register`, per address. */
   registrations: { points: 60, seconds: 3_600 },
-  /** `users:signIn` and `users:register`, per address and per e-mail. */
+  /** What costs the hash of a password, per address. */
   signIns: { points: 20, seconds: 60 },
-  signInsPerEmail: { points: 10, seconds: 60 },
+  /**
+   * Wrong passwords, per account and address together, so that nobody's guesses keep the owner out who signs in from
+   * elsewhere. 2,160 guesses a day from one address.
+   */
+  wrongPasswords: { points: 15, seconds: 600 },
   /** `users:sendVerification`, per address. */
   verifications: { points: 30, seconds: 3_600 },
   /** `billing:topUp`, per user (clawrent.md section 2.7). */
@@ -102,7 +109,7 @@ export type Rate = keyof typeof rates;
 export const liveBudget = { msPerSecond: 200, mostMs: 3_000 } as const;
 
 /** Rare, and worth a row each where several processes count: what they guard is counted exactly. */
-const exact: ReadonlySet<Rate> = new Set(["registrations", "signIns", "signInsPerEmail", "verifications", "topUps"]);
+const exact: ReadonlySet<Rate> = new Set(["registrations", "signIns", "wrongPasswords", "verifications", "topUps"]);
 /** Of a socket, which one process holds. */
 const ofOneProcess: ReadonlySet<Rate> = new Set(["frames"]);
 
@@ -121,6 +128,8 @@ export interface SharedCounting {
 
 interface Limiter {
   consume(who: string): Promise<unknown>;
+  /** Takes one off the count. */
+  reward?(who: string): Promise<unknown>;
 }
 
 /**
@@ -167,7 +176,10 @@ export class RateLimits {
         insuranceLimiter: memory,
       });
       // The table holds no addresses and no names.
-      return { consume: (who) => rows.consume(shared.pseudonym(who)) };
+      return {
+        consume: (who) => rows.consume(shared.pseudonym(who)),
+        reward: (who) => rows.reward(shared.pseudonym(who)),
+      };
     }
     this.#together.set(rate, memory);
     const own = new RateLimiterMemory({ points, duration });
@@ -190,6 +202,11 @@ export class RateLimits {
         });
       },
     };
+  }
+
+  /** Takes back what was counted for a call that did not fail after all. */
+  async giveBack(rate: Rate, who: string): Promise<void> {
+    await this.#limiters?.[rate].reward?.(who);
   }
 
   /** Counts one call. Throws `rate_limited` with `retryAfterMs` where `who` has used its points up. */

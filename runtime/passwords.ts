@@ -1,19 +1,27 @@
 /**
- * Passwords as scrypt hashes. One hash takes 128 MB and a good part of a second, so at most two are made at once; the
- * rest wait in a short queue, and beyond that a caller is told to come back.
+ * Passwords as scrypt hashes. One hash takes 128 MB and a good part of a second, so at most two are made at once. The
+ * rest wait, the addresses that they came from in turn, so that nobody keeps another out by asking often; beyond what
+ * may wait a caller is told to come back.
  */
 import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
 import { CallError } from "./errors.js";
+import { FairQueue } from "./fair-queue.js";
+import { sizes } from "./limits.js";
 
 const derive = promisify<string, Buffer, number, ScryptOptions, Buffer>(scrypt);
 const keyBytes = 32;
 const mostAtOnce = 2;
-const mostWaiting = 32;
+const comeBackMs = 5_000;
 
 export class Passwords {
-  #running = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #queue = new FairQueue(
+    { atOnce: mostAtOnce, waiting: sizes.hashesWaiting, waitingOfOne: sizes.hashesWaitingPerAddress },
+    () =>
+      new CallError("rate_limited", `Too many people sign in at once. Try again in ${comeBackMs / 1_000} s.`, {
+        retryAfterMs: comeBackMs,
+      }),
+  );
   readonly #cost: number;
 
   /** `cost` is scrypt's N. It is stored with each hash, so that it can be raised. */
@@ -21,41 +29,27 @@ export class Passwords {
     this.#cost = cost;
   }
 
-  /** `scrypt$N$salt$hash`, the last two in base64. Throws `rate_limited` where too many wait. */
-  async hash(password: string): Promise<string> {
+  /** `scrypt$N$salt$hash`, the last two in base64. Throws `rate_limited` where too much of the asker's waits. */
+  async hash(password: string, asker: string): Promise<string> {
     const salt = randomBytes(16);
-    const key = await this.#derive(password, salt, this.#cost);
+    const key = await this.#derive(password, salt, this.#cost, asker);
     return `scrypt$${this.#cost}$${salt.toString("base64")}$${key.toString("base64")}`;
   }
 
   /** Whether it is the password. Takes as long where there is no stored hash, and is then false. */
-  async verify(password: string, stored: string | undefined): Promise<boolean> {
+  async verify(password: string, stored: string | undefined, asker: string): Promise<boolean> {
     const [, cost, salt, expected] = stored?.split("$") ?? [];
     const key = await this.#derive(
       password,
       salt === undefined ? randomBytes(16) : Buffer.from(salt, "base64"),
       cost === undefined ? this.#cost : Number(cost),
+      asker,
     );
     return expected !== undefined && timingSafeEqual(key, Buffer.from(expected, "base64"));
   }
 
-  async #derive(password: string, salt: Buffer, cost: number): Promise<Buffer> {
-    if (this.#running >= mostAtOnce) {
-      if (this.#waiting.length >= mostWaiting) {
-        throw new CallError("rate_limited", "Too many people sign in at once. Try again in 5 s.", {
-          retryAfterMs: 5_000,
-        });
-      }
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else this.#running += 1;
-    try {
-      const options = { N: cost, r: 8, p: 1, maxmem: 256 * cost * 8 };
-      return await derive(password.normalize("NFKC"), salt, keyBytes, options);
-    } finally {
-      // Whoever waited takes this place over, so the count stays.
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#running -= 1;
-    }
+  #derive(password: string, salt: Buffer, cost: number, asker: string): Promise<Buffer> {
+    const options = { N: cost, r: 8, p: 1, maxmem: 256 * cost * 8 };
+    return this.#queue.run(asker, () => derive(password.normalize("NFKC"), salt, keyBytes, options));
   }
 }

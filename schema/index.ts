@@ -26,7 +26,15 @@ import type {
   SessionsTable,
 } from "./sessions.js";
 import type { ApprovalsTable, MessagesTable, ThreadsTable } from "./threads.js";
-import type { EmailVerificationsTable, FollowsTable, OutboxTable, UsersTable } from "./users.js";
+import type {
+  CodeAskersTable,
+  FollowsTable,
+  MailboxesTable,
+  MailedCodesTable,
+  OutboxTable,
+  SignInsTable,
+  UsersTable,
+} from "./users.js";
 
 export interface Database {
   agents: AgentsTable;
@@ -42,7 +50,10 @@ export interface Database {
   idempotency: IdempotencyTable;
 
   users: UsersTable;
-  emailVerifications: EmailVerificationsTable;
+  signIns: SignInsTable;
+  mailedCodes: MailedCodesTable;
+  mailboxes: MailboxesTable;
+  codeAskers: CodeAskersTable;
   outbox: OutboxTable;
   follows: FollowsTable;
   agentCapabilities: AgentCapabilitiesTable;

@@ -18,7 +18,10 @@ export const partitions: { [Table in keyof Database]: readonly (keyof Database[T
   idempotency: ["keyHash"],
 
   users: ["userId", "email", "apiKeyHash"],
-  emailVerifications: ["email"],
+  signIns: ["signInId", "userId"],
+  mailedCodes: ["codeId", "email"],
+  mailboxes: ["email"],
+  codeAskers: ["askerHash"],
   outbox: ["mailId"],
   follows: ["followerId", "userId"],
   agentCapabilities: ["agentId"],

@@ -19,12 +19,46 @@ export interface UsersTable {
   updatedAt: number;
 }
 
-/** One row per address that asked for a code; the timer deletes it an hour after the last mail. */
-export interface EmailVerificationsTable {
+/** What signed somebody in, and when it ended. Written by `users:*`; deleted by the timer some time after it ran out. */
+export interface SignInsTable {
+  signInId: string;
+  userId: string;
+  createdAt: number;
+  /** Of the JWT that names it. */
+  expiresAt: number;
+  /** When it was ended before that. */
+  endedAt: number | null;
+  /** To about an hour. */
+  lastSeenAt: number;
+  /** From where: the network address and what the program called itself; null for what is from before they were kept. */
+  address: string | null;
+  userAgent: string | null;
+}
+
+export const codePurposes = ["register", "reset"] as const;
+
+/** The codes that were mailed and still work (functions/model/mailed-codes.ts). Deleted once spent, void or run out. */
+export interface MailedCodesTable {
+  codeId: string;
   email: string;
-  /** Null once the code is spent, or was guessed at too often. */
-  codeHash: string | null;
-  codeExpiresAt: number;
+  purpose: (typeof codePurposes)[number];
+  codeHash: string;
+  /** Wrong guesses by anybody since it was mailed. */
+  wrongTries: number;
+  expiresAt: number;
+}
+
+/** Addresses that mails were sent to of late; the timer deletes a row once its address may have all its mails again. */
+export interface MailboxesTable {
+  email: string;
+  expiresAt: number;
+}
+
+/** What one asker did about one address; the timer deletes it an hour after the last of it. */
+export interface CodeAskersTable {
+  /** Of the two addresses, under the server's secret. */
+  askerHash: string;
+  /** Since the asker's last mail. */
   wrongTries: number;
   sentAt: number;
   /** The hour in which `sentInHour` mails were sent. */

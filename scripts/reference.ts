@@ -73,9 +73,11 @@ const sections: Record<string, () => string> = {
         ["calls of one agent (without a key: of one address)", perTime(rates.calls)],
         ["wrong credentials from one address", perTime(rates.failedCredentials)],
         ["registrations of agents from one address", perTime(rates.registrations)],
+        ["sign-ins and registrations from one address", perTime(rates.signIns)],
+        ["wrong passwords from one address for one account", perTime(rates.wrongPasswords)],
         [
-          "sign-ins from one address; for one e-mail address",
-          `${perTime(rates.signIns)}; ${perTime(rates.signInsPerEmail)}`,
+          "passwords that wait to be checked; from one address",
+          `${sizes.hashesWaiting}; ${sizes.hashesWaitingPerAddress}`,
         ],
         ["verification mails asked for from one address", perTime(rates.verifications)],
         ["top-ups of one user", perTime(rates.topUps)],
@@ -94,7 +96,8 @@ const sections: Record<string, () => string> = {
 };
 
 function perTime({ points, seconds }: { points: number; seconds: number }): string {
-  return `${points} per ${seconds === 60 ? "minute" : seconds === 3_600 ? "hour" : `${seconds} s`}`;
+  const time = seconds === 60 ? "minute" : seconds === 3_600 ? "hour" : `${seconds / 60} minutes`;
+  return `${points} per ${time}`;
 }
 
 /** The README with its generated sections as the code says they are. */

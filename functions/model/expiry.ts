@@ -125,17 +125,23 @@ export async function nextDeadline(ctx: QueryContext): Promise<number | null> {
   return open.length > 0 ? Math.min(...open) : null;
 }
 
+const dayMs = 24 * 60 * 60 * 1_000;
+
 /** Rows that mean nothing any more once they are over, or some time after. */
 const forgettable = [
   { table: "idempotency", key: "keyHash", afterMs: 0 },
-  { table: "emailVerifications", key: "email", afterMs: 0 },
+  { table: "mailedCodes", key: "codeId", afterMs: 0 },
+  { table: "mailboxes", key: "email", afterMs: 0 },
+  { table: "codeAskers", key: "askerHash", afterMs: 0 },
   // Until then whoever asks for it is told that it has expired.
-  { table: "locationShares", key: "shareId", afterMs: 24 * 60 * 60 * 1_000 },
+  { table: "locationShares", key: "shareId", afterMs: dayMs },
+  // Until then its user sees from where it was.
+  { table: "signIns", key: "signInId", afterMs: 30 * dayMs },
 ] as const;
 
 /**
- * Deletes what is over: answers of calls too old to be retried, addresses that asked for a code, links to share a
- * location. Says whether there are more.
+ * Deletes what is over: answers of calls too old to be retried, codes and who asked for them, links to share a location,
+ * old sign-ins. Says whether there are more.
  */
 export async function forgetOld(ctx: MutationContext, limit: number): Promise<boolean> {
   let more = false;

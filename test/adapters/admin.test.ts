@@ -572,7 +572,7 @@ describe("every one of the admin's pages", () => {
     const server = await start({ config: { rateLimits: true } });
     const browser = new Browser(server);
     let page = await browser.signIn("nobody@example.com");
-    for (let tries = 0; tries < rates.signInsPerEmail.points; tries += 1) {
+    for (let tries = 0; tries < rates.wrongPasswords.points; tries += 1) {
       page = await browser.signIn("nobody@example.com");
     }
     expect(page).toMatchObject({ status: 429, title: "Sign in as an admin" });

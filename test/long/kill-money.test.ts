@@ -494,7 +494,7 @@ const halves: Record<string, string> = {
   "an agent has no token or two": `select a."agentId" from agents a
     left join "agentCredentials" c on c."agentId" = a."agentId" group by a."agentId" having count(c."secretHash") <> 1`,
   "a user was made and the code is still good": `select u."userId" from users u
-    join "emailVerifications" v on v.email = u.email where v."codeHash" is not null`,
+    join "mailedCodes" c on c.email = u.email`,
   "a message was sent twice": `select payload from "sessionMessages" where "senderSide" = 'consumer'
     group by payload having count(*) > 1`,
 };

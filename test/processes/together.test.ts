@@ -68,15 +68,22 @@ describeProcesses("rates of two processes", () => {
   };
 
   test("are one rate: strict ones exactly, that of all calls within a sixteenth", async () => {
-    const pair = await startTwo({ config: { rateLimits: true } });
+    const pair = await startTwo({ config: { rateLimits: true, trustProxy: true } });
     const { one, other } = pair;
     const servers = [one, other];
     const alice = await one.user("Alice");
-    // Her registration was an attempt as well.
-    const signIn = (server: TestServer) =>
-      server.nobody.call("users:signIn", { email: alice.email, password: "wrong" });
-    expect(await spread(signIn, servers, rates.signInsPerEmail.points + 5)).toBe(rates.signInsPerEmail.points - 1);
-    expect(await passes(one.nobody.call("users:signIn", { email: "bob@example.com", password }))).toBe(true);
+    const from = { "X-Forwarded-For": "192.0.2.1" };
+    const guess = (server: TestServer) =>
+      server.nobody.call("users:signIn", { email: alice.email, password: "wrong" }, from);
+    const { points: guesses } = rates.wrongPasswords;
+    expect(await spread(guess, servers, guesses + 2)).toBe(guesses);
+    // What was right is taken off the count again, on whichever process.
+    const right = (server: TestServer) => server.nobody.call("users:signIn", { email: alice.email, password });
+    expect(await spread(right, servers, guesses + 2)).toBe(guesses + 2);
+    // The guesses were as many attempts of their address, on any account.
+    const another = (server: TestServer) =>
+      server.nobody.call("users:signIn", { email: "bob@example.com", password }, from);
+    expect(await spread(another, servers, 10)).toBe(rates.signIns.points - guesses - 2);
 
     const topUp = (server: TestServer) =>
       new Client(server, alice.credential).call("billing:topUp", { amount: "1.00" });
