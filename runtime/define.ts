@@ -59,6 +59,11 @@ type Result<Returns extends z.ZodType> = Promise<z.input<Returns> | JsonText<z.i
 
 interface QueryDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType>
   extends Declaration<A, Shape, Returns> {
+  /**
+   * It goes through whole tables: on a connection of its own, one call after the other, while others are served. Nothing
+   * watches what it reads, so who is subscribed gets it anew by `refreshMs` alone.
+   */
+  aside?: true;
   /** For an answer that goes on with the clock, without a commit: how often who is subscribed to it gets it anew. */
   refreshMs?: number;
   handler(ctx: QueryContext<CallerOf<A>>, args: Args<Shape>): Result<Returns>;
@@ -86,6 +91,7 @@ export interface FunctionDefinition {
   rate?: Rate;
   jsonArgs?: readonly string[];
   refreshMs?: number;
+  aside?: true;
   // The declaration's types were checked where it was written; the registry holds functions of every shape.
   limit?(args: never, caller: never, from: Origin): Counted[];
   prepare?(world: Preparation, args: never): Promise<unknown>;

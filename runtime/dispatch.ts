@@ -325,7 +325,12 @@ export class Runtime {
   ): Promise<unknown> {
     // A change of credentials wakes nobody's query; who is concerned hears of it as a notice.
     let isObserved = credential === undefined;
-    return this.#parts.store.read(
+    const { store } = this.#parts;
+    const { aside } = definition;
+    // Nothing wakes who watches what is read aside, so its answer is never one to keep.
+    if (aside && seen) seen.usedClock = true;
+    const read: Store["read"] = (work, observe) => (aside ? store.readAside(work) : store.read(work, observe));
+    return read(
       async (db) => {
         const refused = call.refusal?.(caller);
         if (refused) throw new Rejected(refused);

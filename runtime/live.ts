@@ -140,7 +140,7 @@ export class LiveQueries {
   }
 
   #missed(reads: ReadSet, asOf: number): boolean {
-    if (this.#commits === asOf) return false;
+    if (this.#commits === asOf || reads.slices.size === 0) return false;
     const oldest = this.#recent[0]?.number ?? this.#commits + 1;
     if (oldest > asOf + 1) return true;
     return this.#recent.some(({ number, writes }) => number > asOf && (!writes || reads.touchedBy(writes)));

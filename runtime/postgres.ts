@@ -13,6 +13,7 @@ import {
 } from "kysely";
 import pg from "pg";
 import type { Database } from "../schema/index.js";
+import { Aside } from "./aside.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { postgresDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
@@ -31,6 +32,8 @@ const conflicts = new Set(["40001", "40P01", "23505"]);
 
 /** "current transaction is aborted, commands ignored until end of transaction block" */
 const voidTransaction = "25P02";
+
+const snapshot = "begin isolation level repeatable read read only";
 
 const sessionSettings = {
   // Every query has its index. On a small table the planner would read it whole, and a serializable read of a whole
@@ -56,13 +59,14 @@ const int8 = 20;
 
 export class PostgresStore implements Store {
   readonly dialect = postgresDialect;
+  readonly #settings: pg.ClientConfig;
   readonly #pool: pg.Pool;
-  readonly #sessions = new WeakMap<pg.PoolClient, Session>();
+  readonly #aside = new Aside();
+  readonly #sessions = new WeakMap<pg.ClientBase, Session>();
 
   constructor(url: string) {
-    this.#pool = new pg.Pool({
+    this.#settings = {
       connectionString: url,
-      max: postgresDialect.callsAtOnce,
       connectionTimeoutMillis: 5_000,
       pipeline: true,
       keepAlive: true,
@@ -74,7 +78,8 @@ export class PostgresStore implements Store {
         getTypeParser: (oid: number, format?: "text" | "binary") =>
           oid === int8 ? Number : pg.types.getTypeParser(oid, format as "text"),
       },
-    });
+    };
+    this.#pool = new pg.Pool({ ...this.#settings, max: postgresDialect.callsAtOnce });
     // A connection that breaks is replaced at the next use. Its statements fail on their own; without a listener the
     // event itself would end the process, and the pool listens to idle connections only.
     this.#pool.on("error", () => {});
@@ -83,7 +88,7 @@ export class PostgresStore implements Store {
 
   async read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T> {
     const client = await this.#connect();
-    const begun = client.query("begin isolation level repeatable read read only");
+    const begun = client.query(snapshot);
     begun.catch(() => {});
     const lease = this.#lend(client, observe);
     try {
@@ -101,6 +106,31 @@ export class PostgresStore implements Store {
       await this.#abandon(client);
       throw unavailableIfLost(error);
     }
+  }
+
+  readAside<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    return this.#aside.run(async () => {
+      // None of the pool's: it may be busy for minutes.
+      const client = new pg.Client(this.#settings);
+      client.on("error", () => {});
+      try {
+        await client.connect();
+        await client.query(snapshot);
+        const lease = this.#lend(client, () => {
+          this.#aside.requireOpen();
+          return undefined;
+        });
+        try {
+          return await work(lease.db);
+        } finally {
+          lease.end();
+        }
+      } catch (error) {
+        throw unavailableIfLost(error);
+      } finally {
+        await client.end().catch(() => {});
+      }
+    });
   }
 
   async write<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T> {
@@ -173,6 +203,7 @@ export class PostgresStore implements Store {
   }
 
   async close(): Promise<void> {
+    await this.#aside.close();
     await this.#pool.end();
   }
 
@@ -212,12 +243,12 @@ export class PostgresStore implements Store {
     }
   }
 
-  #lend(client: pg.PoolClient, observe: Observe | undefined): Lease {
+  #lend(client: pg.ClientBase, observe: Observe | undefined): Lease {
     const { kysely, driver } = this.#session(client);
     return new Lease(kysely, driver, observe);
   }
 
-  #session(client: pg.PoolClient): Session {
+  #session(client: pg.ClientBase): Session {
     let session = this.#sessions.get(client);
     if (!session) {
       const driver = new SessionDriver(client);
@@ -287,10 +318,10 @@ function waitWithJitter(attempt: number): Promise<void> {
 
 /** Kysely's driver for one checked-out connection. Statements are prepared under a name, by their text. */
 class SessionDriver extends ConnectionDriver {
-  readonly #client: pg.PoolClient;
+  readonly #client: pg.ClientBase;
   readonly #names = new Map<string, string>();
 
-  constructor(client: pg.PoolClient) {
+  constructor(client: pg.ClientBase) {
     super();
     this.#client = client;
   }

@@ -6,11 +6,12 @@
  * A handler awaits nothing but the database, which answers at once here, so a whole group runs inside one turn of the
  * event loop. A handler that waits for something else would hold everybody up: the watchdog ends it.
  */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import SqliteDatabase from "better-sqlite3";
 import {
   type CompiledQuery,
+  type DatabaseConnection,
   Kysely,
   type KyselyProps,
   type QueryResult,
@@ -19,6 +20,7 @@ import {
   SqliteQueryCompiler,
 } from "kysely";
 import type { Database } from "../schema/index.js";
+import { Aside } from "./aside.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { sqliteDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
@@ -37,6 +39,12 @@ const watchdogMs = 5_000;
 /** Statements kept prepared. The code has some hundreds; lists of varying length add more. */
 const cachedStatements = 1_000;
 
+/**
+ * How far the log of writes may grow while somebody reads aside: until they are done nothing of it can be used again, and
+ * what it has grown to is copied in one go afterwards.
+ */
+const largestLogBytes = 128 * 1_024 * 1_024;
+
 interface Job {
   work(lease: Lease): Promise<unknown>;
   observe: Observe | undefined;
@@ -48,8 +56,10 @@ type Settled = { ok: true; value: unknown } | { ok: false; error: unknown };
 
 export class SqliteStore implements Store {
   readonly dialect = sqliteDialect;
+  readonly #path: string;
   readonly #file: SqliteDatabase.Database;
   readonly #driver: SerialDriver;
+  readonly #aside = new Aside();
   readonly #db: Kysely<Database>;
   readonly #kysely: KyselyProps;
   readonly #begin: SqliteDatabase.Statement;
@@ -65,6 +75,7 @@ export class SqliteStore implements Store {
 
   constructor(path: string) {
     if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    this.#path = path;
     this.#file = new SqliteDatabase(path, { timeout: 5_000 });
     this.#file.pragma("journal_mode = WAL");
     // better-sqlite3 is compiled so that a reopened WAL database drops to NORMAL, which loses acknowledged writes on power loss.
@@ -72,20 +83,16 @@ export class SqliteStore implements Store {
     this.#file.pragma("foreign_keys = ON");
     this.#file.pragma("cache_size = -262144");
     this.#file.pragma("wal_autocheckpoint = 4000");
+    // A log that grew behind a long read shrinks again once it is used anew.
+    this.#file.pragma("journal_size_limit = 16777216");
     this.#file.pragma("temp_store = MEMORY");
     // Without it, a row of the journal that is replaced (INSERT OR REPLACE) would be deleted past its trigger.
     this.#file.pragma("recursive_triggers = ON");
     // What is deleted is overwritten: a spent location must not survive in a free page.
     this.#file.pragma("secure_delete = ON");
     this.#driver = new SerialDriver(this.#file);
-    const dialect = {
-      createDriver: () => this.#driver,
-      createAdapter: () => new TransactionalAdapter(),
-      createIntrospector: (db: Kysely<unknown>) => new SqliteIntrospector(db),
-      createQueryCompiler: () => new SqliteQueryCompiler(),
-    };
-    this.#db = new Kysely<Database>({ dialect });
-    this.#kysely = { config: { dialect }, dialect, driver: this.#driver, executor: this.#db.getExecutor() };
+    this.#kysely = kyselyOn(this.#driver);
+    this.#db = new Kysely<Database>(this.#kysely);
     this.#begin = this.#file.prepare("begin");
     this.#beginWrite = this.#file.prepare("begin immediate");
     this.#commit = this.#file.prepare("commit");
@@ -119,6 +126,37 @@ export class SqliteStore implements Store {
     });
   }
 
+  /** The main connection goes on writing: what is read here is the snapshot of the first statement. */
+  readAside<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    return this.#aside.run(async () => {
+      const file = new SqliteDatabase(this.#path, { readonly: true, timeout: 5_000 });
+      try {
+        file.pragma("temp_store = MEMORY");
+        file.exec("begin");
+        const driver = new SerialDriver(file);
+        driver.mode = "read";
+        const lease = new Lease(kyselyOn(driver), new InTurns(driver, () => this.#requireRoom()));
+        try {
+          return await work(lease.db);
+        } finally {
+          lease.end();
+        }
+      } finally {
+        // Through SQLite alone: whoever closes a descriptor of this file in another way loses the process its locks.
+        file.close();
+      }
+    });
+  }
+
+  #requireRoom(): void {
+    this.#aside.requireOpen();
+    if ((statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > largestLogBytes) {
+      throw new CallError("unavailable", "Too much was written meanwhile. Try again when less is going on.", {
+        retryAfterMs: 60_000,
+      });
+    }
+  }
+
   async check(): Promise<void> {
     await this.read(async (db) => db.selectFrom("agents").select("agentId").limit(1).execute());
   }
@@ -132,6 +170,7 @@ export class SqliteStore implements Store {
   }
 
   async close(): Promise<void> {
+    await this.#aside.close();
     while (this.#flushing) await this.#flushing;
     this.#file.pragma("wal_checkpoint(TRUNCATE)");
     this.#file.close();
@@ -275,6 +314,37 @@ function unavailable(error: unknown): unknown {
       cause: error,
     },
   );
+}
+
+function kyselyOn(driver: SerialDriver): KyselyProps {
+  const dialect = {
+    createDriver: () => driver,
+    createAdapter: () => new TransactionalAdapter(),
+    createIntrospector: (db: Kysely<unknown>) => new SqliteIntrospector(db),
+    createQueryCompiler: () => new SqliteQueryCompiler(),
+  };
+  return { config: { dialect }, dialect, driver, executor: new Kysely<Database>({ dialect }).getExecutor() };
+}
+
+/** A connection whose every statement waits for a turn of the event loop, and asks then whether it still may run. */
+class InTurns implements DatabaseConnection {
+  readonly #connection: DatabaseConnection;
+  readonly #require: () => void;
+
+  constructor(connection: DatabaseConnection, require: () => void) {
+    this.#connection = connection;
+    this.#require = require;
+  }
+
+  async executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#require();
+    return this.#connection.executeQuery<Row>(query);
+  }
+
+  async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
+    yield await this.executeQuery<Row>(query);
+  }
 }
 
 /** Has all migrations run in one transaction: a process that dies in the middle of one leaves none of it behind. */

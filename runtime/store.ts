@@ -30,6 +30,11 @@ export interface Store {
   /** Runs `work` on one snapshot. Writing in it throws. */
   read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T>;
   /**
+   * As `read`, for work that goes through whole tables: on a connection of its own, after the one before it has ended.
+   * Every statement has a turn of its own, and the others' calls run in between, so `work` keeps its statements short.
+   */
+  readAside<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
+  /**
    * Runs `work` in one serializable transaction and resolves once its commit is durable. `work` may run again after a
    * conflict, so it must have no effect but on the transaction. If it throws, nothing was written. `observe` hears of
    * the statements of every attempt.

@@ -8,7 +8,7 @@ import { openStore } from "../runtime/database.js";
 
 const store = await openStore(readConfig(process.env).databaseUrl);
 try {
-  const findings = await store.read((db) => auditLedger({ db }));
+  const findings = await store.readAside((db) => auditLedger({ db }));
   for (const { invariant, ok, detail } of findings) console.log(`${ok ? "ok    " : "BROKEN"} ${invariant}: ${detail}`);
   if (findings.some(({ ok }) => !ok)) process.exitCode = 1;
 } catch (error) {

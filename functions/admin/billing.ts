@@ -1,6 +1,6 @@
 /** Admins and money: giving back what a session cost (clawrent.md sections 2.10 and 6.4), and whether the ledger is right. */
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { id } from "../../schema/values.js";
 import { auditFinding, auditLedger } from "../model/audit.js";
 import { billingRecord, billingRecordView, refund as refundRecord } from "../model/settlement.js";
@@ -15,11 +15,13 @@ export const refund = mutation({
   handler: async (ctx, { recordId }) => billingRecordView(await refundRecord(ctx, recordId)),
 });
 
-/** Every invariant of the ledger, checked in one snapshot (design.md section 5). */
+/** Every invariant of the ledger, checked in one snapshot (design.md section 5), while others are served. */
 export const audit = query({
   summary: "Checks every invariant of the ledger",
   auth: "admin",
   args: {},
+  aside: true,
+  refreshMs: everyMinute,
   returns: z.object({ ok: z.boolean(), findings: z.array(auditFinding) }),
   handler: async (ctx) => {
     const findings = await auditLedger(ctx);

@@ -2,12 +2,15 @@
  * Nobody makes a call that reads more than it shows (design.md section 6, bounds): lists read their page, and what has to
  * read everything reads it in parts, between which others are served.
  */
+import { statSync } from "node:fs";
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
+import { rowsPerPart } from "../../../functions/model/audit.js";
 import { up as orderStates } from "../../../schema/migrations/0012-order-states.js";
 import { orderStatuses, type SessionStatus } from "../../../schema/sessions.js";
 import { copyRow } from "../../support/crowd.js";
 import { type Caller, databases, day, hour, type User, useServer } from "../../support/harness.js";
+import { Ledger } from "../../support/ledger.js";
 import { amount } from "../../support/long.js";
 import { type Rentable, rentable, write } from "../../support/rental.js";
 
@@ -168,4 +171,178 @@ describe.each(databases)("orders:list on %s", (database) => {
       server.clock.jump(day);
     }
   });
+});
+
+describe.each(databases)("admin:audit on %s", (database) => {
+  const server = useServer(database);
+
+  /** Settled sessions, as far as the ledger can tell, with all that hangs on them. */
+  async function settle(count: number): Promise<void> {
+    const ledger = new Ledger(server);
+    const [alice, bob] = [await ledger.party(), await ledger.party()];
+    await ledger.topUp(alice.userId, "10000");
+    const sessionId = await ledger.start(alice, bob, { pricingModel: "fixed", priceMinor: 100 });
+    await ledger.end(sessionId);
+    const { transferId } = await server.read((db) =>
+      db.selectFrom("transfers").select("transferId").where("referenceId", "=", sessionId).executeTakeFirstOrThrow(),
+    );
+    const entries = await server.read((db) =>
+      db.selectFrom("entries").selectAll().where("transferId", "=", transferId).execute(),
+    );
+    const copied = `'s' || i || '-${sessionId}'`;
+    await copyRow(server, "sessions", ["sessionId", sessionId], count, { sessionId: copied });
+    await copyRow(server, "transfers", ["transferId", transferId], count, { transferId: copied, referenceId: copied });
+    for (const { entryId, accountId } of entries) {
+      await copyRow(server, "entries", ["entryId", entryId], count, {
+        entryId: `'e' || i || '-${entryId}'`,
+        transferId: copied,
+        position: 'row."position" + i',
+        balanceAfterMinor: 'row."balanceAfterMinor" + i * row."amountMinor"',
+      });
+      await write(server, (db) =>
+        sql`update "ledgerAccounts" set "entryCount" = "entryCount" + ${count}, "balanceMinor" = "balanceMinor" + ${count} *
+          (select "amountMinor" from entries where "entryId" = ${entryId}) where "accountId" = ${accountId}`.execute(
+          db,
+        ),
+      );
+    }
+    for (const [table, key] of [
+      ["holds", "holdId"],
+      ["billingRecords", "recordId"],
+    ] as const) {
+      await copyRow(server, table, ["sessionId", sessionId], count, { [key]: copied, sessionId: copied });
+    }
+  }
+
+  test("reads in parts on a connection of its own, and calls are served between them", async () => {
+    const admin = await server.admin();
+    const alice = await server.user("Alice");
+    const count = amount(2 * rowsPerPart, 100_000);
+    await settle(count);
+    // It looks at one snapshot, so the top-ups in the middle of it break nothing.
+    const order: string[] = [];
+    let isRunning = true;
+    const begun = performance.now();
+    const audit = admin.call("admin:audit").finally(() => {
+      isRunning = false;
+      order.push("audit");
+    });
+    let longest = 0;
+    while (isRunning) {
+      const asked = performance.now();
+      await alice.call("billing:topUp", { amount: "1" }, { "Idempotency-Key": `top-up-${order.length % 8}` });
+      await alice.call("billing:getWallet");
+      longest = Math.max(longest, performance.now() - asked);
+      order.push("calls");
+    }
+    const { ok, findings } = await audit;
+    expect({ ok, wrong: findings.filter((finding: { ok: boolean }) => !finding.ok) }).toEqual({ ok: true, wrong: [] });
+    expect(findings.map(({ detail }: { detail: string }) => detail)).toContain(`${count + 1} sessions`);
+    // Were it one turn, nothing but what was asked beforehand could be answered before it.
+    expect(order.indexOf("audit")).toBeGreaterThan(2);
+    if (amount(0, 1) === 1) {
+      console.log(
+        `${database}: audit of ${count} sessions ${(performance.now() - begun).toFixed(0)} ms, longest call ${longest.toFixed(1)} ms`,
+      );
+      expect(longest).toBeLessThan(250);
+    }
+  });
+
+  test("every statement looks at one part of a table at most", async () => {
+    await settle(3 * rowsPerPart);
+    const steps = new Map<string, number>();
+    const { store } = server.server;
+    await store.readAside(async (db) => {
+      const { auditLedger } = await import("../../../functions/model/audit.js");
+      const counting = db.withPlugin({
+        transformQuery: ({ node }) => node,
+        transformResult: async ({ result }) => {
+          const [row] = result.rows as { last?: string; rows?: number }[];
+          if (row?.last !== undefined) {
+            expect(Number(row.rows)).toBeLessThanOrEqual(rowsPerPart);
+            steps.set("parts", (steps.get("parts") ?? 0) + 1);
+          }
+          return result;
+        },
+      });
+      expect((await auditLedger({ db: counting })).every(({ ok }) => ok)).toBe(true);
+    });
+    // Sessions, transfers, three entries each, holds and records.
+    expect(steps.get("parts")).toBeGreaterThan(7 * 3);
+  });
+
+  test("one at a time: a second waits, a sixth is refused, and both of those that wait are answered", async () => {
+    const { store } = server.server;
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const order: number[] = [];
+    const first = store.readAside(async () => {
+      await held;
+      order.push(0);
+    });
+    const waiting = [1, 2, 3, 4].map((number) => store.readAside(async () => void order.push(number)));
+    const admin = await server.admin();
+    await expect(admin.call("admin:audit")).rejects.toMatchObject({
+      code: "unavailable",
+      message: "Others wait for the same already. Try again later.",
+    });
+    // Who only calls is not held up by any of them.
+    expect((await admin.call("admin:listAgents")).total).toBe(0);
+    release();
+    await Promise.all([first, ...waiting]);
+    expect(order).toEqual([0, 1, 2, 3, 4]);
+    expect((await admin.call("admin:audit")).ok).toBe(true);
+  });
+
+  test("cannot write, and sees nothing of what is written after it began", async () => {
+    const { store } = server.server;
+    const [before, after] = await store.readAside(async (db) => {
+      const count = async () =>
+        Number(
+          (
+            await db
+              .selectFrom("users")
+              .select(({ fn }) => fn.countAll().as("n"))
+              .executeTakeFirstOrThrow()
+          ).n,
+        );
+      const before = await count();
+      await server.user("Carol");
+      return [before, await count()];
+    });
+    expect(after).toBe(before);
+    await expect(store.readAside((db) => db.deleteFrom("cartItems").execute())).rejects.toThrow();
+    // It is free again after a failure.
+    expect(await store.readAside((db) => db.selectFrom("users").select("userId").execute())).toHaveLength(before + 1);
+  });
+
+  test.runIf(database === "sqlite" && amount(0, 1) === 1)(
+    "ends once 128 MiB were written behind it, and the log of writes shrinks again",
+    async () => {
+      const { store } = server.server;
+      const log = () => statSync(`${server.databaseUrl.slice("sqlite:".length)}-wal`).size;
+      const writeMuch = () =>
+        write(server, (db) =>
+          sql`update users set "avatarUrl" = hex(zeroblob(75000000)) where "userId" = (select min("userId") from users)`.execute(
+            db,
+          ),
+        );
+      const reading = store.readAside(async (db) => {
+        await db.selectFrom("users").select("userId").execute();
+        await writeMuch();
+        return db.selectFrom("users").select("userId").execute();
+      });
+      await expect(reading).rejects.toMatchObject({
+        code: "unavailable",
+        message: "Too much was written meanwhile. Try again when less is going on.",
+      });
+      expect(log()).toBeGreaterThan(128 * 1_024 * 1_024);
+      await write(server, (db) => sql`update users set "avatarUrl" = null`.execute(db));
+      await server.user("Dave");
+      expect(log()).toBeLessThan(18 * 1_024 * 1_024);
+      expect((await (await server.admin()).call("admin:audit")).ok).toBe(true);
+    },
+  );
 });
