@@ -2,12 +2,17 @@
  * Live queries: who has to look again after a commit (design.md section 4). A query that ran is watched by the slices
  * that it read; a commit wakes the watches of the slices that it touched. What wakes up runs the query again, so a watch
  * that is woken for nothing costs a re-run, and nothing else.
+ *
+ * Who is touched by a commit is known when it returns. A commit that touches many wakes a part of them then, and the rest
+ * in later turns of the event loop.
  */
 import type { Caller } from "./context.js";
 import { ReadSet, sliceKey, type WriteSet } from "./slices.js";
 
 /** A query of which this many commits were made since it read is taken as touched by one of them. */
 const remembered = 1_024;
+/** How many watches are woken in one turn of the event loop. */
+const wokenAtOnce = 200;
 
 /** What a query read, and which commits it cannot have seen. */
 export interface Seen {
@@ -30,9 +35,28 @@ export interface Begun extends Seen {
   timed<T>(work: () => T): T;
 }
 
-interface Watch {
-  keys: string[];
-  wake(): void;
+/** A hold of what was read. */
+export interface Watch {
+  /** A commit has touched it: `wake` was called, or will be soon. */
+  readonly isTouched: boolean;
+  /** Nothing is called any more. */
+  end(): void;
+}
+
+class Watching implements Watch {
+  isTouched = false;
+  isEnded = false;
+
+  constructor(
+    readonly keys: readonly string[],
+    readonly wake: () => void,
+    readonly drop: (watch: Watching) => void,
+  ) {}
+
+  end(): void {
+    this.isEnded = true;
+    this.drop(this);
+  }
 }
 
 interface Commit {
@@ -42,8 +66,10 @@ interface Commit {
 }
 
 export class LiveQueries {
-  readonly #watches = new Map<string, Set<Watch>>();
-  readonly #all = new Set<Watch>();
+  readonly #watches = new Map<string, Set<Watching>>();
+  readonly #all = new Set<Watching>();
+  /** Those that are touched and not woken yet. */
+  #sleeping: Watching[] = [];
   readonly #recent: Commit[] = [];
   #commits = 0;
   #running = 0;
@@ -80,11 +106,11 @@ export class LiveQueries {
     return seen;
   }
 
-  /** Calls `wake` once a commit touched what was read, at once where one already did. It is called once. */
-  watch({ reads, asOf }: Seen, wake: () => void): () => void {
+  /** Calls `wake` soon after a commit touched what was read, at once where one already did. It is called once. */
+  watch({ reads, asOf }: Seen, wake: () => void): Watch {
     if (this.#missed(reads, asOf)) {
       queueMicrotask(wake);
-      return () => {};
+      return { isTouched: true, end: () => {} };
     }
     const keys: string[] = [];
     for (const [table, columns] of reads.slices) {
@@ -96,14 +122,20 @@ export class LiveQueries {
         }
       }
     }
-    const watch: Watch = { keys, wake };
+    const watch = new Watching(keys, wake, this.#drop);
     this.#all.add(watch);
     for (const key of keys) {
       const watches = this.#watches.get(key);
       if (watches) watches.add(watch);
       else this.#watches.set(key, new Set([watch]));
     }
-    return () => this.#drop(watch);
+    return watch;
+  }
+
+  /** Resolves once all are woken that are touched by now; undefined where they are. */
+  awake(): Promise<void> | undefined {
+    if (this.#sleeping.length === 0) return undefined;
+    return new Promise((resolve) => this.#sleeping.push(new Watching([], resolve, this.#drop)));
   }
 
   /** Wakes whom a commit concerns. Without its writes, everybody. */
@@ -117,18 +149,44 @@ export class LiveQueries {
     }
     this.#recent.push({ number: this.#commits, writes });
     if (this.#recent.length > remembered) this.#recent.shift();
-    for (const watch of writes ? this.#touched(writes) : [...this.#all]) {
+    const touched = this.#touched(writes);
+    this.woken += touched.length;
+    const rest = touched.length > wokenAtOnce ? touched.splice(wokenAtOnce) : [];
+    this.#wake(touched);
+    if (rest.length === 0) return;
+    const isWaking = this.#sleeping.length > 0;
+    for (const watch of rest) this.#sleeping.push(watch);
+    if (!isWaking) setImmediate(this.#wakeMore);
+  }
+
+  readonly #wakeMore = (): void => {
+    this.#wake(this.#sleeping.splice(0, wokenAtOnce));
+    if (this.#sleeping.length > 0) setImmediate(this.#wakeMore);
+  };
+
+  #wake(watches: readonly Watching[]): void {
+    for (const watch of watches) {
+      if (watch.isEnded) continue;
       this.#drop(watch);
-      this.woken += 1;
       watch.wake();
     }
   }
 
-  #touched(writes: WriteSet): Set<Watch> {
-    const touched = new Set<Watch>();
-    const add = (key: string) => {
-      for (const watch of this.#watches.get(key) ?? []) touched.add(watch);
+  /** Those that are touched now and were not before. */
+  #touched(writes: WriteSet | undefined): Watching[] {
+    const touched: Watching[] = [];
+    const take = (watches: ReadonlySet<Watching> | undefined) => {
+      for (const watch of watches ?? []) {
+        if (watch.isTouched) continue;
+        watch.isTouched = true;
+        touched.push(watch);
+      }
     };
+    if (!writes) {
+      take(this.#all);
+      return touched;
+    }
+    const add = (key: string) => take(this.#watches.get(key));
     for (const [table, columns] of writes.tables) {
       add(sliceKey(table, null, ""));
       for (const [column, values] of columns) {
@@ -146,14 +204,14 @@ export class LiveQueries {
     return this.#recent.some(({ number, writes }) => number > asOf && (!writes || reads.touchedBy(writes)));
   }
 
-  #drop(watch: Watch): void {
+  readonly #drop = (watch: Watching): void => {
     this.#all.delete(watch);
     for (const key of watch.keys) {
       const watches = this.#watches.get(key);
       watches?.delete(watch);
       if (watches?.size === 0) this.#watches.delete(key);
     }
-  }
+  };
 }
 
 /** The key of all slices of a column. */

@@ -3,7 +3,7 @@
  * commit touches what it read. Only where one process has the database for itself: with several, a reply could be older
  * than a write that another process has already acknowledged.
  */
-import type { LiveQueries, Seen } from "./live.js";
+import type { LiveQueries, Seen, Watch } from "./live.js";
 
 /** What all kept replies and their requests may take together. */
 const mostBytes = 64 * 1024 * 1024;
@@ -26,7 +26,7 @@ export interface KeptReply {
 interface Entry extends KeptReply {
   bytes: number;
   until: number;
-  unwatch(): void;
+  watch: Watch;
 }
 
 export class ReplyCache {
@@ -43,7 +43,7 @@ export class ReplyCache {
     const entry = this.#entries.get(key);
     if (!entry) return undefined;
     const now = this.now();
-    if (entry.until <= now || entry.until > now + keptMs) {
+    if (entry.watch.isTouched || entry.until <= now || entry.until > now + keptMs) {
       this.#drop(key, entry);
       return undefined;
     }
@@ -62,11 +62,10 @@ export class ReplyCache {
       ...reply,
       bytes,
       until: Math.min(this.now() + keptMs, reply.expiresAt ?? Number.POSITIVE_INFINITY),
-      unwatch: () => {},
+      watch: this.live.watch(seen, () => this.#drop(key, entry)),
     };
     this.#entries.set(key, entry);
     this.#bytes += bytes;
-    entry.unwatch = this.live.watch(seen, () => this.#drop(key, entry));
     for (const [oldestKey, oldest] of this.#entries) {
       if (this.#bytes <= mostBytes) break;
       this.#drop(oldestKey, oldest);
@@ -82,6 +81,6 @@ export class ReplyCache {
     if (this.#entries.get(key) !== entry) return;
     this.#entries.delete(key);
     this.#bytes -= entry.bytes;
-    entry.unwatch();
+    entry.watch.end();
   }
 }

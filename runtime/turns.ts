@@ -52,7 +52,8 @@ interface Lane {
 }
 
 interface Job {
-  lanes: Set<Lane>;
+  /** Of all who wait for it; none once it has begun or was withdrawn. */
+  lanes: Lane[];
   expectedMs: number;
   run: Run;
 }
@@ -69,6 +70,12 @@ const unknownMs = 1e9;
 const savedAgainMs = 20;
 /** With fewer callers than this it is not looked for those that can be forgotten. */
 const fewLanes = 1_000;
+
+const none: Lane[] = [];
+
+function first<T>(of: ReadonlySet<T>): T | undefined {
+  return of.values().next().value;
+}
 
 /**
  * How live queries take turns. A database that works on one call at a time gets one run, or several that are known to be
@@ -110,13 +117,12 @@ export class Turns {
    * the last time, undefined where that is not known.
    */
   add(who: Iterable<string>, expectedMs: number | undefined, run: Run): Turn {
-    const job: Job = { lanes: new Set(), expectedMs: expectedMs ?? unknownMs, run };
+    const job: Job = { lanes: [], expectedMs: expectedMs ?? unknownMs, run };
     for (const each of who) this.#join(job, each);
     this.#go();
     return {
       join: (other) => {
-        // It has begun, or was withdrawn.
-        if (job.lanes.size === 0) return;
+        if (job.lanes.length === 0) return;
         this.#join(job, other);
         this.#go();
       },
@@ -126,8 +132,8 @@ export class Turns {
 
   #join(job: Job, who: string): void {
     const lane = this.#laneOf(who);
-    if (job.lanes.has(lane)) return;
-    job.lanes.add(lane);
+    if (lane.waiting.has(job)) return;
+    job.lanes.push(lane);
     lane.waiting.add(job);
     this.#place(lane);
   }
@@ -139,7 +145,7 @@ export class Turns {
       this.#idle.delete(lane);
       this.#busy.delete(lane);
     }
-    job.lanes.clear();
+    job.lanes = none;
   }
 
   /** Puts a caller that may have a run behind the others, unless it has its place among them. */
@@ -151,25 +157,24 @@ export class Turns {
 
   #go(): void {
     while (!this.#isWaiting && this.#running < this.#parts.atOnce) {
-      const lane = this.#next();
-      const [job] = lane?.waiting ?? [];
-      if (!lane || !job) return;
+      const lane = this.#next(this.#idle) ?? this.#next(this.#busy);
+      const job = lane && first(lane.waiting);
+      if (!job) return;
       const fits = this.#expectedMs + job.expectedMs <= this.#parts.togetherMs;
       if (this.#running > 0 && !fits) return;
       this.#begin(lane, job);
     }
   }
 
-  #next(): Lane | undefined {
-    for (const lanes of [this.#idle, this.#busy]) {
-      for (const lane of lanes) {
-        const restMs = this.#restOf(lane);
-        if (restMs === 0) return lane;
-        lanes.delete(lane);
-        this.#rest(lane, restMs);
-      }
+  #next(lanes: Set<Lane>): Lane | undefined {
+    for (;;) {
+      const lane = first(lanes);
+      if (!lane) return undefined;
+      const restMs = this.#restOf(lane);
+      if (restMs === 0) return lane;
+      lanes.delete(lane);
+      this.#rest(lane, restMs);
     }
-    return undefined;
   }
 
   #begin(lane: Lane, job: Job): void {

@@ -12,7 +12,7 @@ import { type Call, type Outcome, Postponed, type Runtime } from "../../runtime/
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret, nextRequestId } from "../../runtime/ids.js";
 import { countedAs } from "../../runtime/limits.js";
-import type { Begun } from "../../runtime/live.js";
+import type { Begun, Watch } from "../../runtime/live.js";
 import type { Turn, Turns } from "../../runtime/turns.js";
 import type { WholeFrame } from "../sockets/socket.js";
 import { encodeValue, isReadable, readArgsText } from "../wire.js";
@@ -217,8 +217,8 @@ interface Ran {
   /** Undefined where nobody who asked had room for one. */
   answer: Answer | undefined;
   seen: Begun;
-  /** Nothing was known to have touched the last answer when it began. */
-  wasFresh: boolean;
+  /** When it began, the subscribers had not been told that something has touched the answer before. */
+  isUntold: boolean;
 }
 
 class LiveQuery {
@@ -227,9 +227,11 @@ class LiveQuery {
   readonly #parts: LiveQueryParts;
   readonly #question: Question;
   readonly #call: Omit<Call, "requestId" | "args">;
-  /** What the last answer is known again by, and whether nothing has touched it since. */
+  /** What the last answer is known again by. */
   #mark: Buffer | undefined;
-  #isFresh = false;
+  /** Of what the last answer read, until the subscribers are told that something has touched it. */
+  #watch: Watch | undefined;
+  #cancelRefresh: (() => void) | undefined;
   /** The last answer itself, where there is room for it. */
   #last: Answer | undefined;
   readonly #lastHeld: Holding;
@@ -244,7 +246,6 @@ class LiveQuery {
   #turn: Turn | undefined;
   #giveUp: () => void = () => {};
   #askers: Asker[] = [];
-  #unwatch: () => void = () => {};
 
   constructor(parts: LiveQueryParts, question: Question) {
     this.#parts = parts;
@@ -275,6 +276,11 @@ class LiveQuery {
 
   remove(subscriber: Subscriber): void {
     this.#subscribers.delete(subscriber);
+  }
+
+  /** Whether nothing has touched the last answer. */
+  get #isFresh(): boolean {
+    return this.#watch !== undefined && !this.#watch.isTouched;
   }
 
   /** Whether an answer that nothing is known to have touched may still be older than what a new subscriber has seen. */
@@ -328,9 +334,10 @@ class LiveQuery {
 
   /** Watches nothing any more. */
   #forget(): void {
-    this.#isFresh = false;
-    this.#unwatch();
-    this.#unwatch = () => {};
+    this.#watch?.end();
+    this.#watch = undefined;
+    this.#cancelRefresh?.();
+    this.#cancelRefresh = undefined;
   }
 
   async #run(): Promise<Answer | "no room" | undefined> {
@@ -338,18 +345,18 @@ class LiveQuery {
     for (;;) {
       const ran = await this.#inTurn();
       if (!ran) return undefined;
-      const { answer, seen, wasFresh } = ran;
+      const { answer, seen, isUntold } = ran;
       if (!answer || answer.isLapsed) {
         seen.end();
         // Nothing watches for the others any more. They will want to know as well.
-        if (wasFresh) this.#tell();
+        if (isUntold) this.#tell();
         return answer ?? "no room";
       }
       const reason = reasonToWait(answer.failure);
       if (!reason) {
         const hasChanged = this.#keep(answer, seen);
         // By the clock, or by a commit that was not heard of yet: the others will want to know as well.
-        if (hasChanged && wasFresh) this.#tell();
+        if (hasChanged && isUntold) this.#tell();
         return this.#last ?? answer;
       }
       seen.end();
@@ -377,7 +384,7 @@ class LiveQuery {
     const { runtime } = this.#parts;
     // Who asks from here on may want another run.
     this.#runs += 1;
-    const wasFresh = this.#isFresh;
+    const isUntold = this.#watch !== undefined;
     this.#forget();
     const seen = runtime.live.begin();
     const requestId = nextRequestId();
@@ -392,7 +399,7 @@ class LiveQuery {
           : await runtime.dispatch({ ...this.#call, args, requestId, isRerun }, seen);
       const answer = seen.timed(() => answerFrom(outcome, requestId, readAt));
       this.#tookMs = seen.tookMs;
-      return { answer, seen, wasFresh };
+      return { answer, seen, isUntold };
     } catch (error) {
       seen.end();
       throw error;
@@ -409,23 +416,18 @@ class LiveQuery {
     }
     this.#usedClock = seen.usedClock;
     if (this.#subscribers.size > 0) {
-      this.#isFresh = true;
       const { runtime, clock } = this.#parts;
-      const unwatch = runtime.live.watch(seen, () => this.#touched());
+      this.#watch = runtime.live.watch(seen, () => this.#touched());
       const refreshMs = runtime.registry.find(this.#call.path)?.refreshMs;
-      const cancel = refreshMs === undefined ? undefined : clock.after(refreshMs, () => this.#touched());
-      this.#unwatch = () => {
-        unwatch();
-        cancel?.();
-      };
+      if (refreshMs !== undefined) this.#cancelRefresh = clock.after(refreshMs, () => this.#touched());
     }
     seen.end();
     return hasChanged;
   }
 
   #touched(): void {
-    if (!this.#isFresh) return;
-    this.#isFresh = false;
+    if (this.#watch === undefined) return;
+    this.#forget();
     this.#tell();
   }
 

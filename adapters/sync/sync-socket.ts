@@ -470,6 +470,8 @@ export class SyncSocket implements RawFrameHandler {
         requestId: errorRequestId,
       })
       .finally(() => parsed.end());
+    // What it touched may be much, and is shown before it resolves.
+    await runtime.live.awake();
     this.#isMutating = false;
     if (outcome.status === "success") {
       const ts = outcome.ts ?? runtime.timestamps.next();

@@ -32,9 +32,10 @@ class Subscription {
     this.value = asText(await runtime.dispatch(callOf(this.question), seen));
     this.usedClock = seen.usedClock;
     this.isWoken = false;
-    this.#unwatch = runtime.live.watch(seen, () => {
+    const watch = runtime.live.watch(seen, () => {
       this.isWoken = true;
     });
+    this.#unwatch = () => watch.end();
     const about = { countedAs: null, expiresAt: undefined, about: {} };
     // As a reply to the same question in the same words would be.
     runtime.replies?.keep(this.#key, { body: Buffer.from(this.value), ...about }, seen);
