@@ -100,6 +100,8 @@ export const routes: readonly Route[] = [
   post("/api/admin/agents/:agentId/reinstate", "admin:reinstateAgent"),
   get("/api/admin/sessions", "admin:listSessions"),
   post("/api/admin/sessions/:sessionId/terminate", "admin:terminateSession"),
+  patch("/api/admin/events/:eventId", "admin:updateEvent"),
+  post("/api/admin/events/:eventId/cancel", "admin:cancelEvent"),
   post("/api/admin/billing/records/:recordId/refund", "admin:refund"),
   post("/api/admin/users/:userId/suspend", "admin:suspendUser"),
   post("/api/admin/users/:userId/reinstate", "admin:reinstateUser"),

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import { z } from "zod";
 import { mutation } from "../runtime/define.js";
 import { dialectOf } from "../runtime/dialects.js";
+import { followMovedEnds } from "./model/event-changes.js";
 import { batchSize, expireDue, forgetOld, nextDeadline } from "./model/expiry.js";
 import { nextSessionDeadline, sweepSessions } from "./model/session-deadlines.js";
 
@@ -19,12 +20,13 @@ export const expire = mutation({
     // Another process is at it; should it fail, this one is there.
     if (rows[0]?.locked !== 1) return { changed: 0, more: false, nextDeadlineAt: ctx.now + lookAgainMs };
     const { expired, more } = await expireDue(ctx, batchSize);
+    const moreToFollow = await followMovedEnds(ctx);
     const moreToForget = await forgetOld(ctx, batchSize);
     const sessions = await sweepSessions(ctx);
     const next = [await nextDeadline(ctx), await nextSessionDeadline(ctx)].flatMap((at) => at ?? []);
     return {
       changed: Object.values(expired).reduce((sum, count) => sum + count, sessions.changed),
-      more: more || moreToForget || sessions.more,
+      more: more || moreToFollow || moreToForget || sessions.more,
       nextDeadlineAt: next.length > 0 ? Math.min(...next) : null,
     };
   },

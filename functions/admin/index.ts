@@ -1,5 +1,6 @@
-/** What an admin does (clawrent.md section 2.10): agents, users, sessions and money. */
+/** What an admin does (clawrent.md section 2.10): agents, users, sessions, money and events. */
 export * from "./agents.js";
 export * from "./billing.js";
+export * from "./events.js";
 export * from "./sessions.js";
 export * from "./users.js";

@@ -15,6 +15,7 @@ import {
   type StoredBrief,
 } from "../model/checkin.js";
 import { type EventRow, eventStatus, requireEvent } from "../model/event.js";
+import { requireRoomForCheckin } from "../model/event-caps.js";
 import { eventModeHint, presentHint } from "../model/event-mode.js";
 import { distanceKm } from "../model/geo.js";
 import { expireIntrosOf, followCheckin } from "../model/intro.js";
@@ -53,6 +54,7 @@ export const checkIn = mutation({
     ...briefShape,
     eventModeHint,
   }),
+  oneAtATime: (_args, { agentId }) => `check-ins of ${agentId}`,
   handler: async (ctx, args) => {
     const event = await requireEvent(ctx, args.eventId);
     const status = eventStatus(event, ctx.now);
@@ -60,6 +62,7 @@ export const checkIn = mutation({
     const open = await findOpenCheckin(ctx, event.eventId, ctx.caller.agentId);
     const current = open && open.expiresAt > ctx.now ? open : undefined;
     const shareId = current ? undefined : await requireShareNear(ctx, event, args.locationShareToken);
+    if (!current) await requireRoomForCheckin(ctx);
     const brief = mergeBrief(args, current ?? blankBrief(event), parseTags(event.tags));
 
     const expiresAt = Math.min(ctx.now + (args.durationMinutes ?? 60) * 60_000, event.endAt);
@@ -113,7 +116,7 @@ export const checkOut = mutation({
   returns: z.object({ eventId: z.string(), status: z.literal("checked_out") }),
   handler: async (ctx, args) => {
     const event = await requireEvent(ctx, args.eventId);
-    const checkin = await findCheckin(ctx, event.eventId, ctx.caller.agentId);
+    const checkin = await findCheckin(ctx, event, ctx.caller.agentId);
     if (checkin) await endCheckin(ctx, checkin.checkinId, "checked_out");
     return { eventId: event.eventId, status: "checked_out" as const };
   },

@@ -1,63 +1,105 @@
-/** The events themselves: making one, its tags, and finding what is on. Who is there is checkins.ts. */
+/** The events themselves: making one, changing it, calling it off, and finding what is on. Who is there is checkins.ts. */
 import { z } from "zod";
+import type { AgentMutation } from "../../runtime/context.js";
 import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { partitions } from "../../schema/partitions.js";
 import { id, latitude, longitude, tags, text, timestamp } from "../../schema/values.js";
 import { loadSelf } from "../model/agents.js";
 import { briefShape, type CheckinRow, countPresent, findCheckin, isoSeconds, presentBrief } from "../model/checkin.js";
-import { type EventRow, eventValue, longestEventMs, presentEvent, requireEvent, storedPlace } from "../model/event.js";
+import { type EventRow, eventValue, presentEvent, requireEvent, storedPlace } from "../model/event.js";
+import { placeName, requireRoomAt, takeEventTurn } from "../model/event-caps.js";
+import { cancelEvent, changeEvent, requireBothCoordinates, requireTimes } from "../model/event-changes.js";
 
 const roles = ["creator", "attendee", "none"] as const;
+
+const details = {
+  description: text(500).nullish(),
+  location: text(500).nullish(),
+  locationLat: latitude.nullish(),
+  locationLng: longitude.nullish(),
+  tags: tags.nullish(),
+};
 
 /** Creates an event (c2c.md section 3, events). Its creator is claimed: a human stands behind what everybody sees. */
 export const create = mutation({
   summary: "Creates an event with a time and perhaps a place",
   auth: "agent",
-  args: {
-    name: text(120, 1),
-    description: text(500).nullish(),
-    location: text(500).nullish(),
-    locationLat: latitude.nullish(),
-    locationLng: longitude.nullish(),
-    tags: tags.nullish(),
-    startAt: timestamp,
-    endAt: timestamp,
-  },
+  args: { name: text(120, 1), ...details, startAt: timestamp, endAt: timestamp },
   returns: eventValue,
+  oneAtATime: ({ locationLat: lat, locationLng: lng }, { agentId }) => [
+    `events of ${agentId}`,
+    ...placeName(storedPlace(lat ?? null, lng ?? null).placeCode),
+  ],
   handler: async (ctx, args) => {
     const creator = await loadSelf(ctx);
     if (creator.claimedAt === null) throw new CallError("forbidden", "Agent must be claimed before creating events");
-    const { startAt, endAt, locationLat: lat = null, locationLng: lng = null } = args;
-    if ((lat === null) !== (lng === null)) {
-      throw refusedArg(
-        lat === null ? "locationLat" : "locationLng",
-        "locationLat and locationLng must be given together",
-      );
-    }
-    if (endAt <= startAt) throw refusedArg("endAt", "endAt must be greater than startAt");
-    if (endAt - startAt > longestEventMs) throw refusedArg("endAt", "Event duration cannot exceed 7 days");
-    if (endAt <= ctx.now) throw refusedArg("endAt", "endAt must be in the future");
+    const { startAt, endAt } = args;
+    const [lat, lng] = [args.locationLat ?? null, args.locationLng ?? null];
+    requireBothCoordinates(lat, lng);
+    requireTimes({ startAt, endAt }, ctx.now);
+    const place = storedPlace(lat, lng);
+    const turn = await takeEventTurn(ctx, ctx.caller.agentId);
+    await requireRoomAt(ctx, place.placeCode);
 
     const event = {
       eventId: ctx.newId("evt"),
       name: args.name,
       description: args.description ?? null,
       location: args.location ?? null,
-      ...storedPlace(lat, lng),
+      ...place,
       tags: JSON.stringify(args.tags ?? []),
       startAt,
       endAt,
       endedAt: null,
       cancelledAt: null,
       trimAt: null,
-      turn: 0,
+      turn,
       createdBy: ctx.caller.agentId,
       createdAt: ctx.now,
     };
     await ctx.db.insertInto("events").values(event).execute();
     ctx.wakeAt(endAt);
     return presentEvent(event, ctx.now, new Map());
+  },
+});
+
+/** What may change of an event; the rest stays (model/event-changes.ts says when). */
+export const eventChanges = {
+  eventId: id,
+  name: text(120, 1).nullish(),
+  ...details,
+  startAt: timestamp.nullish(),
+  endAt: timestamp.nullish(),
+};
+
+/** Changes an event of the caller's. `admin:updateEvent` is the same for admins, who are users and not agents. */
+export const update = mutation({
+  summary: "Changes an event that the caller created: what is not given stays",
+  auth: "agent",
+  args: eventChanges,
+  returns: eventValue,
+  oneAtATime: ({ eventId, locationLat: lat, locationLng: lng }) => [
+    eventId,
+    ...placeName(storedPlace(lat ?? null, lng ?? null).placeCode),
+  ],
+  handler: async (ctx, { eventId, ...changes }) => {
+    const event = await requireOwnEvent(ctx, eventId, "Only the event creator can update the event");
+    const changed = await changeEvent(ctx, event, changes);
+    return presentEvent(changed, ctx.now, await countPresent(ctx, [changed]));
+  },
+});
+
+/** Calls an event of the caller's off: it has ended, and so have its check-ins, its intros and their threads. */
+export const cancel = mutation({
+  summary: "Cancels an event that the caller created; check-ins and intros end",
+  auth: "agent",
+  args: { eventId: id },
+  returns: eventValue,
+  oneAtATime: ({ eventId }) => eventId,
+  handler: async (ctx, args) => {
+    const event = await requireOwnEvent(ctx, args.eventId, "Only the event creator can cancel the event");
+    return presentEvent(await cancelEvent(ctx, event), ctx.now, new Map());
   },
 });
 
@@ -68,12 +110,7 @@ export const updateTags = mutation({
   args: { eventId: id, tags },
   returns: z.object({ eventId: z.string(), tags: z.array(z.string()) }),
   handler: async (ctx, args) => {
-    const event = await requireEvent(ctx, args.eventId);
-    // Events are public, so this tells nobody that one exists.
-    if (event.createdBy !== ctx.caller.agentId) {
-      throw new CallError("forbidden", "Only the event creator can update tags");
-    }
-
+    const event = await requireOwnEvent(ctx, args.eventId, "Only the event creator can update tags");
     await ctx.db
       .updateTable("events")
       .set({ tags: JSON.stringify(args.tags) })
@@ -83,6 +120,13 @@ export const updateTags = mutation({
     return { eventId: event.eventId, tags: args.tags };
   },
 });
+
+/** The caller's own event. Events are public, so the refusal tells nobody that one exists. */
+async function requireOwnEvent(ctx: AgentMutation, eventId: string, refusal: string): Promise<EventRow> {
+  const event = await requireEvent(ctx, eventId);
+  if (event.createdBy !== ctx.caller.agentId) throw new CallError("forbidden", refusal);
+  return event;
+}
 
 /** Lists what is live now, and what is still to come where that is asked for. */
 export const listLive = query({
@@ -122,7 +166,7 @@ export const getById = query({
   handler: async (ctx, args) => {
     const event = await requireEvent(ctx, args.eventId);
     const [checkin, present] = await Promise.all([
-      findCheckin(ctx, event.eventId, ctx.caller.agentId),
+      findCheckin(ctx, event, ctx.caller.agentId),
       countPresent(ctx, [event]),
     ]);
     return {
@@ -143,9 +187,4 @@ export const getById = query({
 function roleOf(agentId: string, event: EventRow, checkin: CheckinRow | undefined): (typeof roles)[number] {
   if (event.createdBy === agentId) return "creator";
   return checkin ? "attendee" : "none";
-}
-
-/** An argument that is wrong only together with another one, or with the clock. */
-function refusedArg(path: string, message: string): CallError {
-  return new CallError("invalid_args", message, { issues: [{ path, message }] });
 }

@@ -1,7 +1,7 @@
 /** `events:*`: public presence, private introductions. Each export is one function; its path is `events:` and its name. */
 export { checkIn, checkOut } from "./checkins.js";
 export { expireStale } from "./expiry.js";
-export { create, getById, listLive, updateTags } from "./gatherings.js";
+export { cancel, create, getById, listLive, update, updateTags } from "./gatherings.js";
 export { getSuggestions, listMyIntros, proposeIntro, respondIntro, submitIntroApproval } from "./intros.js";
 export {
   getLocationShare,

@@ -7,6 +7,7 @@ import { id, parseTags, text } from "../../schema/values.js";
 import { pairKey } from "../model/agents.js";
 import { active, findCheckin } from "../model/checkin.js";
 import { requireEvent } from "../model/event.js";
+import { requireRoomForIntro } from "../model/event-caps.js";
 import {
   changeIntro,
   introStatus,
@@ -42,7 +43,7 @@ export const getSuggestions = query({
   handler: async (ctx, args) => {
     const me = ctx.caller.agentId;
     const event = await requireEvent(ctx, args.eventId);
-    const mine = await findCheckin(ctx, event.eventId, me);
+    const mine = await findCheckin(ctx, event, me);
     if (!mine) throw new CallError("conflict", "Check in to this event before requesting suggestions");
 
     const introsAt = ctx.db.selectFrom("intros").where("intros.eventId", "=", event.eventId);
@@ -81,10 +82,11 @@ export const proposeIntro = mutation({
   auth: "agent",
   args: { eventId: id, toAgentId: id, opener: text(500).nullish(), context: text(500).nullish() },
   returns: introValue,
+  oneAtATime: (_args, { agentId }) => `intros of ${agentId}`,
   handler: async (ctx, args) => {
     const me = ctx.caller.agentId;
     const event = await requireEvent(ctx, args.eventId);
-    const mine = await findCheckin(ctx, event.eventId, me);
+    const mine = await findCheckin(ctx, event, me);
     if (mine?.introEnabled !== 1) {
       throw new CallError("conflict", "You must have an active check-in with intros enabled");
     }
@@ -94,7 +96,7 @@ export const proposeIntro = mutation({
       .where("agentId", "=", args.toAgentId)
       .executeTakeFirst();
     if (!target || args.toAgentId === me) throw new CallError("not_found", "Target agent not found");
-    const theirs = await findCheckin(ctx, event.eventId, args.toAgentId);
+    const theirs = await findCheckin(ctx, event, args.toAgentId);
     if (theirs?.introEnabled !== 1) {
       throw new CallError("conflict", "Target agent is not currently open to intros");
     }
@@ -114,6 +116,7 @@ export const proposeIntro = mutation({
       // Lapsed, but the timer has not been here yet, and a pair may have one open row.
       await changeIntro(ctx, earlier, { status });
     }
+    await requireRoomForIntro(ctx);
     await takeIntroTurn(ctx, mine);
 
     const intro = {

@@ -8,6 +8,7 @@ import { partitions } from "../../schema/partitions.js";
 import { latitude, longitude, text, token } from "../../schema/values.js";
 import { countPresent } from "../model/checkin.js";
 import { eventValue, presentEvent } from "../model/event.js";
+import { requireRoomForShare } from "../model/event-caps.js";
 import { distanceKm, geoCellsAround } from "../model/geo.js";
 import {
   locationUseMs,
@@ -26,7 +27,9 @@ export const requestLocationShare = mutation({
   auth: "agent",
   args: { label: text(120).nullish(), expiresInMinutes: z.number().int().min(1).max(60).nullish() },
   returns: z.object({ shareToken: z.string(), shareUrl: z.string(), expiresAt: z.number() }),
+  oneAtATime: (_args, { agentId }) => `location shares of ${agentId}`,
   handler: async (ctx, args) => {
+    await requireRoomForShare(ctx);
     const shareToken = ctx.newSecret("loc_");
     const expiresAt = ctx.now + (args.expiresInMinutes ?? 15) * 60_000;
     await ctx.db

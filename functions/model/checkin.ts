@@ -5,8 +5,10 @@
 import { sql } from "kysely";
 import { z } from "zod";
 import type { QueryContext } from "../../runtime/context.js";
+import { prepared } from "../../runtime/prepared.js";
 import { type CheckinsTable, outreachModes } from "../../schema/events.js";
 import { parseTags } from "../../schema/values.js";
+import { type EventRow, eventStatus } from "./event.js";
 
 export type CheckinRow = CheckinsTable;
 
@@ -57,33 +59,45 @@ export async function findOpenCheckin(
     .executeTakeFirst();
 }
 
-/** The agent's check-in, if it is at the event now. */
+/** The agent's check-in, if it is at the event now. Nobody is at one that is over, whatever the rows still say. */
 export async function findCheckin(
   ctx: QueryContext,
-  eventId: string,
+  event: EventRow,
   agentId: string,
 ): Promise<CheckinRow | undefined> {
-  const open = await findOpenCheckin(ctx, eventId, agentId);
-  return open && open.expiresAt > ctx.now ? open : undefined;
+  const open = await findOpenCheckin(ctx, event.eventId, agentId);
+  return open && open.expiresAt > ctx.now && eventStatus(event, ctx.now) !== "ended" ? open : undefined;
 }
 
-/** How many agents are at each of the events now. An event without any is missing from the map. */
+/** Beyond this nobody is counted: a list of large events must not cost more than one of small ones. */
+const mostPresent = 1_000;
+
+const presentAt = prepared(["eventId", "now"], (db, { eventId, now }) =>
+  db
+    .selectFrom(
+      db
+        .selectFrom("checkins")
+        .select("checkinId")
+        .where("eventId", "=", eventId)
+        .where("status", "=", active)
+        .where("expiresAt", ">", now)
+        .limit(mostPresent)
+        .as("present"),
+    )
+    .select(({ fn }) => fn.countAll<number>().as("count")),
+);
+
+/** How many agents are at each of the events now, counted up to 1,000. */
 export async function countPresent(
   ctx: QueryContext,
-  events: readonly { eventId: string }[],
+  events: readonly EventRow[],
 ): Promise<ReadonlyMap<string, number>> {
-  if (events.length === 0) return new Map();
-  const counts = await ctx.db
-    .selectFrom("checkins")
-    .select(({ fn }) => ["eventId", fn.countAll<number>().as("present")])
-    .where(
-      "eventId",
-      "in",
-      events.map(({ eventId }) => eventId),
-    )
-    .where("status", "=", active)
-    .where("expiresAt", ">", ctx.now)
-    .groupBy("eventId")
-    .execute();
-  return new Map(counts.map(({ eventId, present }) => [eventId, present]));
+  const counts = await Promise.all(
+    events.map(async (event): Promise<[string, number]> => {
+      if (eventStatus(event, ctx.now) !== "live") return [event.eventId, 0];
+      const { rows } = await presentAt(ctx, { eventId: event.eventId, now: ctx.now });
+      return [event.eventId, rows[0]?.count ?? 0];
+    }),
+  );
+  return new Map(counts);
 }

@@ -27,10 +27,12 @@ export const eventValue = z.object({
   status: z.enum(eventStatuses),
   createdBy: z.string(),
   checkinCount: z.number(),
+  cancelledAt: z.number().optional(),
 });
 
-export function eventStatus(event: Pick<EventRow, "startAt" | "endAt">, now: number): EventStatus {
-  if (event.endAt <= now) return "ended";
+/** A cancelled event has ended: clients know three states. */
+export function eventStatus(event: Pick<EventRow, "startAt" | "endAt" | "cancelledAt">, now: number): EventStatus {
+  if (event.cancelledAt !== null || event.endAt <= now) return "ended";
   return event.startAt <= now ? "live" : "scheduled";
 }
 
@@ -70,5 +72,6 @@ export function presentEvent(
     status: eventStatus(event, now),
     createdBy: event.createdBy,
     checkinCount: present.get(event.eventId) ?? 0,
+    cancelledAt: event.cancelledAt ?? undefined,
   };
 }

@@ -1,4 +1,7 @@
-/** How fast one check-in may propose intros: three at once, then one a minute, and at most twelve in any hour. */
+/**
+ * How fast one check-in may propose intros: three at once, then one a minute, and at most twelve in any hour, in which
+ * the agent's earlier check-ins to the event count as well.
+ */
 import type { MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { partitions } from "../../schema/partitions.js";
@@ -21,7 +24,8 @@ export async function takeIntroTurn(ctx: MutationContext, checkin: CheckinRow): 
   const latest = await ctx.db
     .selectFrom("intros")
     .select("createdAt")
-    .where("fromCheckinId", "=", checkin.checkinId)
+    .where("fromAgentId", "=", checkin.agentId)
+    .where("eventId", "=", checkin.eventId)
     .orderBy("createdAt", "desc")
     .limit(mostInWindow)
     .execute();

@@ -135,6 +135,8 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     }
   });
 
+  let spareEventId = "";
+
   async function run(example: Example): Promise<void> {
     if (example.tool && (encrypting.includes(example.tool) ? naclMissing : pythonMissing)) return;
     await prepare(example);
@@ -162,6 +164,13 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     if (path === "events:getSuggestions" && known["TARGET_AGENT_ID"] === undefined) {
       await checkInToo(peer);
       known["TARGET_AGENT_ID"] = peer.agentId;
+    }
+    if (path === "events:cancel") {
+      // What follows is about an event that does take place.
+      const me = new (peer.constructor as typeof Agent)(server, known["YOUR_API_KEY"] ?? "", "", "", "");
+      const { name, tags, startAt, endAt } = await me.call("events:getById", { eventId: known["EVENT_ID"] });
+      const place = { locationLat: 37.7597, locationLng: -122.4148 };
+      spareEventId = (await me.call("events:create", { name, tags, startAt, endAt, ...place })).eventId;
     }
     if (path === "events:respondIntro") {
       const other = await server.agent("Other");
@@ -193,6 +202,7 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
       "connections:accept": { CONNECTION_ID: value.connectionId, PEER_PUBLIC_KEY: value.connectedTo?.publicKey },
       "messages:startThread": { THREAD_ID: value.threadId },
       "events:create": { EVENT_ID: value.eventId },
+      "events:cancel": { EVENT_ID: spareEventId },
       "events:requestLocationShare": { LOC_SHARE_TOKEN: value.shareToken },
       "events:checkIn": { EXPIRES_AT: value.expiresAt },
       "events:proposeIntro": { INTRO_ID: value.introId },

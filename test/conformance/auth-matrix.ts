@@ -43,7 +43,7 @@ const noInvite = no("not_found", "Invalid invite token");
 const noEvent = no("not_found", "Event not found");
 const noTarget = no("not_found", "Target agent not found");
 const unclaimed = no("forbidden", "Agent must be claimed before creating events");
-const notCreator = no("forbidden", "Only the event creator can update tags");
+const notCreator = (to: string) => no("forbidden", `Only the event creator can ${to}`);
 const notRecipient = no("forbidden", "Only the recipient can respond to this intro");
 const notThere = no("conflict", "Check in to this event before requesting suggestions");
 const cannotPropose = no("conflict", "You must have an active check-in with intros enabled");
@@ -181,7 +181,19 @@ export const matrix: Record<string, Row> = {
     // Events are public, so the refusal may say that there is one.
     given: "ownEvent",
     args: ({ eventId }) => ({ eventId, tags: ["ai"] }),
-    answers: answers(noKey, badKey, ok, notCreator, notCreator, ok),
+    answers: answers(noKey, badKey, ok, notCreator("update tags"), notCreator("update tags"), ok),
+    missing: { argument: "eventId", answer: noEvent },
+  },
+  "events:update": {
+    given: "ownEvent",
+    args: ({ eventId }) => ({ eventId, name: "Evening mixer" }),
+    answers: answers(noKey, badKey, ok, notCreator("update the event"), notCreator("update the event"), ok),
+    missing: { argument: "eventId", answer: noEvent },
+  },
+  "events:cancel": {
+    given: "ownEvent",
+    args: ({ eventId }) => ({ eventId }),
+    answers: answers(noKey, badKey, ok, notCreator("cancel the event"), notCreator("cancel the event"), ok),
     missing: { argument: "eventId", answer: noEvent },
   },
   "events:listLive": { given: "ownEvent", args: () => ({}), answers: anyAgent },

@@ -141,6 +141,12 @@ const situations: Record<Situation, (server: TestServer, world: World) => Promis
     await done(admin, "POST", `/api/admin/users/${userId}/suspend`);
     return { userId };
   },
+  event: async (server) => {
+    const host = await server.agent("Host", { claimed: true });
+    const startAt = server.clock.now();
+    const { eventId } = await host.call("events:create", { name: "Mixer", startAt, endAt: startAt + 3_600_000 });
+    return { eventId };
+  },
   doc: async (_server, { admin }) => {
     const doc = { type: "document", title: `Tide ${randomUUID()}`, content: "About the tide" };
     const { id, path } = await done(admin, "POST", "/api/mcp/docs", doc);
@@ -200,6 +206,7 @@ describe.each(databases)("who gets what over REST on %s", (database) => {
     userId: "",
     docId: "",
     path: "",
+    eventId: "",
     ...(await situations[situation](server, world)),
   });
 

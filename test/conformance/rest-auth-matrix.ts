@@ -57,7 +57,8 @@ export type Situation =
   | "otherUser"
   | "suspendedUser"
   | "doc"
-  | "publishedDoc";
+  | "publishedDoc"
+  | "event";
 
 /** What a situation gives a path or a body to name. */
 export interface Names {
@@ -74,6 +75,7 @@ export interface Names {
   userId: string;
   docId: string;
   path: string;
+  eventId: string;
 }
 
 export interface Row {
@@ -315,6 +317,17 @@ export const matrix: Record<string, Row> = {
   "POST /api/admin/agents/:agentId/reinstate": { given: "suspendedAgent", answers: adminOnly, missing: agentOf },
   "GET /api/admin/sessions": { given: "nothing", answers: adminOnly },
   "POST /api/admin/sessions/:sessionId/terminate": { given: "active", answers: adminOnly, missing: sessionOf },
+  "PATCH /api/admin/events/:eventId": {
+    given: "event",
+    body: () => ({ name: "Renamed" }),
+    answers: adminOnly,
+    missing: { parameter: "eventId", answer: missing("Event") },
+  },
+  "POST /api/admin/events/:eventId/cancel": {
+    given: "event",
+    answers: adminOnly,
+    missing: { parameter: "eventId", answer: missing("Event") },
+  },
   "POST /api/admin/billing/records/:recordId/refund": {
     given: "settled",
     answers: adminOnly,

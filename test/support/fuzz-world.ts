@@ -50,6 +50,7 @@ async function meet(server: TestServer): Promise<{ callers: Headers[]; values: V
   const event = { name: "Meeting", tags: ["music", "coffee"], startAt, endAt: startAt + 48 * hour };
   const here = await alice.call("events:create", { ...event, locationLat: 48.2, locationLng: 16.37 });
   const anywhere = await alice.call("events:create", event);
+  const doomed = await alice.call("events:create", event);
   const attendees = [alice, bob, other.alice, other.bob];
   for (const agent of attendees) {
     const locationShareToken = await agent.shareLocation(48.2, 16.37);
@@ -66,6 +67,9 @@ async function meet(server: TestServer): Promise<{ callers: Headers[]; values: V
       "connections:disconnect.connectionId": [parting.connectionId],
       threadId: [threadId, other.threadId],
       eventId: [here.eventId, anywhere.eventId],
+      // What would take the ground from under the others is done to one of its own.
+      "events:cancel.eventId": [doomed.eventId],
+      "events:update.eventId": [doomed.eventId],
       toAgentId: [bob.agentId, other.alice.agentId],
       introId: [intro.introId],
       inviteToken: [inviteToken],

@@ -473,6 +473,7 @@ export class LiveWorld {
       ...of(2, "check in", () => this.#checkIn(agent)),
       ["renew", () => as(agent, "events:checkIn", { eventId, introNote: `Step ${this.#step} of long texts` })],
       act(agent, "events:checkOut", { eventId }),
+      act(agents[0] as Person, "events:update", { eventId, description: `Step ${this.#step}` }),
       act(agents[0] as Person, "events:updateTags", { eventId, tags: ["tea", `t${this.#step}`] }),
       ["event", () => this.#createEvent(agents[0] as Person, dice.one([0, 10 * minute, hour]), 2 * hour)],
       act(agent, "events:expireStale"),

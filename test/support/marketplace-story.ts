@@ -123,6 +123,12 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   await as(alice, "orders:cancel", { orderId: order.id });
   await as(admin, "admin:audit");
 
+  const host = await server.agent("Host", { claimed: true });
+  const startAt = server.clock.now();
+  const { eventId } = await host.call("events:create", { name: "E", startAt, endAt: startAt + 60_000 });
+  await as(admin, "admin:updateEvent", { eventId, name: "Evening" });
+  await as(admin, "admin:cancelEvent", { eventId, reason: "Reported" });
+
   await as(admin, "admin:suspendUser", { userId: bob.userId });
   await as(admin, "admin:reinstateUser", { userId: bob.userId });
   await as(bob, "agents:revokeToken", { agentId });

@@ -1,5 +1,5 @@
 /** Being at an event (c2c.md section 3, events: checkIn, checkOut, "First check-in", "Renewal", "The value"). */
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { type Agent, databases, hour, minute, type TestServer, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal, wave } from "../../support/refusals.js";
 import {
@@ -32,7 +32,7 @@ const checkinsOf = (server: TestServer, agent: Agent) =>
 describe.each(databases)("a first events:checkIn on %s", (database) => {
   const server = useServer(database);
   let host: Agent;
-  beforeAll(async () => {
+  beforeEach(async () => {
     host = await server.agent("Host", { claimed: true });
   });
 
@@ -239,7 +239,7 @@ describe.each(databases)("a first events:checkIn on %s", (database) => {
 describe.each(databases)("a renewal by events:checkIn on %s", (database) => {
   const server = useServer(database);
   let host: Agent;
-  beforeAll(async () => {
+  beforeEach(async () => {
     host = await server.agent("Host", { claimed: true });
   });
   const brief = {

@@ -1,6 +1,7 @@
 /** Deadlines by the caller and by the timer (c2c.md section 3, `events:expireStale`; design.md section 2, promise 5). */
 import { describe, expect, test } from "vitest";
 import { expire } from "../../../functions/deadlines.js";
+import { mostOpenShares } from "../../../functions/model/event-caps.js";
 import { batchSize } from "../../../functions/model/expiry.js";
 import { type Agent, databases, day, hour, minute, startServer, type TestServer } from "../../support/harness.js";
 import { everything } from "../../support/refusals.js";
@@ -23,6 +24,18 @@ async function alone(database: (typeof databases)[number], work: (server: TestSe
   } finally {
     await server.close();
   }
+}
+
+/** Links that run out in a minute, of as many agents as it takes; gives back the last of these. */
+async function openShares(server: TestServer, count: number): Promise<Agent> {
+  let agent = await server.agent();
+  for (let made = 0; made < count; made += mostOpenShares) {
+    if (made > 0) agent = await server.agent();
+    const length = Math.min(mostOpenShares, count - made);
+    const ask = () => agent.call("events:requestLocationShare", { expiresInMinutes: 1 });
+    await Promise.all(Array.from({ length }, ask));
+  }
+  return agent;
 }
 
 describe.each(databases)("events:expireStale on %s", (database) => {
@@ -79,10 +92,7 @@ describe.each(databases)("events:expireStale on %s", (database) => {
 
   test("does a bounded amount and leaves the rest to the timer", () =>
     alone(database, async (server) => {
-      const agent = await server.agent();
-      await Promise.all(
-        Array.from({ length: batchSize + 1 }, () => agent.call("events:requestLocationShare", { expiresInMinutes: 1 })),
-      );
+      const agent = await openShares(server, batchSize + 1);
       server.clock.jump(minute);
       expect(await agent.call("events:expireStale", {})).toEqual({ ...nothing, locationShares: batchSize });
       await server.settle();
@@ -124,10 +134,7 @@ describe.each(databases)("the timer's sweep on %s", (database) => {
 
   test("says that there is more while batches are full", () =>
     alone(database, async (server) => {
-      const agent = await server.agent();
-      await Promise.all(
-        Array.from({ length: batchSize + 1 }, () => agent.call("events:requestLocationShare", { expiresInMinutes: 1 })),
-      );
+      await openShares(server, batchSize + 1);
       server.clock.jump(minute);
       expect(await sweep(server)).toMatchObject({ changed: batchSize, more: true });
       expect(await sweep(server)).toEqual({ changed: 1, more: false, nextDeadlineAt: null });

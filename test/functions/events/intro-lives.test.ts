@@ -154,7 +154,7 @@ interface ModelStay {
   end: number;
   left: boolean;
   introEnabled: boolean;
-  /** When this stay's intros were proposed. */
+  /** When its intros were proposed, those of earlier stays at the event among them. */
   proposedAt: number[];
   /** Intros in hand, in the milliseconds that each takes to come back, and as of when. */
   allowance: { ms: number; at: number };
@@ -395,7 +395,7 @@ class Life {
       end: 0,
       left: false,
       introEnabled: true,
-      proposedAt: [],
+      proposedAt: [...(event.stays[who]?.proposedAt ?? [])],
       allowance: { ms: 3 * minute, at: this.#now },
     };
     stay.end = Math.min(this.#now + (minutes ?? 60) * minute, event.endAt);
@@ -492,7 +492,7 @@ class Life {
     expect(answer).toEqual({ value: this.#shown(intro, who) });
   }
 
-  /** Three at once, then one a minute, and twelve in any hour of one stay. */
+  /** Three at once, then one a minute, and twelve in any hour at one event. */
   #takeTurn(stay: ModelStay): Refusal | undefined {
     const inHand = Math.min(3 * minute, stay.allowance.ms + this.#now - stay.allowance.at);
     if (inHand < minute) {

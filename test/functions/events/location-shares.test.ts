@@ -1,5 +1,5 @@
 /** Location shares and the search near one (c2c.md section 3, events: requestLocationShare … listNearby). */
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { type Agent, databases, hour, minute, startServer, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal, wave } from "../../support/refusals.js";
 import { arrive, kmPerDegree, liveEvent, venue } from "./support.js";
@@ -211,7 +211,7 @@ describe.each(databases)("location shares on %s", (database) => {
 describe.each(databases)("events:listNearby on %s", (database) => {
   const server = useServer(database);
   let host: Agent;
-  beforeAll(async () => {
+  beforeEach(async () => {
     host = await server.agent("Host", { claimed: true });
   });
   const eventAt = (name: string, lat: number, lng: number, more: Record<string, unknown> = {}) =>
