@@ -2,8 +2,9 @@
 import type { Server as HttpServer, IncomingMessage } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { dirname, join } from "node:path";
-import { createAdaptorServer, type ServerType } from "@hono/node-server";
+import { createAdaptorServer, type HttpBindings, type ServerType } from "@hono/node-server";
 import { type Logger, pino } from "pino";
+import { Exchange, refused } from "./adapters/exchange.js";
 import { addHealthRoutes } from "./adapters/health.js";
 import { createHttpApp } from "./adapters/http.js";
 import { createSendMail, Mailer, type SendMail } from "./adapters/mailer.js";
@@ -85,7 +86,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     ? await openBus({ url: config.databaseUrl, processId, clock, log, live, notices })
     : undefined;
   const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus, tokens));
-  const held = openBudgets(() => clock.now(), config.rateLimits);
+  const held = openBudgets(clock, config.rateLimits);
   notices.on("callsCounted", (notice) => limits.counted(notice));
   const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(live, () => clock.now());
   for (const kind of ["credentialEnded", "agentOwnerChanged", "userStandingChanged"] as const) {
@@ -145,7 +146,12 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   });
   addSyncSockets(sockets, { runtime, clock, queries, credentials });
   const http = createAdaptorServer({
-    fetch: app.fetch,
+    fetch: (request, env) => {
+      const bindings = env as HttpBindings;
+      const exchange = new Exchange(bindings, held, trustProxy);
+      const { refusal } = exchange;
+      return refusal ? refused(refusal) : app.fetch(request, Object.assign(bindings, { exchange }));
+    },
     serverOptions: { requestTimeout: requestTimeoutMs, keepAliveTimeout: 65_000 },
   });
   const unused = trackUnused(http);

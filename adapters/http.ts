@@ -6,13 +6,15 @@ import { isUtf8 } from "node:buffer";
 import type { HttpBindings } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import type { Logger } from "pino";
+import type { Holding } from "../runtime/byte-budget.js";
 import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
+import type { Exchange } from "./exchange.js";
 import { type Reply, rejection } from "./wire.js";
 
 export interface HttpEnvironment {
-  Bindings: HttpBindings;
+  Bindings: HttpBindings & { exchange: Exchange };
 }
 export type HttpApp = Hono<HttpEnvironment>;
 export type HttpContext = Context<HttpEnvironment>;
@@ -81,25 +83,37 @@ export function preflight(c: HttpContext): Response {
 
 /** The body as text; the error where it is too large or no UTF-8. */
 export function readBody(c: HttpContext): Promise<string | CallError> {
-  const { incoming } = c.env;
-  if (Number(incoming.headers["content-length"] ?? 0) > sizes.bodyBytes) {
+  const { incoming, exchange } = c.env;
+  const declared = Number(incoming.headers["content-length"] ?? Number.NaN);
+  if (declared > sizes.bodyBytes) {
     drain(c);
     return Promise.resolve(tooLarge());
   }
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
+    const body = new Body();
+    let held: Holding | undefined;
+    const stop = (error: CallError) => {
+      held?.end();
+      incoming.removeAllListeners("data");
+      incoming.removeAllListeners("end");
+      drain(c);
+      resolve(error);
+    };
     incoming.on("data", (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > sizes.bodyBytes) {
-        incoming.removeAllListeners("data");
-        drain(c);
-        resolve(tooLarge());
-      } else chunks.push(chunk);
+      if (body.length + chunk.length > sizes.bodyBytes) return stop(tooLarge());
+      // One that comes in one piece is whole in a moment.
+      if (chunk.length !== declared) {
+        held ??= exchange.holdBody(() => stop(new CallError("unavailable", "The body took too long to arrive")));
+        if (!held.take(chunk.length)) return stop(held.budget.tooMuch(chunk.length));
+      }
+      body.add(chunk);
     });
     incoming.on("end", () => {
-      const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-      resolve(isUtf8(body) ? body.toString("utf8") : new CallError("invalid_args", "The body is not valid UTF-8"));
+      held?.end();
+      const { bytes } = body;
+      if (!isUtf8(bytes)) return resolve(new CallError("invalid_args", "The body is not valid UTF-8"));
+      const text = bytes.toString("utf8");
+      resolve(exchange.holdArguments(text) ?? text);
     });
     const aborted = () => reject(new BodyAborted("The caller went away"));
     incoming.on("error", aborted);
@@ -107,6 +121,30 @@ export function readBody(c: HttpContext): Promise<string | CallError> {
       if (!incoming.complete) aborted();
     });
   });
+}
+
+/** A body as it arrives, in one piece: of many small ones each would take more than its bytes. */
+class Body {
+  #bytes: Buffer = Buffer.alloc(0);
+  length = 0;
+
+  get bytes(): Buffer {
+    return this.#bytes.subarray(0, this.length);
+  }
+
+  add(chunk: Buffer): void {
+    const length = this.length + chunk.length;
+    if (this.length === 0) this.#bytes = chunk;
+    else {
+      if (length > this.#bytes.length) {
+        const larger = Buffer.allocUnsafeSlow(Math.min(Math.max(2 * this.#bytes.length, length), sizes.bodyBytes));
+        this.#bytes.copy(larger, 0, 0, this.length);
+        this.#bytes = larger;
+      }
+      chunk.copy(this.#bytes, this.length);
+    }
+    this.length = length;
+  }
 }
 
 function tooLarge(): CallError {

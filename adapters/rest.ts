@@ -87,6 +87,7 @@ export function addRestRoutes(app: HttpApp, runtime: Runtime, options: { trustPr
       idempotencyKey: first(headers["idempotency-key"]),
       address: callerAddress(c, options.trustProxy),
       requestId: nextRequestId(),
+      ...c.env.exchange.encoding("json"),
     };
     return renderOutcome(await runtime.dispatch(call), endpoint, call);
   };

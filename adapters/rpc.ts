@@ -11,6 +11,7 @@ import type { Seen } from "../runtime/live.js";
 import type { ReplyCache } from "../runtime/reply-cache.js";
 import { callerAddress } from "./caller-address.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
+import { ReplyParts } from "./reply-parts.js";
 import { type Format, parseFormat, type Reply, readArgs, rejection, renderOutcome, renderRejection } from "./wire.js";
 
 export interface RpcOptions {
@@ -39,6 +40,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
       idempotencyKey: Array.isArray(idempotencyKey) ? idempotencyKey[0] : idempotencyKey,
       address: callerAddress(c, options.trustProxy),
       requestId,
+      ...c.env.exchange.encoding(request.format),
     };
     const outcome: Outcome =
       request.args instanceof CallError ? refusedArgs(request.args) : await runtime.dispatch(call, seen);
@@ -100,7 +102,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
     send(c, { status: 200, body: JSON.stringify({ ts: encodeTimestamp(runtime.now()) }) }),
   );
   post("/api/query_at_ts", "query");
-  app.post("/api/query_batch", async (c) => send(c, await runBatch(c, run)));
+  app.post("/api/query_batch", (c) => runBatch(c, run));
 
   app.post("/api/function", (c) =>
     send(
@@ -191,30 +193,37 @@ function runPath(url: string): string | Reply {
   }
 }
 
+/** Runs one query after the other; what the answers take beyond a part is on its way before the next one runs. */
 async function runBatch(
   c: HttpContext,
   run: (c: HttpContext, kind: Kind, request: Request | Reply) => Promise<Reply>,
-): Promise<Reply> {
+): Promise<Response> {
   const body = await readJsonBody(c);
-  if (typeof body !== "string") return body;
+  if (typeof body !== "string") return send(c, body);
   const parsed = parseJson(body) as { queries?: unknown } | undefined;
   const queries = parsed?.queries;
   if (!Array.isArray(queries) || queries.length > sizes.batchedQueries) {
-    return rejection(
-      400,
-      "BadJsonBody",
-      "invalid_args",
-      `The body must be {"queries": […]} with at most ${sizes.batchedQueries} of them`,
+    return send(
+      c,
+      rejection(
+        400,
+        "BadJsonBody",
+        "invalid_args",
+        `The body must be {"queries": […]} with at most ${sizes.batchedQueries} of them`,
+      ),
     );
   }
-  const replies = await Promise.all(
-    queries.map((query: unknown) =>
-      run(c, "query", toRequest(typeof query === "object" && query !== null ? query : {}, body)),
-    ),
-  );
-  // A credential that one call is refused for, all are.
-  const refused = replies.find(({ status }) => status !== 200);
-  return refused ?? { status: 200, body: `{"results":[${replies.map((reply) => reply.body).join(",")}]}` };
+  const parts = new ReplyParts(c);
+  parts.add('{"results":[');
+  for (const [index, query] of queries.entries()) {
+    const reply = await run(c, "query", toRequest(typeof query === "object" && query !== null ? query : {}, body));
+    // A credential that one call is refused for, all are.
+    if (reply.status !== 200 && !parts.isSending) return send(c, reply);
+    parts.add(index === 0 ? reply.body : `,${reply.body}`);
+    if (parts.isFull && !(await parts.send())) break;
+  }
+  parts.add("]}");
+  return parts.end();
 }
 
 /** Nanoseconds as 8 little-endian bytes in base64 (convex-wire.md section 5). */

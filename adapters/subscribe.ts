@@ -4,13 +4,16 @@
  */
 import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import { callerKey, type Holding } from "../runtime/byte-budget.js";
 import type { Clock } from "../runtime/clock.js";
 import type { Caller } from "../runtime/context.js";
 import type { Runtime } from "../runtime/dispatch.js";
 import { CallError, type ErrorCode } from "../runtime/errors.js";
-import { addressKey, type RateLimits, sizes } from "../runtime/limits.js";
+import { addressKey, type RateLimits, sizes, subscriptionBytes } from "../runtime/limits.js";
 import { callerAddress } from "./caller-address.js";
+import type { Exchange } from "./exchange.js";
 import { corsHeaders, type HttpApp, type HttpContext, send } from "./http.js";
+import { drained } from "./reply-parts.js";
 import type { Credentials } from "./sync/credentials.js";
 import { type Answer, answerOf, type LiveQuerySet, type Subscription } from "./sync/live-queries.js";
 import { encodeValue, type Reply, rejection, renderRejection } from "./wire.js";
@@ -65,7 +68,21 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
       if (limits.on) await limits.take("socketOpenings", counted);
       const caller = await runtime.authenticateHeaders(credential, address);
       const authenticate = () => runtime.authenticateHeaders(credential, address);
-      const stream = new EventStream(parts, c.env.outgoing, request, address, secretOf(credential), authenticate);
+      const args = runtime.held.subscriptions.hold({ address: counted, caller: callerKey(caller) });
+      if (!args.take(Buffer.byteLength(request.args) + subscriptionBytes)) {
+        args.end();
+        return send(c, renderRejection(args.budget.tooMuch()));
+      }
+      c.env.outgoing.on("close", () => args.end());
+      const stream = new EventStream(
+        parts,
+        c.env.outgoing,
+        c.env.exchange,
+        request,
+        address,
+        secretOf(credential),
+        authenticate,
+      );
       streams.add(stream);
       perAddress.set(counted, (perAddress.get(counted) ?? 0) + 1);
       c.env.outgoing.on("close", () => {
@@ -141,6 +158,7 @@ class EventStream {
   #isOpen = false;
   /** What the last answer is known again by. */
   #sent: Buffer | undefined;
+  #unread: Holding | undefined;
   #lastSentAt = 0;
   #cancelHeartbeat: () => void = () => {};
   #cancelImpatience: () => void = () => {};
@@ -149,6 +167,7 @@ class EventStream {
   constructor(
     readonly parts: SubscribeParts,
     readonly response: ServerResponse,
+    readonly exchange: Exchange,
     readonly request: Request,
     readonly address: string,
     readonly secret: string | undefined,
@@ -161,6 +180,7 @@ class EventStream {
       this.#onDelay = resolve;
     });
     this.#subscribe(caller);
+    this.#unread = this.exchange.holdReply(caller);
     // Nobody is left without a word because the database is away; an open stream waits until it is back.
     const first = await Promise.race([this.#firstAnswer(), delayed]);
     if (this.#ended || !first) return undefined;
@@ -176,7 +196,10 @@ class EventStream {
       "X-Accel-Buffering": "no",
       ...headers,
     });
-    this.response.on("drain", () => this.#cancelImpatience());
+    this.response.on("drain", () => {
+      this.#cancelImpatience();
+      this.exchange.wrote();
+    });
     this.response.on("close", () => this.#cancelImpatience());
     this.response.write(`retry: ${retryMs}\n\n`);
     this.#isOpen = true;
@@ -205,8 +228,15 @@ class EventStream {
     else if (!this.response.headersSent) this.response.writeHead(503, { "Retry-After": "1" }).end();
   }
 
+  /** The answer, once there is room for it; undefined where there is nobody left to have it. */
   async #answer(): Promise<Answer | undefined> {
-    return this.#subscription && answerOf(this.#subscription);
+    const hasRoom = () => this.#unread?.hasRoom ?? true;
+    while (!this.#ended && this.#subscription) {
+      const answer = await answerOf(this.#subscription, hasRoom);
+      if (answer || hasRoom()) return answer;
+      await new Promise<void>((resolve) => this.parts.runtime.held.answers.whenFreed(resolve));
+    }
+    return undefined;
   }
 
   #leave(): void {
@@ -257,7 +287,7 @@ class EventStream {
     await Promise.resolve();
     while ((this.#isDirty || this.#isDoubted) && !this.#ended) {
       if (this.#isDoubted) await this.#verify();
-      else if (this.response.writableNeedDrain) await this.#drained();
+      else if (this.response.writableNeedDrain) await drained(this.response);
       else {
         this.#isDirty = false;
         const subscription = this.#subscription;
@@ -300,18 +330,7 @@ class EventStream {
   #write(text: string): void {
     this.#lastSentAt = this.parts.clock.now();
     if (!this.response.write(text)) this.#expectDrain();
-  }
-
-  #drained(): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        this.response.off("drain", done);
-        this.response.off("close", done);
-        resolve();
-      };
-      this.response.on("drain", done);
-      this.response.on("close", done);
-    });
+    this.exchange.wrote();
   }
 
   /** Cuts the stream unless its reader takes what was written, whether there is more for it or not. */

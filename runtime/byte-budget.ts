@@ -2,6 +2,7 @@
  * Bytes that are held on somebody's behalf, counted for each address, each caller and the whole process, so that whoever
  * makes the server hold more than their share is refused before it is taken. How much that is stands in limits.ts.
  */
+import type { Clock } from "./clock.js";
 import type { Caller } from "./context.js";
 import { CallError } from "./errors.js";
 
@@ -54,7 +55,7 @@ export class ByteBudget {
     /** What it is, for the refusal: "unread answers". */
     readonly what: string,
     readonly bounds: ByteBounds,
-    readonly now: () => number,
+    readonly clock: Clock,
     /** Whether addresses have a share of their own. */
     readonly byAddress: boolean,
   ) {}
@@ -84,8 +85,9 @@ export class ByteBudget {
     return this.#bytes >= bounds.process ? this.tooMuch() : undefined;
   }
 
-  tooMuch(): CallError {
-    const isFull = this.#bytes >= this.bounds.process;
+  /** The refusal of so many bytes more. */
+  tooMuch(bytes = 1): CallError {
+    const isFull = this.#bytes + bytes > this.bounds.process;
     return isFull
       ? new CallError("unavailable", `The server holds too much now (${this.what}). Try again later.`, { retryAfterMs })
       : new CallError("rate_limited", `Too much is held for you now (${this.what}). Try again later.`, {
@@ -93,10 +95,19 @@ export class ByteBudget {
         });
   }
 
-  /** Calls back once, as soon as something is given back. */
+  /** Calls back once something is given back, or in a moment: then who is stale may be. Returns how to cancel that. */
   whenFreed(callback: () => void): () => void {
-    this.#waiting.add(callback);
-    return () => this.#waiting.delete(callback);
+    const cancel = () => {
+      this.#waiting.delete(goOn);
+      cancelTimer();
+    };
+    const goOn = () => {
+      cancel();
+      callback();
+    };
+    const cancelTimer = this.clock.after(retryAfterMs, goOn);
+    this.#waiting.add(goOn);
+    return cancel;
   }
 
   /** @internal */
@@ -132,11 +143,11 @@ export class ByteBudget {
     if (holding.bytes > 0 && holding.giveUp) this.#stalest.add(holding);
   }
 
-  /** Gives up who was not heard of for long, until the process is within its bound. */
-  relieve(): void {
-    const now = this.now();
+  /** Gives up who was not heard of for long, until there is room for so many bytes more. */
+  relieve(bytes = 1): void {
+    const now = this.clock.now();
     for (const holding of this.#stalest) {
-      if (this.#bytes < this.bounds.process || holding.touchedAt > now - staleMs) return;
+      if (this.#bytes + bytes <= this.bounds.process || holding.touchedAt > now - staleMs) return;
       this.#stalest.delete(holding);
       holding.giveUp?.();
       holding.end();
@@ -156,7 +167,7 @@ export class Holding {
     readonly ofCaller: Share | undefined,
     readonly giveUp: (() => void) | undefined,
   ) {
-    this.touchedAt = budget.now();
+    this.touchedAt = budget.clock.now();
   }
 
   get bytes(): number {
@@ -191,7 +202,7 @@ export class Holding {
 
   /** There is progress: it is not stale. */
   touch(): void {
-    this.touchedAt = this.budget.now();
+    this.touchedAt = this.budget.clock.now();
     this.budget.touch(this);
   }
 
@@ -211,7 +222,7 @@ export class Holding {
     if (!within(this.#bytes, bounds.socket)) return false;
     if (this.ofAddress && !within(this.ofAddress.bytes, bounds.address)) return false;
     if (this.ofCaller && !within(this.ofCaller.bytes, bounds.caller)) return false;
-    if (!within(this.budget.bytes, bounds.process)) this.budget.relieve();
+    if (!within(this.budget.bytes, bounds.process)) this.budget.relieve(Math.max(bytes, 1));
     return within(this.budget.bytes, bounds.process);
   }
 }

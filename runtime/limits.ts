@@ -1,6 +1,7 @@
 /** Every limit of the server in one place, the budgets of bytes (byte-budget.ts), and the rate limiter that keeps the limits that are per time. */
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
 import { type ByteBounds, ByteBudget } from "./byte-budget.js";
+import type { Clock } from "./clock.js";
 import type { Caller } from "./context.js";
 import { CallError } from "./errors.js";
 import type { NoticeOf } from "./notices.js";
@@ -63,8 +64,8 @@ export const subscriptionBytes = KiB;
 export type Held = { readonly [Kind in keyof typeof heldBytes]: ByteBudget };
 
 /** The budgets of a process. `byAddress`: as rates, bounds per address can be turned off; the others hold always. */
-export function openBudgets(now: () => number, byAddress: boolean): Held {
-  const open = (kind: keyof typeof heldBytes, what: string) => new ByteBudget(what, heldBytes[kind], now, byAddress);
+export function openBudgets(clock: Clock, byAddress: boolean): Held {
+  const open = (kind: keyof typeof heldBytes, what: string) => new ByteBudget(what, heldBytes[kind], clock, byAddress);
   return {
     subscriptions: open("subscriptions", "arguments of live queries"),
     requests: open("requests", "requests that are not dealt with yet"),

@@ -7,6 +7,8 @@ import type { LiveQueries, Seen, Watch } from "./live.js";
 
 /** What all kept replies and their requests may take together. */
 const mostBytes = 64 * 1024 * 1024;
+/** What a kept reply takes beside its text: its entry, and the slices that it is watched by. */
+const entryBytes = 2 * 1024;
 /** One reply that is larger is not kept: it would push out too many others. */
 const largestBytes = 1024 * 1024;
 /** A credential is taken on trust for as long (runtime/auth.ts), so a reply is too. */
@@ -54,7 +56,7 @@ export class ReplyCache {
   /** Keeps a reply that hangs on nothing but what was read. */
   keep(key: string, reply: KeptReply, seen: Seen): void {
     // A string takes up to two bytes a character.
-    const bytes = 2 * key.length + reply.body.length;
+    const bytes = 2 * key.length + reply.body.length + entryBytes;
     if (seen.usedClock || bytes > largestBytes) return;
     const earlier = this.#entries.get(key);
     if (earlier) this.#drop(key, earlier);

@@ -155,9 +155,11 @@ export interface Room {
   none(): void;
 }
 
-/** The answer as a promise. */
-export function answerOf(subscription: Subscription): Promise<Answer | undefined> {
-  return new Promise((resolve, reject) => subscription.ask(false, resolve, reject));
+/** The answer as a promise. Undefined where `has` says that there is no room for one, too. */
+export function answerOf(subscription: Subscription, has = () => true): Promise<Answer | undefined> {
+  return new Promise((resolve, reject) =>
+    subscription.ask(false, resolve, reject, { has, none: () => resolve(undefined) }),
+  );
 }
 
 export class LiveQuerySet {

@@ -571,17 +571,10 @@ export class SyncSocket implements RawFrameHandler {
   #waitForRoom(): void {
     if (this.#lacksRoom || this.#socket.gone) return;
     this.#lacksRoom = true;
-    const goOn = () => {
-      this.#cancelWaitForRoom();
+    this.#cancelWaitForRoom = this.#parts.runtime.held.answers.whenFreed(() => {
       this.#lacksRoom = false;
       this.#wake();
-    };
-    const cancelCallback = this.#parts.runtime.held.answers.whenFreed(goOn);
-    const cancelTimer = this.#parts.clock.after(retryMs, goOn);
-    this.#cancelWaitForRoom = () => {
-      cancelCallback();
-      cancelTimer();
-    };
+    });
   }
 
   /** Prepares one Transition: from what was sent last to what was received by now. */

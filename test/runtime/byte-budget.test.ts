@@ -9,7 +9,7 @@ const here = { address: "192.0.2.1", caller: undefined };
 
 function budget(byAddress = true) {
   const clock = new ManualClock();
-  return { clock, budget: new ByteBudget("things", bounds, () => clock.now(), byAddress) };
+  return { clock, budget: new ByteBudget("things", bounds, clock, byAddress) };
 }
 
 describe("a budget of bytes", () => {

@@ -20,7 +20,7 @@ function world(sharedDatabase = false, refreshMs?: number) {
     return { status: "success", value: finish?.(value, { kind: "anonymous" }) };
   };
   const registry = { find: () => ({ refreshMs }) };
-  const held = openBudgets(() => clock.now(), true);
+  const held = openBudgets(clock, true);
   const runtime = { live, timestamps: new Timestamps(clock), dispatch, registry, held } as unknown as Runtime;
   const turns = new Turns({ clock, atOnce: 1, perCaller: 1, togetherMs: 0, budget: undefined });
   const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase });

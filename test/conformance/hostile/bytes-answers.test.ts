@@ -1,37 +1,14 @@
 /** Whoever asks for much and reads little: one answer is always sent whole, and none is made that would wait behind it. */
 import { describe, expect, test } from "vitest";
-import { z } from "zod";
-import { mutation, query } from "../../../runtime/define.js";
 import { heldBytes } from "../../../runtime/limits.js";
+import { bigModules, runs } from "../../support/big.js";
 import { databases, useServer } from "../../support/harness.js";
 import { cutSocketsAfterEach, eventually } from "../../support/sockets.js";
 import { add, openSync, timeOf } from "../../support/sync-frames.js";
 
 const MiB = 1024 * 1024;
-const runs: number[] = [];
-
-/** A large value of its own for each number, which a new agent changes. */
-const read = query({
-  summary: "A large value",
-  auth: "none",
-  args: { number: z.number(), bytes: z.number() },
-  returns: z.string(),
-  handler: async (ctx, { number, bytes }) => {
-    runs.push(number);
-    const agents = await ctx.db.selectFrom("agents").select("agentId").execute();
-    return `${number} ${agents.length} `.padEnd(bytes, "x");
-  },
-});
-const write = mutation({
-  summary: "Does nothing",
-  auth: "none",
-  args: {},
-  returns: z.null(),
-  handler: async () => null,
-});
-
 describe.each(databases)("answers on %s", (database) => {
-  const server = useServer(database, { modules: { big: { read, write } } });
+  const server = useServer(database, { modules: bigModules });
   cutSocketsAfterEach();
   const held = () => server.server.runtime.held.answers;
   const big = (number: number, bytes = 2 * MiB) => add(number, "big:read", { number, bytes });
@@ -77,7 +54,7 @@ describe.each(databases)("answers on %s", (database) => {
 
   test("a mutation is over only with the last part of what its client waits for", async () => {
     const client = (await openSync(server)).connect();
-    client.modify(...Array.from({ length: 8 }, (_, number) => big(number))).mutation(0, "big:write");
+    client.modify(...Array.from({ length: 8 }, (_, number) => big(number))).mutation(0, "big:write", { bytes: 10 });
     const ts = () => client.socket.of("MutationResponse")[0]?.ts;
     do await client.next();
     while (ts() === undefined || timeOf(client.version.ts) < timeOf(ts()));

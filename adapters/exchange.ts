@@ -1,0 +1,118 @@
+/**
+ * What one HTTP request makes the server hold: its body and what that is parsed to until the request is over, and its
+ * reply until the network has taken it. Whoever leaves too many replies unread is refused before more is done for them.
+ */
+import type { ServerResponse } from "node:http";
+import type { HttpBindings } from "@hono/node-server";
+import { callerKey, type Holding, parsedBytes } from "../runtime/byte-budget.js";
+import type { Caller } from "../runtime/context.js";
+import { JsonText } from "../runtime/define.js";
+import type { Call } from "../runtime/dispatch.js";
+import type { CallError } from "../runtime/errors.js";
+import { addressKey, type Held, parsedArgumentBytes } from "../runtime/limits.js";
+import { addressOf } from "./caller-address.js";
+import { encodeValue, type Format, renderRejection, tooManyValues } from "./wire.js";
+
+/** How long a reader may take nothing of a reply. */
+const mostUnreadMs = 120_000;
+/** An answer that is larger is counted before the next query runs, and not only once it is written. */
+const largeBytes = 64 * 1024;
+/** A body that is no larger takes little however it is parsed, beside what its connection takes anyway. */
+const smallBytes = 1024;
+/** Whoever watches over the process has to hear from it. */
+const alwaysAnswered: ReadonlySet<string> = new Set(["/livez", "/readyz", "/api/health"]);
+
+export class Exchange {
+  readonly #outgoing: ServerResponse;
+  readonly #held: Held;
+  readonly #address: string;
+  #reply: Holding | undefined;
+
+  constructor({ incoming, outgoing }: HttpBindings, held: Held, trustProxy: boolean) {
+    this.#outgoing = outgoing as ServerResponse;
+    this.#held = held;
+    this.#address = addressKey(addressOf(incoming, trustProxy));
+    const { end } = this.#outgoing;
+    // Every reply ends here, whatever made it.
+    this.#outgoing.end = ((...given: Parameters<typeof end>) => {
+      const ended = Reflect.apply(end, this.#outgoing, given) as ServerResponse;
+      this.wrote();
+      return ended;
+    }) as typeof end;
+  }
+
+  /** Why nothing is done for the request: too much of what its address was sent is still unread. */
+  get refusal(): CallError | undefined {
+    const { url = "" } = this.#outgoing.req;
+    return alwaysAnswered.has(url) ? undefined : this.#refusalOf(undefined);
+  }
+
+  #refusalOf(caller: Caller | undefined): CallError | undefined {
+    return this.#held.answers.refusal({ address: this.#address, caller: callerKey(caller) });
+  }
+
+  /** What has a query's value written and counted before the next one runs. */
+  encoding(format: Format): Pick<Call, "refusal" | "finish"> {
+    return {
+      refusal: (caller) => this.#refusalOf(caller),
+      finish: (value, caller) => {
+        const text = encodeValue(value, format);
+        if (text.length > largeBytes) this.holdReply(caller).add(text.length);
+        return new JsonText(text);
+      },
+    };
+  }
+
+  /** Counts what the network has not taken yet. */
+  wrote(): void {
+    const unread = this.#outgoing.writableLength;
+    if (unread > 0 || this.#reply) this.holdReply(undefined).set(unread);
+  }
+
+  /** What is counted for the reply, on behalf of whoever it is told first. */
+  holdReply(caller: Caller | undefined): Holding {
+    const outgoing = this.#outgoing;
+    if (!this.#reply) {
+      const reply = this.#held.answers.hold({ address: this.#address, caller: callerKey(caller) }, () =>
+        outgoing.destroy(),
+      );
+      this.#reply = reply;
+      if (outgoing.destroyed) reply.end();
+      outgoing.once("close", () => reply.end());
+      outgoing.setTimeout(mostUnreadMs, () => outgoing.destroy());
+    }
+    return this.#reply;
+  }
+
+  /** To be given what arrives of a body. `giveUp` ends the reading, where it takes too long and others need the room. */
+  holdBody(giveUp: () => void): Holding {
+    const body = this.#hold("requests", giveUp);
+    this.#outgoing.once("close", () => body.end());
+    return body;
+  }
+
+  /** Counts what a whole body is parsed to until the request is over. The refusal where that is too much. */
+  holdArguments(text: string): CallError | undefined {
+    if (text.length <= smallBytes) return undefined;
+    const bytes = parsedBytes(text);
+    if (bytes > parsedArgumentBytes) return tooManyValues();
+    const parsed = this.#hold("requests");
+    if (!parsed.take(text.length + bytes)) {
+      parsed.end();
+      return parsed.budget.tooMuch(text.length + bytes);
+    }
+    this.#outgoing.once("close", () => parsed.end());
+    return undefined;
+  }
+
+  #hold(kind: keyof Held, giveUp?: () => void): Holding {
+    return this.#held[kind].hold({ address: this.#address, caller: undefined }, giveUp);
+  }
+}
+
+/** The refusal as a response, where a request gets that far and no further. */
+export function refused(error: CallError): Response {
+  const { status, body, retryAfterMs = 0 } = renderRejection(error);
+  const headers = { "Content-Type": "application/json", "Retry-After": String(Math.ceil(retryAfterMs / 1_000)) };
+  return new Response(body, { status, headers });
+}

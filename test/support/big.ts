@@ -1,0 +1,30 @@
+/** Functions that only tests have: large answers, and which of them were read. */
+import { z } from "zod";
+import { mutation, query } from "../../runtime/define.js";
+import type { Modules } from "../../runtime/registry.js";
+
+/** The numbers of all that were read, in order. */
+export const runs: number[] = [];
+
+/** A large value of its own for each number, which a new agent changes. */
+const read = query({
+  summary: "A large value",
+  auth: "none",
+  args: { number: z.number(), bytes: z.number() },
+  returns: z.string(),
+  handler: async (ctx, { number, bytes }) => {
+    runs.push(number);
+    const agents = await ctx.db.selectFrom("agents").select("agentId").execute();
+    return `${number} ${agents.length} `.padEnd(bytes, "x");
+  },
+});
+
+const write = mutation({
+  summary: "Answers with a large value",
+  auth: "none",
+  args: { bytes: z.number() },
+  returns: z.string(),
+  handler: async (_ctx, { bytes }) => "x".repeat(bytes),
+});
+
+export const bigModules: Modules = { big: { read, write } };
