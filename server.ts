@@ -109,7 +109,12 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     bus,
     replies,
     timestamps: new Timestamps(clock),
-    settings: { adminEmails, autoApproveProviders: config.autoApproveProviders, topUps: config.topUps },
+    settings: {
+      adminEmails,
+      autoApproveProviders: config.autoApproveProviders,
+      topUps: config.topUps,
+      disputeMs: config.disputeHours * 3_600_000,
+    },
     // With `PORT=0` the address is known only once it is taken.
     get publicUrl() {
       return config.publicUrl ?? `http://localhost:${port}`;

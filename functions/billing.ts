@@ -4,22 +4,24 @@ import { z } from "zod";
 import type { QueryContext } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
+import { hashSecret } from "../runtime/ids.js";
 import { transactionTypes } from "../schema/ledger.js";
 import { currencies } from "../schema/listings.js";
-import { parseAmount, printAmount, topUpAmount } from "../schema/money.js";
+import { printAmount, topUpAmount } from "../schema/money.js";
 import { cursor, isoTime, limit, page, pageOf } from "../schema/values.js";
+import { billingRecord, billingRecordView } from "./model/billing-record.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
-import { loadWallets, postTransfer, walletTurn } from "./model/ledger.js";
-import { billingRecord, billingRecordView } from "./model/settlement.js";
-
-/** The most that a top-up may fill a wallet to. It keeps every balance and sum far below where integers end. */
-const fullWalletMinor = parseAmount("1000000000", { maxDecimals: 0 }) ?? 0;
+import { loadWallets, walletTurn } from "./model/ledger.js";
+import { recharge } from "./model/recharge.js";
+import { requireOpenCode } from "./model/top-up-codes.js";
 
 const wallet = z.object({
   balance: z.string(),
   currency: z.literal("CNY"),
   balances: z.object({ CNY: z.string(), USD: z.string() }),
   held: z.string(),
+  /** Income that a dispute can still take back: it is in the balance, and cannot be spent yet. */
+  pending: z.string(),
   available: z.string(),
 });
 
@@ -31,13 +33,14 @@ async function walletView(ctx: QueryContext, userId: string): Promise<z.input<ty
     currency: "CNY",
     balances: { CNY: printAmount(CNY.balanceMinor), USD: printAmount(USD.balanceMinor) },
     held: printAmount(CNY.heldMinor),
+    pending: printAmount(CNY.pendingMinor),
     available: printAmount(CNY.availableMinor),
   };
 }
 
 /** The caller's wallet (clawrent.md section 2.7). */
 export const getWallet = query({
-  summary: "Your balance, what open sessions hold of it, and what is available",
+  summary: "Your balance, what of it open sessions hold, what is pending, and what is available",
   auth: "user",
   args: {},
   returns: wallet,
@@ -55,21 +58,39 @@ export const topUp = mutation({
   handler: async (ctx, args) => {
     if (!ctx.settings.topUps) throw new CallError("forbidden", "Top-ups are switched off on this server");
     const { userId } = ctx.caller;
-    const currency = args.currency ?? "CNY";
-    const { balanceMinor } = (await loadWallets(ctx, userId))[currency];
-    if (balanceMinor + args.amount > fullWalletMinor) {
-      throw new CallError("failed_precondition", `A wallet takes top-ups up to ${printAmount(fullWalletMinor)}`);
-    }
-    const description = "Top-up";
-    await postTransfer(ctx, {
-      kind: "recharge",
-      currency,
+    await recharge(ctx, {
+      userId,
+      currency: args.currency ?? "CNY",
+      amountMinor: args.amount,
       reference: { type: "topup", id: ctx.newUuid() },
-      entries: [
-        { account: "outside", userId, type: "outside", amountMinor: -args.amount, description },
-        { account: "wallet", userId, type: "recharge", amountMinor: args.amount, description },
-      ],
+      description: "Top-up",
     });
+    return walletView(ctx, userId);
+  },
+});
+
+/**
+ * Redeems a code that an admin handed out. Of several who try one at the same moment one has it; wrong tries are limited
+ * per account and per address.
+ */
+export const redeem = mutation({
+  summary: "Redeems a code for money in your wallet",
+  auth: "user",
+  args: { code: z.string().min(1).max(200) },
+  returns: wallet,
+  rate: "redemptions",
+  limit: (_args, { userId }) => [{ rate: "redemptionsPerUser", who: userId }],
+  oneAtATime: ({ code }, { userId }) => [walletTurn(userId), `code ${hashSecret(code)}`],
+  handler: async (ctx, { code }) => {
+    const { userId } = ctx.caller;
+    const { codeId, currency, amountMinor } = await requireOpenCode(ctx, code);
+    await ctx.db
+      .updateTable("topUpCodes")
+      .set({ redeemedAt: ctx.now, redeemedBy: userId })
+      .where("codeId", "=", codeId)
+      .execute();
+    const reference = { type: "code", id: codeId } as const;
+    await recharge(ctx, { userId, currency, amountMinor, reference, description: "Redeemed code" });
     return walletView(ctx, userId);
   },
 });
@@ -138,7 +159,7 @@ const walletTransaction = z.object({
   amount: z.string(),
   currency: z.enum(currencies),
   balanceAfter: z.string(),
-  referenceType: z.enum(["topup", "session"]),
+  referenceType: z.enum(["topup", "credit", "code", "session", "record"]),
   referenceId: z.string(),
   description: z.string(),
   createdAt: z.string(),

@@ -4,20 +4,26 @@ import { z } from "zod";
 import type { QueryContext, UserCaller } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
-import type { CartItemsTable } from "../schema/listings.js";
+import { type CartItemsTable, currencies, pricingModels } from "../schema/listings.js";
+import { printAmount } from "../schema/money.js";
 import { partitions } from "../schema/partitions.js";
 import { id, isoTime, text } from "../schema/values.js";
 import { agentNotFound } from "./model/agents.js";
-import { agentCard, agentCards } from "./model/cards.js";
+import { type AgentCard, agentCard, agentCards } from "./model/cards.js";
 
 const mostItems = 100;
 const taskDescription = text(2_000, 1);
+
+const cartPrice = z.object({ model: z.enum(pricingModels), amount: z.string(), currency: z.enum(currencies) });
 
 const cartItem = z.object({
   id: z.string(),
   providerAgentId: z.string(),
   taskDescription: z.string(),
   agent: agentCard,
+  /** The price when the agent was put in, and the present one; null for an agent that is not priced any more. */
+  price: cartPrice.nullable(),
+  currentPrice: cartPrice.nullable(),
   createdAt: z.string(),
   updatedAt: z.string(),
 });
@@ -47,7 +53,7 @@ export const add = mutation({
     const agent = await ctx.db
       .selectFrom("agents")
       .innerJoin("providerProfiles as profile", "profile.agentId", "agents.agentId")
-      .select("agents.ownerId")
+      .select(["agents.ownerId", "profile.pricingModel", "profile.priceMinor", "profile.currency"])
       .where("agents.agentId", "=", args.providerAgentId)
       .where("profile.status", "=", "active")
       .executeTakeFirst();
@@ -56,12 +62,15 @@ export const add = mutation({
 
     const items = await itemsOf(ctx).execute();
     const known = items.find(({ providerAgentId }) => providerAgentId === args.providerAgentId);
-    if (known) return describe(ctx, known, args.taskDescription);
+    const { ownerId: _owner, ...priced } = agent;
+    // Whoever puts it in again has seen what it costs now.
+    if (known) return change(ctx, known, { taskDescription: args.taskDescription, ...priced });
     if (items.length >= mostItems) throw new CallError("conflict", `The cart is full (max ${mostItems} items)`);
     const item = {
       cartItemId: ctx.newUuid(),
       userId,
       ...args,
+      ...priced,
       createdAt: ctx.now,
       updatedAt: ctx.now,
     };
@@ -79,7 +88,7 @@ export const update = mutation({
   handler: async (ctx, args) => {
     const item = await itemsOf(ctx).where("cartItemId", "=", args.cartItemId).executeTakeFirst();
     if (!item) throw new CallError("not_found", "Cart item not found");
-    return describe(ctx, item, args.taskDescription);
+    return change(ctx, item, { taskDescription: args.taskDescription });
   },
 });
 
@@ -122,15 +131,15 @@ function itemsOf(ctx: UserContext) {
   return ctx.db.selectFrom("cartItems").selectAll().where("userId", "=", ctx.caller.userId);
 }
 
-async function describe(ctx: UserContext, item: Item, task: string) {
-  const described = { ...item, taskDescription: task, updatedAt: ctx.now };
+async function change(ctx: UserContext, item: Item, changes: Partial<Item>) {
+  const changed = { ...changes, updatedAt: ctx.now };
   await ctx.db
     .updateTable("cartItems")
-    .set({ taskDescription: task, updatedAt: ctx.now })
+    .set(changed)
     .where("cartItemId", "=", item.cartItemId)
     .returning(partitions.cartItems)
     .execute();
-  return itemView(ctx, described);
+  return itemView(ctx, { ...item, ...changed });
 }
 
 async function itemView(ctx: UserContext, item: Item): Promise<z.input<typeof cartItem>> {
@@ -144,10 +153,28 @@ async function itemViews(ctx: UserContext, items: Item[]): Promise<z.input<typeo
     ctx,
     items.map(({ providerAgentId }) => providerAgentId),
   );
-  return items.flatMap(({ cartItemId, providerAgentId, taskDescription, createdAt, updatedAt }) => {
+  return items.flatMap((item) => {
+    const { cartItemId, providerAgentId, taskDescription, createdAt, updatedAt } = item;
     const agent = cards.get(providerAgentId);
     if (!agent) return [];
-    const times = { createdAt: isoTime(createdAt), updatedAt: isoTime(updatedAt) };
-    return { id: cartItemId, providerAgentId, taskDescription, agent, ...times };
+    const { pricingModel, priceMinor, currency } = item;
+    return {
+      id: cartItemId,
+      providerAgentId,
+      taskDescription,
+      agent,
+      price: priceOf(pricingModel, priceMinor === null ? null : printAmount(priceMinor), currency),
+      currentPrice: priceOf(agent.pricingModel, agent.priceAmount, agent.currency),
+      createdAt: isoTime(createdAt),
+      updatedAt: isoTime(updatedAt),
+    };
   });
+}
+
+function priceOf(
+  model: AgentCard["pricingModel"],
+  amount: string | null,
+  currency: AgentCard["currency"],
+): z.input<typeof cartPrice> | null {
+  return model === null || amount === null || currency === null ? null : { model, amount, currency };
 }

@@ -5,6 +5,7 @@ import { mutation } from "../runtime/define.js";
 import { dialectOf } from "../runtime/dialects.js";
 import { followMovedEnds } from "./model/event-changes.js";
 import { batchSize, expireDue, forgetOld, nextDeadline } from "./model/expiry.js";
+import { nextRelease, releaseDueIncome } from "./model/pending-income.js";
 import { nextSessionDeadline, sweepSessions } from "./model/session-deadlines.js";
 
 const lookAgainMs = 1_000;
@@ -23,10 +24,12 @@ export const expire = mutation({
     const moreToFollow = await followMovedEnds(ctx);
     const moreToForget = await forgetOld(ctx, batchSize);
     const sessions = await sweepSessions(ctx);
-    const next = [await nextDeadline(ctx), await nextSessionDeadline(ctx)].flatMap((at) => at ?? []);
+    const income = await releaseDueIncome(ctx);
+    const deadlines = [await nextDeadline(ctx), await nextSessionDeadline(ctx), await nextRelease(ctx)];
+    const next = deadlines.flatMap((at) => at ?? []);
     return {
-      changed: Object.values(expired).reduce((sum, count) => sum + count, sessions.changed),
-      more: more || moreToFollow || moreToForget || sessions.more,
+      changed: Object.values(expired).reduce((sum, count) => sum + count, sessions.changed + income.changed),
+      more: more || moreToFollow || moreToForget || sessions.more || income.more,
       nextDeadlineAt: next.length > 0 ? Math.min(...next) : null,
     };
   },

@@ -6,6 +6,7 @@ import { CallError } from "../runtime/errors.js";
 import { partitions } from "../schema/partitions.js";
 import { type OrdersTable, orderStatuses, type SessionsTable } from "../schema/sessions.js";
 import { cursor, id, limit, page, pageOf, text } from "../schema/values.js";
+import { requiredToStart } from "./model/charge.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
 import { walletTurn } from "./model/ledger.js";
 import {
@@ -19,7 +20,6 @@ import {
 } from "./model/order.js";
 import { placesTurn, type RentRequest, rent, rentalArgs, taskDescription } from "./model/renting.js";
 import { catchUp, endSession } from "./model/session.js";
-import { requiredToStart } from "./model/settlement.js";
 
 const mostItems = 50;
 

@@ -49,7 +49,14 @@ export const configVariables = {
     schema: trueFalse.default(false),
     about: "`true` lists agents without an admin's review, for private servers",
   },
-  TOPUPS: { schema: onOff.default(true), about: "`off` refuses wallet top-ups" },
+  DISPUTE_HOURS: {
+    schema: z.coerce.number().min(0).max(8_760).default(24),
+    about: "hours in which a consumer can dispute a settlement, and a provider's income is pending; `0` for none",
+  },
+  TOPUPS: {
+    schema: onOff.default(true),
+    about: "`off` refuses wallet top-ups; admins credit wallets or hand out codes",
+  },
   RATE_LIMITS: { schema: onOff.default(true), about: "`off` for benchmarks and private networks" },
   TRUST_PROXY: {
     schema: trueFalse.default(false),
@@ -77,6 +84,7 @@ export interface Config {
   /** Undefined: one is made and kept beside the data. */
   jwtSecret: string | undefined;
   autoApproveProviders: boolean;
+  disputeHours: number;
   topUps: boolean;
   rateLimits: boolean;
   trustProxy: boolean;
@@ -112,6 +120,7 @@ export function readConfig(environment: Record<string, string | undefined>): Con
     mailFrom: variables.MAIL_FROM,
     jwtSecret: variables.JWT_SECRET,
     autoApproveProviders: variables.AUTO_APPROVE_PROVIDERS,
+    disputeHours: variables.DISPUTE_HOURS,
     topUps: variables.TOPUPS,
     rateLimits: variables.RATE_LIMITS,
     trustProxy: variables.TRUST_PROXY,

@@ -60,6 +60,8 @@ export interface Settings {
   adminEmails: ReadonlySet<string>;
   autoApproveProviders: boolean;
   topUps: boolean;
+  /** For how long a settlement can be disputed, and its income is pending. */
+  disputeMs: number;
 }
 
 export interface QueryContext<C extends Caller = Caller> {

@@ -74,6 +74,12 @@ export function openBudgets(clock: Clock, byAddress: boolean): Held {
   };
 }
 
+/**
+ * How fast a session produces tokens at most, by clawrent.md section 6.2: what a provider's message reports beyond that
+ * since the one before is cut. The burst is what the first may report at once, and any other after a pause.
+ */
+export const tokenRate = { perMs: 2, burst: 20_000 } as const;
+
 /** `points` calls in `seconds`, by what they are counted. */
 export const rates = {
   /** Per agent; without a credential, per address. */
@@ -93,6 +99,9 @@ export const rates = {
   verifications: { points: 30, seconds: 3_600 },
   /** `billing:topUp`, per user (clawrent.md section 2.7). */
   topUps: { points: 10, seconds: 60 },
+  /** `billing:redeem`, right or wrong, per address and per user. */
+  redemptions: { points: 60, seconds: 3_600 },
+  redemptionsPerUser: { points: 20, seconds: 3_600 },
   /** New WebSockets, per address. */
   socketOpenings: { points: 1_200, seconds: 60 },
   /** New sockets on `/ws/group`, per token and session (clawrent.md section 4.7, 4030). */

@@ -90,6 +90,20 @@ export type Notice =
   /** To the control channel of a consumer-side agent. */
   | { kind: "consumerSessionStarted"; agentId: string; sessionId: string }
   | { kind: "consumerSessionEnded"; agentId: string; sessionId: string; reason: string; at: number }
+  /** How much of its limit a session has used, to the control channels of both sides. */
+  | {
+      kind: "sessionLimit";
+      providerAgentId: string;
+      consumerAgentId: string | null;
+      sessionId: string;
+      level: 0 | 50 | 80 | 100;
+      amount: string;
+      maxAmount: string;
+      currency: string;
+      /** When a session that is paid by the minute ends of it. */
+      limitAt: number | null;
+      at: number;
+    }
   | { kind: "serveRulesChanged"; agentId: string }
   /** Calls that another process has let through (runtime/limits.ts). */
   | { kind: "callsCounted"; rate: string; who: string; points: number }

@@ -4,7 +4,15 @@ import type { IdempotencyTable } from "./calls.js";
 import type { ConnectionsTable } from "./connections.js";
 import type { DocsTable } from "./docs.js";
 import type { CheckinsTable, EventsTable, IntrosTable, LocationSharesTable } from "./events.js";
-import type { BillingRecordsTable, EntriesTable, HoldsTable, LedgerAccountsTable, TransfersTable } from "./ledger.js";
+import type {
+  BillingRecordsTable,
+  DisputesTable,
+  EntriesTable,
+  HoldsTable,
+  LedgerAccountsTable,
+  TopUpCodesTable,
+  TransfersTable,
+} from "./ledger.js";
 import type {
   AgentCapabilitiesTable,
   CartItemsTable,
@@ -77,5 +85,7 @@ export interface Database {
   entries: EntriesTable;
   holds: HoldsTable;
   billingRecords: BillingRecordsTable;
+  disputes: DisputesTable;
+  topUpCodes: TopUpCodesTable;
   docs: DocsTable;
 }

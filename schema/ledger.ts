@@ -9,7 +9,8 @@ export const accountKinds = ["wallet", "fees", "outside"] as const;
 export const transactionTypes = ["recharge", "payment", "income", "refund"] as const;
 
 /**
- * Made when first needed. `balanceMinor`, `heldMinor` and `entryCount` follow from entries and holds; never deleted.
+ * Made when first needed. `balanceMinor`, `heldMinor`, `pendingMinor` and `entryCount` follow from entries, holds and
+ * billing records; never deleted.
  * Every user has three per currency, so that no two users ever wait for the same row: what they have, what the platform
  * earned from them as providers, and what they brought in from outside (which is negative).
  */
@@ -22,6 +23,8 @@ export interface LedgerAccountsTable {
   balanceMinor: number;
   /** What open holds reserve of the balance. */
   heldMinor: number;
+  /** What of the balance is income that a dispute can still take back. It cannot be spent. */
+  pendingMinor: number;
   /** How many entries it has: the newest one's `position`. */
   entryCount: number;
 }
@@ -31,7 +34,8 @@ export interface TransfersTable {
   transferId: string;
   kind: "recharge" | "payment" | "refund";
   currency: Currency;
-  referenceType: "topup" | "session";
+  /** `record`: what was left of a record that a dispute had refunded in part. */
+  referenceType: "topup" | "credit" | "code" | "session" | "record";
   referenceId: string;
   createdAt: number;
 }
@@ -64,7 +68,7 @@ export interface HoldsTable {
   endedAt: number | null;
 }
 
-/** One per settled session. Only `status` changes, once, by a refund. */
+/** One per settled session. What was charged never changes; what of it was refunded, and what is pending, does. */
 export interface BillingRecordsTable {
   recordId: string;
   sessionId: string;
@@ -77,6 +81,50 @@ export interface BillingRecordsTable {
   pricingModel: PricingModel;
   /** JSON object. */
   meteringData: string;
+  /** `refunded` once all of it was. */
   status: "settled" | "refunded";
+  /** What went back to the consumer, and what of that came out of the fee. */
+  refundedMinor: number;
+  refundedFeeMinor: number;
+  /** Until when the consumer can dispute it; null for records from before there were disputes. */
+  disputeUntil: number | null;
+  /** What of the provider's income is pending, and when it stops to be; null where nothing is. */
+  pendingMinor: number;
+  releaseAt: number | null;
   createdAt: number;
+}
+
+export const disputeStatuses = ["open", "withdrawn", "decided", "lapsed"] as const;
+/** What of the amount a decision gives back to the consumer. */
+export const disputeDecisions = ["all", "part", "none"] as const;
+
+/** One per disputed session; never deleted. Written by `sessions:dispute`, admins and the timer. Ends once. */
+export interface DisputesTable {
+  disputeId: string;
+  sessionId: string;
+  consumerUserId: string;
+  reason: string;
+  /** `lapsed`: nobody decided in time, so the provider has the income. */
+  status: (typeof disputeStatuses)[number];
+  decision: (typeof disputeDecisions)[number] | null;
+  /** The admin's word for both sides. */
+  note: string | null;
+  openedAt: number;
+  decideBy: number;
+  endedAt: number | null;
+}
+
+/** Codes that bring money in where there are no top-ups. Made and revoked by admins, redeemed once; never deleted. */
+export interface TopUpCodesTable {
+  codeId: string;
+  codeHash: string;
+  amountMinor: number;
+  currency: Currency;
+  /** For the admin: what the codes are for. */
+  note: string | null;
+  createdAt: number;
+  expiresAt: number;
+  revokedAt: number | null;
+  redeemedAt: number | null;
+  redeemedBy: string | null;
 }

@@ -82,6 +82,10 @@ export interface CartItemsTable {
   userId: string;
   providerAgentId: string;
   taskDescription: string;
+  /** The price when the agent was put in. */
+  pricingModel: PricingModel | null;
+  priceMinor: number | null;
+  currency: Currency | null;
   createdAt: number;
   updatedAt: number;
 }

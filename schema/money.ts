@@ -41,6 +41,9 @@ export const price = amount("0", "1000000", 4);
 /** What one top-up may bring (clawrent.md section 2.7). */
 export const topUpAmount = amount("0.01", "10000", 2);
 
+/** The most that a session may cost. */
+export const maxAmount = amount("0.0001", "1000000000", 4);
+
 /** Wallet amounts and prices: two decimals, and up to four where they say something. */
 export function printAmount(minor: number): string {
   return printSettled(minor).replace(/0{1,2}$/, "");

@@ -45,6 +45,8 @@ export const partitions: { [Table in keyof Database]: readonly (keyof Database[T
   entries: ["accountId", "userId"],
   holds: ["sessionId"],
   billingRecords: ["recordId", "sessionId", "consumerUserId", "providerUserId"],
+  disputes: ["disputeId", "sessionId"],
+  topUpCodes: ["codeId", "codeHash"],
   docs: ["docId", "path", "parentId"],
 };
 

@@ -6,6 +6,10 @@ export const billingStatuses = ["pending", "settled", "refunded"] as const;
 export const orderStatuses = ["pending", "active", "completed", "cancelled"] as const;
 export const sides = ["provider", "consumer"] as const;
 
+/** At how many percent of its limit both sides of a session are told. */
+export const spendingLevels = [50, 80, 100] as const;
+export type SpendingLevel = 0 | (typeof spendingLevels)[number];
+
 export type SessionStatus = (typeof sessionStatuses)[number];
 export type OrderStatus = (typeof orderStatuses)[number];
 /** The two sides of a rental. */
@@ -35,9 +39,15 @@ export interface SessionsTable {
   currency: Currency;
   totalMessages: number;
   totalInstructions: number;
+  /** The tokens that count, and all that the provider's messages said. */
   totalTokensProvider: number;
+  totalTokensReported: number;
+  /** Until when the tokens that count take to produce; null before the first (functions/model/token-counts.ts). */
+  tokensUntil: number | null;
   totalTokensConsumer: number;
   billingStatus: (typeof billingStatuses)[number];
+  /** When its consumer disputed it; null where they never did. What became of that is in `disputes`. */
+  disputedAt: number | null;
   /** The three amounts of the settlement; null before it. */
   billingAmountMinor: number | null;
   platformFeeMinor: number | null;
@@ -47,6 +57,21 @@ export interface SessionsTable {
   endReason: string | null;
   /** When a session that nobody approves runs out; null once it is not pending. */
   expiresAt: number | null;
+  /**
+   * The most that the session may cost, which its consumer can raise; null where it costs nothing, and for what ended
+   * before there were limits.
+   */
+  maxAmountMinor: number | null;
+  /** When a session that is paid by the minute comes to `maxAmountMinor`; null for others. */
+  limitAt: number | null;
+  /** How much of `maxAmountMinor` both sides were last told is used, in percent. */
+  toldLevel: SpendingLevel;
+  /** When they are to be told more by time alone; null where time costs nothing or all is told. */
+  levelAt: number | null;
+  /** When the provider first sent a dialogue or a result; null before. A flat price is owed from then on. */
+  servedAt: number | null;
+  /** When the provider was suspended: what accrues after that is not charged. */
+  meterStoppedAt: number | null;
   /** When the money that is held for a metered session is used up; null where time costs nothing or it ended. */
   meterAt: number | null;
   /** The session's clock: the last instant that was given to a message or frame. Rises strictly. */
@@ -92,6 +117,9 @@ export interface SessionMessagesTable {
   mentions: string | null;
   /** JSON object. */
   payload: string;
+  /** How many tokens a provider's message says it used, and how many of them count; null where it says nothing. */
+  tokensReported: number | null;
+  tokensCounted: number | null;
   delivered: number;
 }
 

@@ -7,7 +7,7 @@ import { routes } from "../adapters/rest-routes.js";
 import { modules } from "../functions/index.js";
 import { configVariables } from "../runtime/config.js";
 import { errorCodes } from "../runtime/errors.js";
-import { liveBudget, rates, sizes } from "../runtime/limits.js";
+import { liveBudget, rates, sizes, tokenRate } from "../runtime/limits.js";
 import { Registry } from "../runtime/registry.js";
 
 const readmePath = join(import.meta.dirname, "..", "README.md");
@@ -81,6 +81,14 @@ const sections: Record<string, () => string> = {
         ],
         ["verification mails asked for from one address", perTime(rates.verifications)],
         ["top-ups of one user", perTime(rates.topUps)],
+        [
+          "codes tried by one user · from one address",
+          `${perTime(rates.redemptionsPerUser)} · ${perTime(rates.redemptions)}`,
+        ],
+        [
+          "tokens that a session's provider can report; at once at first",
+          `${tokenRate.perMs * 1_000} per second; ${tokenRate.burst}`,
+        ],
         ["a WebSocket frame", `${sizes.frameBytes / 1024} KiB`],
         ["frames of one WebSocket; more are read more slowly", perTime(rates.frames)],
         ["unread bytes of one WebSocket before it is closed", `${sizes.unreadBytes / 1024} KiB`],

@@ -15,13 +15,13 @@ import {
 import type { AgentCaller } from "../../runtime/context.js";
 import type { Runtime } from "../../runtime/dispatch.js";
 import { nextRequestId } from "../../runtime/ids.js";
-import type { NoticeBoard } from "../../runtime/notices.js";
+import type { NoticeBoard, NoticeOf } from "../../runtime/notices.js";
 import { isoTime } from "../../schema/values.js";
 import type { Channel, SocketServer } from "../websocket.js";
 import { agentCallerOf } from "./agent-token.js";
 import type { Background } from "./background.js";
 import { type Closing, closingOf, closings, suspendedAs } from "./close-codes.js";
-import { frame, systemError } from "./frames.js";
+import { frame, limitFrame, systemError } from "./frames.js";
 import { SocketIndex } from "./index-by-key.js";
 import type { InboundFrame, Socket } from "./socket.js";
 
@@ -55,6 +55,9 @@ export class AgentChannel implements Channel {
     notices.on("participantResumed", ({ agentId, sessionId }) => {
       if (agentId === null) return;
       for (const open of this.#open.get(agentId)) open.send("session.participant_resumed", { sessionId });
+    });
+    notices.on("sessionLimit", (notice) => {
+      for (const open of this.#open.get(notice.providerAgentId)) open.tellLimit(notice);
     });
     notices.on("noticesMissed", () => void parts.background.track(this.#reviewAll()));
   }
@@ -127,6 +130,10 @@ class AgentSocket {
 
   send(type: string, payload: object): void {
     if (this.#greeted) this.socket.send(frame(type, payload));
+  }
+
+  tellLimit(notice: NoticeOf<"sessionLimit">): void {
+    if (this.#greeted) this.socket.send(limitFrame(notice));
   }
 
   greet(name: string, onlineStatus: OnlineStatus): void {

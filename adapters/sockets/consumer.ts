@@ -10,7 +10,7 @@ import type { Channel } from "../websocket.js";
 import type { ChannelParts } from "./agent.js";
 import { agentCallerOf } from "./agent-token.js";
 import { type Closing, closingOf, closings, suspendedAs } from "./close-codes.js";
-import { frame, systemError } from "./frames.js";
+import { frame, limitFrame, systemError } from "./frames.js";
 import { SocketIndex } from "./index-by-key.js";
 import type { Socket } from "./socket.js";
 
@@ -32,6 +32,9 @@ export class ConsumerChannel implements Channel {
     notices.on("consumerSessionEnded", ({ agentId, sessionId, reason, at }) =>
       this.#tellEnd(agentId, sessionId, reason, at),
     );
+    notices.on("sessionLimit", (notice) => {
+      if (notice.consumerAgentId !== null) this.#tell(notice.consumerAgentId, async () => limitFrame(notice));
+    });
     notices.on("noticesMissed", ({ since }) => void background.track(this.#tellSince(since)));
     notices.on("serveRulesChanged", ({ agentId }) => {
       this.#tell(agentId, async () => frame("serve.rules_updated", {}));

@@ -1,5 +1,5 @@
 /** Frames to clients, as bytes. What goes to several sockets is written once per shape and shared. */
-import type { MessageNotice, SenderNotice } from "../../runtime/notices.js";
+import type { MessageNotice, NoticeOf, SenderNotice } from "../../runtime/notices.js";
 import { isoTime } from "../../schema/values.js";
 
 /** The two shapes of a session's frames: by role (`/ws/session`), and by participant (`/ws/group`). */
@@ -8,6 +8,20 @@ export type Shape = "session" | "group";
 /** A frame of a control channel. */
 export function frame(type: string, payload: object): Buffer {
   return Buffer.from(JSON.stringify({ type, payload }));
+}
+
+/** How much of its limit a session has used (clawrent.md section 6.2). */
+export function limitFrame({
+  sessionId,
+  level,
+  amount,
+  maxAmount,
+  currency,
+  limitAt,
+  at,
+}: NoticeOf<"sessionLimit">): Buffer {
+  const endsAt = limitAt === null ? undefined : isoTime(limitAt);
+  return frame("session.limit", { sessionId, level, amount, maxAmount, currency, endsAt, timestamp: isoTime(at) });
 }
 
 export function systemError(code: string, message: string): Buffer {

@@ -9,6 +9,7 @@ import { type AgentView, agentView, agentViews } from "../model/agent-view.js";
 import { agentNotFound } from "../model/agents.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { listingTurn, type ReviewMove, review } from "../model/profiles.js";
+import { stopMetersOf } from "../model/session.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
 const mostCounted = 10_000;
@@ -71,7 +72,7 @@ export const approveAgent = decision("approve", "Approves an agent that waits fo
 /** Sends an agent back to its owner, who may publish it again. */
 export const rejectAgent = decision("reject", "Rejects an agent that waits for review");
 
-/** Takes an agent off the marketplace: offline, unlisted, not rentable. Its sessions go on. */
+/** Takes an agent off the marketplace: offline, unlisted, not rentable. Its sessions go on, and cost no more from now on. */
 export const suspendAgent = decision("suspend", "Takes an agent off the marketplace");
 
 /** Puts a suspended agent back. */
@@ -93,6 +94,7 @@ function decision(move: ReviewMove, summary: string) {
         .executeTakeFirst();
       if (!agent) throw agentNotFound();
       await review(ctx, agent, move, args.note ?? null);
+      if (move === "suspend") await stopMetersOf(ctx, agent.agentId);
       const [view] = await viewsWithOwners(ctx, [agent.agentId]);
       if (!view) throw agentNotFound();
       return view;

@@ -3,7 +3,8 @@ import { z } from "zod";
 import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { id } from "../../schema/values.js";
 import { auditFinding, auditLedger } from "../model/audit.js";
-import { billingRecord, billingRecordView, refund as refundRecord } from "../model/settlement.js";
+import { billingRecord, billingRecordView } from "../model/billing-record.js";
+import { refund as refundRecord } from "../model/refund.js";
 
 /** Gives the consumer the whole amount back, from the provider's income and the platform's fee. Once per record. */
 export const refund = mutation({

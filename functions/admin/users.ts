@@ -5,7 +5,7 @@ import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id } from "../../schema/values.js";
 import { review } from "../model/profiles.js";
-import { catchUp, terminateSession } from "../model/session.js";
+import { catchUp, stopMetersOf, terminateSession } from "../model/session.js";
 import { requireUser, user, userView } from "../model/users.js";
 
 /** Tells these suspensions from those of single agents, which outlast the owner's. */
@@ -14,7 +14,7 @@ const ownerSuspended = "The owner's account is suspended";
 /**
  * Shuts a user out from now on, on every surface, takes their agents off the marketplace, and ends what they rent: they
  * could not end it themselves, and one that is paid by the minute would go on until their wallet is empty. Who rents
- * their agents decides for themselves. Repeating changes nothing.
+ * their agents decides for themselves, and pays nothing for what comes after this. Repeating changes nothing.
  */
 export const suspendUser = mutation({
   summary: "Suspends a user, ends what they rent, and takes their agents off the marketplace",
@@ -31,6 +31,7 @@ export const suspendUser = mutation({
     await ctx.db.updateTable("users").set(suspended).where("userId", "=", userId).execute();
     for (const agent of await agentsToReview(ctx, userId, "active", null)) {
       await review(ctx, agent, "suspend", ownerSuspended);
+      await stopMetersOf(ctx, agent.agentId);
     }
     for (const session of await openRents(ctx, userId)) {
       await catchUp(ctx, session);

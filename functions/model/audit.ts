@@ -28,6 +28,8 @@ const tables = {
   holds: { key: "holdId", rows: "holds" },
   sessions: { key: "sessionId", rows: "sessions" },
   billingRecords: { key: "recordId", rows: "billing records" },
+  disputes: { key: "disputeId", rows: "disputes" },
+  topUpCodes: { key: "codeId", rows: "codes" },
 } as const;
 type Walked = keyof typeof tables;
 
@@ -50,8 +52,9 @@ const isOpen = sql`sessions.status in ('pending_approval', 'active')`;
 function moved(kind: "payment" | "refund", party: "consumerUserId" | "providerUserId"): RawBuilder<unknown> {
   return sql`coalesce((
     select sum(entries."amountMinor") from transfers join entries on entries."transferId" = transfers."transferId"
-    where transfers.kind = ${sql.lit(kind)} and transfers."referenceType" = 'session'
-      and transfers."referenceId" = records."sessionId"
+    where transfers.kind = ${sql.lit(kind)}
+      and (transfers."referenceType" = 'session' and transfers."referenceId" = records."sessionId"
+        or transfers."referenceType" = 'record' and transfers."referenceId" = records."recordId")
       and entries."accountId" = 'wallet:' || records.${sql.ref(party)} || ':' || records.currency), 0)`;
 }
 
@@ -100,11 +103,12 @@ const invariants: readonly Invariant[] = [
         or entries."balanceAfterMinor" <> coalesce(before."balanceAfterMinor", 0) + entries."amountMinor")`,
   },
   {
-    invariant: "No wallet has less than it holds, and no fees are negative",
+    invariant: "No wallet has less than it holds and has pending, and no fees are negative",
     of: "ledgerAccounts",
     broken: (part) => sql`
       select "accountId" as key from "ledgerAccounts"
-      where ${part("accountId")} and ("heldMinor" < 0 or (kind <> 'outside' and "balanceMinor" < "heldMinor"))`,
+      where ${part("accountId")} and ("heldMinor" < 0 or "pendingMinor" < 0
+        or (kind <> 'outside' and "balanceMinor" < "heldMinor" + "pendingMinor"))`,
   },
   {
     invariant: "All accounts of a currency sum to zero",
@@ -119,7 +123,7 @@ const invariants: readonly Invariant[] = [
     ],
   },
   {
-    invariant: "Wallets and fees are what was topped up",
+    invariant: "Wallets and fees are what was topped up, credited and redeemed",
     of: "ledgerAccounts",
     sums: [
       {
@@ -156,6 +160,25 @@ const invariants: readonly Invariant[] = [
     ],
   },
   {
+    invariant: "What is pending of an account is what is pending of its records",
+    of: "ledgerAccounts",
+    sums: [
+      {
+        of: "ledgerAccounts",
+        amounts: (part) => sql`
+          select "accountId" as key, "pendingMinor" as minor from "ledgerAccounts"
+          where ${part("accountId")} and "pendingMinor" <> 0`,
+      },
+      {
+        of: "billingRecords",
+        amounts: (part) => sql`
+          select 'wallet:' || "providerUserId" || ':' || currency as key, cast(-sum("pendingMinor") as bigint) as minor
+          from "billingRecords" where ${part("recordId")} and "pendingMinor" <> 0
+          group by "providerUserId", currency`,
+      },
+    ],
+  },
+  {
     invariant: "A hold is on its consumer's wallet, and open exactly as long as its session is",
     of: "holds",
     broken: (part) => sql`
@@ -169,6 +192,15 @@ const invariants: readonly Invariant[] = [
     broken: (part) => sql`
       select sessions."sessionId" as key from sessions left join holds on holds."sessionId" = sessions."sessionId"
       where ${part("sessions.sessionId")} and ${isOpen} and "priceMinor" > 0 and "holdId" is null`,
+  },
+  {
+    invariant: "Nothing is held for a session or charged beyond its limit",
+    of: "sessions",
+    broken: (part) => sql`
+      select sessions."sessionId" as key from sessions left join holds on holds."sessionId" = sessions."sessionId"
+      where ${part("sessions.sessionId")} and ("billingAmountMinor" > "maxAmountMinor"
+        or holds."amountMinor" > "maxAmountMinor"
+        or (${isOpen} and "priceMinor" > 0 and "maxAmountMinor" is null))`,
   },
   {
     invariant: "A session that was completed is settled, with one record, and no other is",
@@ -194,23 +226,61 @@ const invariants: readonly Invariant[] = [
         or records."providerIncomeMinor" is distinct from sessions."providerIncomeMinor")`,
   },
   {
-    invariant: "Every record's amount was paid once, and given back once where it was refunded",
+    invariant: "Every record's amount was paid once, and given back as far as it was refunded",
     of: "billingRecords",
     broken: (part) => sql`
       select "recordId" as key from "billingRecords" records
       where ${part("recordId")} and (${moved("payment", "consumerUserId")} <> -"amountMinor"
         or ${moved("payment", "providerUserId")} <> "providerIncomeMinor"
-        or ${moved("refund", "consumerUserId")} <> case when status = 'refunded' then "amountMinor" else 0 end
-        or ${moved("refund", "providerUserId")} <> case when status = 'refunded' then -"providerIncomeMinor" else 0 end)`,
+        or ${moved("refund", "consumerUserId")} <> "refundedMinor"
+        or ${moved("refund", "providerUserId")} <> "refundedFeeMinor" - "refundedMinor"
+        or case when status = 'refunded' then "refundedMinor" <> "amountMinor"
+          else "refundedMinor" >= "amountMinor" and "amountMinor" > 0 end)`,
   },
   {
-    invariant: "Every payment and refund is of a session with a record, and every recharge of a top-up",
+    invariant: "What is pending of a record is all that its provider kept of it",
+    of: "billingRecords",
+    broken: (part) => sql`
+      select "recordId" as key from "billingRecords" records
+      where ${part("recordId")} and "pendingMinor" <> case when "releaseAt" is null then 0
+        else "providerIncomeMinor" - "refundedMinor" + "refundedFeeMinor" end`,
+  },
+  {
+    invariant: "A dispute is of a settled session's consumer, and its income is pending while it is open",
+    of: "disputes",
+    broken: (part) => sql`
+      select "disputeId" as key from disputes
+      join sessions on sessions."sessionId" = disputes."sessionId"
+      left join "billingRecords" records on records."sessionId" = disputes."sessionId"
+      where ${part("disputeId")} and ("recordId" is null or "disputedAt" is null
+        or disputes."consumerUserId" <> sessions."consumerUserId"
+        or (disputes.status = 'open' and "releaseAt" is distinct from "decideBy")
+        or (decision = 'part' and "refundedMinor" = 0) or (decision = 'all' and records.status <> 'refunded'))`,
+  },
+  {
+    invariant: "A code that was redeemed brought its amount in, and no other brought in anything",
+    of: "topUpCodes",
+    broken: (part) => sql`
+      select "codeId" as key from "topUpCodes" codes
+      left join transfers on transfers.kind = 'recharge' and transfers."referenceType" = 'code'
+        and transfers."referenceId" = codes."codeId"
+      left join entries on entries."transferId" = transfers."transferId" and entries.type = 'recharge'
+      where ${part("codeId")} and (("redeemedAt" is null) <> ("entryId" is null)
+        or entries."amountMinor" <> codes."amountMinor"
+        or "accountId" <> 'wallet:' || "redeemedBy" || ':' || codes.currency)`,
+  },
+  {
+    invariant: "Every payment and refund is of a session with a record, and every recharge of money from outside",
     of: "transfers",
     broken: (part) => sql`
       select "transferId" as key
       from transfers left join "billingRecords" records on records."sessionId" = transfers."referenceId"
-      where ${part("transferId")}
-        and ((kind = 'recharge') <> ("referenceType" = 'topup') or (kind <> 'recharge' and "recordId" is null))`,
+      where ${part("transferId")} and ((kind = 'recharge') <> ("referenceType" in ('topup', 'credit', 'code'))
+        or ("referenceType" = 'session' and "recordId" is null)
+        or ("referenceType" = 'record' and not exists (
+          select 1 from "billingRecords" others where others."recordId" = transfers."referenceId"))
+        or ("referenceType" = 'code' and not exists (
+          select 1 from "topUpCodes" codes where codes."codeId" = transfers."referenceId")))`,
   },
 ];
 

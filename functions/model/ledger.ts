@@ -20,8 +20,12 @@ type AccountKind = LedgerAccountsTable["kind"];
 export interface Wallet {
   balanceMinor: number;
   heldMinor: number;
+  /** Income that a dispute can still take back (pending-income.ts), by the clock. */
+  pendingMinor: number;
   /** What can be spent. */
   availableMinor: number;
+  /** What stopped being pending, and is still stored as it. */
+  dueMinor: number;
 }
 
 /** Calls that change a user's wallets take turns under this key (`oneAtATime`). */
@@ -38,14 +42,32 @@ export function walletId(userId: string, currency: Currency): string {
 }
 
 const accountById = prepared(["accountId"], (db, { accountId }) =>
-  db.selectFrom("ledgerAccounts").select(["balanceMinor", "heldMinor"]).where("accountId", "=", accountId),
+  db
+    .selectFrom("ledgerAccounts")
+    .select(["balanceMinor", "heldMinor", "pendingMinor"])
+    .where("accountId", "=", accountId),
 );
 
-/** A wallet that nothing happened to yet has no row, and nothing in it. */
+const incomeDue = prepared(["userId", "currency", "now"], (db, { userId, currency, now }) =>
+  db
+    .selectFrom("billingRecords")
+    .select(({ fn }) => fn.sum<number | null>("pendingMinor").as("minor"))
+    .where("providerUserId", "=", userId)
+    .where("releaseAt", "<=", now)
+    .where("currency", "=", currency),
+);
+
+/** A wallet by the clock. One that nothing happened to yet has no row, and nothing in it. */
 export async function loadWallet(ctx: QueryContext, userId: string, currency: Currency): Promise<Wallet> {
   const { rows } = await accountById(ctx, { accountId: walletId(userId, currency) });
-  const { balanceMinor, heldMinor } = rows[0] ?? { balanceMinor: 0, heldMinor: 0 };
-  return { balanceMinor, heldMinor, availableMinor: balanceMinor - heldMinor };
+  const { balanceMinor, heldMinor, ...stored } = rows[0] ?? { balanceMinor: 0, heldMinor: 0, pendingMinor: 0 };
+  let dueMinor = 0;
+  if (stored.pendingMinor > 0) {
+    const [due] = (await incomeDue(ctx, { userId, currency, now: ctx.now })).rows;
+    dueMinor = Number(due?.minor ?? 0);
+  }
+  const pendingMinor = stored.pendingMinor - dueMinor;
+  return { balanceMinor, heldMinor, pendingMinor, availableMinor: balanceMinor - heldMinor - pendingMinor, dueMinor };
 }
 
 export async function loadWallets(ctx: QueryContext, userId: string): Promise<Record<Currency, Wallet>> {
@@ -62,6 +84,8 @@ export interface NewEntry {
   description: string;
   /** What of the account's held money is let go of in the same step. */
   capturedMinor?: number;
+  /** What is pending of the account's balance from this step on, or less of it where it is negative. */
+  pendingMinor?: number;
 }
 
 export interface NewTransfer {
@@ -119,13 +143,14 @@ export async function postTransfer(ctx: MutationContext, transfer: NewTransfer):
 }
 
 const addToAccount = prepared(
-  ["accountId", "amountMinor", "capturedMinor"],
-  (db, { accountId, amountMinor, capturedMinor }) =>
+  ["accountId", "amountMinor", "capturedMinor", "pendingMinor"],
+  (db, { accountId, amountMinor, capturedMinor, pendingMinor }) =>
     db
       .updateTable("ledgerAccounts")
       .set({
         balanceMinor: sql<number>`"balanceMinor" + ${amountMinor}`,
         heldMinor: sql<number>`"heldMinor" - ${capturedMinor}`,
+        pendingMinor: sql<number>`"pendingMinor" + ${pendingMinor}`,
         entryCount: sql<number>`"entryCount" + 1`,
       })
       .where("accountId", "=", accountId)
@@ -137,13 +162,13 @@ async function applyEntry(
   currency: Currency,
   entry: NewEntry & { accountId: string },
 ): Promise<Pick<LedgerAccountsTable, "balanceMinor" | "entryCount">> {
-  const { accountId, account, userId, amountMinor, capturedMinor = 0 } = entry;
-  const { rows } = await addToAccount(ctx, { accountId, amountMinor, capturedMinor });
+  const { accountId, account, userId, amountMinor, capturedMinor = 0, pendingMinor = 0 } = entry;
+  const { rows } = await addToAccount(ctx, { accountId, amountMinor, capturedMinor, pendingMinor });
   if (rows[0]) return rows[0];
   const opened = { balanceMinor: amountMinor, entryCount: 1 };
   await ctx.db
     .insertInto("ledgerAccounts")
-    .values({ accountId, kind: account, userId, currency, heldMinor: 0, ...opened })
+    .values({ accountId, kind: account, userId, currency, heldMinor: 0, pendingMinor, ...opened })
     .execute();
   return opened;
 }
@@ -156,13 +181,13 @@ const addToHeld = prepared(["accountId", "amountMinor"], (db, { accountId, amoun
     .updateTable("ledgerAccounts")
     .set({ heldMinor: sql<number>`"heldMinor" + ${amountMinor}` })
     .where("accountId", "=", accountId)
-    .where(sql<number>`"balanceMinor" - "heldMinor"`, ">=", amountMinor)
+    .where(sql<number>`"balanceMinor" - "heldMinor" - "pendingMinor"`, ">=", amountMinor)
     .returning("accountId"),
 );
 
 /**
  * Reserves money for a session, whose row must be there already. Refuses with `insufficient_funds` where less is
- * available. What costs nothing needs no hold.
+ * available. What costs nothing needs no hold. What is due of pending income has been released before (`currentWallet`).
  */
 export async function placeHold(ctx: MutationContext, session: Payer, amountMinor: number): Promise<void> {
   if (amountMinor === 0) return;

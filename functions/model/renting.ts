@@ -2,29 +2,43 @@
  * Renting an agent: the checks and what a new session is made of, for `sessions:create` and for every item of an order
  * (clawrent.md sections 2.6 and 2.8). Presence does not matter: what an agent misses is announced when it returns.
  */
-import type { z } from "zod";
+
+import { sql } from "kysely";
+import { z } from "zod";
 import type { UserMutation } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/prepared.js";
-import type { ProviderProfilesTable } from "../../schema/listings.js";
+import { currencies, type ProviderProfilesTable, pricingModels } from "../../schema/listings.js";
+import { maxAmount, price, printAmount } from "../../schema/money.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { id, text } from "../../schema/values.js";
 import { requireOwnAgent } from "./agents.js";
+import { requiredToStart } from "./charge.js";
 import { judgeTask } from "./guardrail.js";
 import { placeHold } from "./ledger.js";
 import { addParticipants } from "./participants.js";
+import { currentWallet } from "./pending-income.js";
 import { grantedPermissions, missingPermissions } from "./permissions.js";
 import { announceStart, started } from "./session.js";
 import { approvalMs } from "./session-status.js";
-import { requiredToStart } from "./settlement.js";
+import { limitOf } from "./spending-limit.js";
 
 const longestTask = 2_000;
 
 /** What a session is for. Orders and carts take a shorter one than a rent by itself (clawrent.md section 10). */
 export const taskDescription = (min: number) => text(longestTask, min);
 
+const expectedPrice = z.object({ amount: price, currency: z.enum(currencies), model: z.enum(pricingModels) });
+
 /** What every rent may say beside the agent and the task. */
-export const rentalArgs = { consumerAgentId: id.nullish(), grantedPermissions: grantedPermissions.nullish() };
+export const rentalArgs = {
+  consumerAgentId: id.nullish(),
+  grantedPermissions: grantedPermissions.nullish(),
+  /** The most that the session may cost. */
+  maxAmount: maxAmount.nullish(),
+  /** The price that the caller saw; the rent is refused where it is another by now. */
+  expectedPrice: expectedPrice.nullish(),
+};
 
 /** Calls that take a place of an agent take turns under this key (`oneAtATime`). */
 export function placesTurn(agentId: string): string {
@@ -36,6 +50,8 @@ export interface RentRequest {
   taskDescription: string;
   consumerAgentId?: string | null | undefined;
   grantedPermissions?: z.output<typeof grantedPermissions> | null | undefined;
+  maxAmount?: number | null | undefined;
+  expectedPrice?: z.output<typeof expectedPrice> | null | undefined;
 }
 
 /**
@@ -49,6 +65,7 @@ export async function rent(
 ): Promise<SessionsTable> {
   const { userId } = ctx.caller;
   const { profile, requiredPermissions } = await requireRentable(ctx, request.agentId);
+  if (request.expectedPrice) requireExpectedPrice(profile, request.expectedPrice);
   const consumerAgentId = request.consumerAgentId ?? null;
   if (consumerAgentId !== null) await requireOwnAgent(ctx, consumerAgentId);
 
@@ -76,6 +93,15 @@ export async function rent(
     totalInstructions: 0,
     totalTokensProvider: 0,
     totalTokensConsumer: 0,
+    totalTokensReported: 0,
+    tokensUntil: null,
+    maxAmountMinor: null,
+    limitAt: null,
+    toldLevel: 0,
+    levelAt: null,
+    servedAt: null,
+    meterStoppedAt: null,
+    disputedAt: null,
     billingStatus: "pending",
     billingAmountMinor: null,
     platformFeeMinor: null,
@@ -90,7 +116,11 @@ export async function rent(
     createdAt: ctx.now,
     updatedAt: ctx.now,
   };
-  if (profile.approvalMode === "auto" && !blocked) Object.assign(session, started(session, ctx.now));
+  const { availableMinor } = await currentWallet(ctx, userId, session.currency);
+  session.maxAmountMinor = limitOf(session, request.maxAmount ?? null, availableMinor);
+  if (profile.approvalMode === "auto" && !blocked) {
+    Object.assign(session, started(session, ctx.now, { suspended: false }));
+  }
   await ctx.db.insertInto("sessions").values(session).execute();
   await addParticipants(ctx, session);
   await placeHold(ctx, session, requiredToStart(session));
@@ -101,6 +131,16 @@ export async function rent(
     ctx.wakeAt(ctx.now + approvalMs);
   }
   return session;
+}
+
+/** Refuses a rent at another price than the caller saw, and says which it is now. */
+function requireExpectedPrice(terms: RentableProfile, expected: z.output<typeof expectedPrice>): void {
+  const { priceMinor, pricingModel: model, currency } = terms;
+  if (expected.amount === priceMinor && expected.currency === currency && expected.model === model) return;
+  const amount = printAmount(priceMinor);
+  throw new CallError("conflict", `The price has changed: it is ${amount} ${currency} ${model} now`, {
+    price: { amount, currency, model },
+  });
 }
 
 type RentableProfile = Pick<
@@ -137,7 +177,13 @@ const openSessionsOf = prepared(["agentId", "now"], (db, { agentId, now }) =>
     .select(({ fn }) => fn.countAll<number>().as("open"))
     .where("providerAgentId", "=", agentId)
     .where("status", "in", ["pending_approval", "active"])
-    .where(({ or, eb }) => or([eb("status", "=", "active"), eb("expiresAt", ">", now)])),
+    .where(({ or, eb }) =>
+      or([
+        eb("expiresAt", ">", now),
+        eb("limitAt", ">", now),
+        eb("status", "=", sql.lit("active")).and("limitAt", "is", null),
+      ]),
+    ),
 );
 
 /** The agent's terms, or the first reason why it cannot be rented. */

@@ -3,7 +3,7 @@
  * up. Each moves money, an order and counters, so each goes one by one through the session's own life (session.ts).
  */
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
-import { catchUp, meterTime } from "./session.js";
+import { catchUp, followLimit, meterTime } from "./session.js";
 
 /** How many of each kind one transaction moves at most. */
 export const sessionBatchSize = 50;
@@ -31,13 +31,25 @@ export async function sweepSessions(ctx: MutationContext): Promise<{ changed: nu
     .limit(sessionBatchSize)
     .execute();
   for (const session of used) await meterTime(ctx, session);
-  // After a step the next one may be due at once.
-  return { changed: lapsed.length + used.length, more: lapsed.length === sessionBatchSize || used.length > 0 };
+
+  const toTell = await ctx.db
+    .selectFrom("sessions")
+    .selectAll()
+    .where("levelAt", "<=", ctx.now)
+    .orderBy("levelAt")
+    .limit(sessionBatchSize)
+    .execute();
+  for (const session of toTell) await followLimit(ctx, session);
+  return {
+    changed: lapsed.length + used.length + toTell.length,
+    // After a step the next one may be due at once.
+    more: lapsed.length === sessionBatchSize || used.length > 0 || toTell.length === sessionBatchSize,
+  };
 }
 
 /** The earliest of these deadlines, or null. */
 export async function nextSessionDeadline(ctx: QueryContext): Promise<number | null> {
-  const [expiry, meter] = await Promise.all([
+  const [expiry, meter, level] = await Promise.all([
     ctx.db
       .selectFrom("sessions")
       .select(({ fn }) => fn.min("expiresAt").as("next"))
@@ -48,7 +60,12 @@ export async function nextSessionDeadline(ctx: QueryContext): Promise<number | n
       .select(({ fn }) => fn.min("meterAt").as("next"))
       .where("meterAt", "is not", null)
       .executeTakeFirstOrThrow(),
+    ctx.db
+      .selectFrom("sessions")
+      .select(({ fn }) => fn.min("levelAt").as("next"))
+      .where("levelAt", "is not", null)
+      .executeTakeFirstOrThrow(),
   ]);
-  const open = [expiry.next, meter.next].flatMap((next) => (next === null ? [] : Number(next)));
+  const open = [expiry.next, meter.next, level.next].flatMap((next) => (next === null ? [] : Number(next)));
   return open.length > 0 ? Math.min(...open) : null;
 }

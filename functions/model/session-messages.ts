@@ -15,6 +15,11 @@ const payloadBytes = 256 * 1_024;
 /** The four families; the names in them are open, because shipped agents use a few of their own. */
 const messageType = /^(dialogue|instruction|result|session)\.[a-z][a-z0-9_]{0,63}$/;
 
+/** What a provider sends that is its work: a flat price is owed from the first of them on (section 6.2). */
+export function isWork(type: string): boolean {
+  return type.startsWith("dialogue.") || type.startsWith("result.");
+}
+
 /** The one type that only sockets carry, past everything else. */
 export const typingType = "dialogue.typing";
 
@@ -33,15 +38,6 @@ export function payloadJson(payload: Record<string, unknown>): string {
   return json;
 }
 
-/** What a provider's message says it used (section 4.6, step 5); 0 where it says nothing that counts. */
-export function tokensUsed(payload: Record<string, unknown>): number {
-  const { usage } = payload;
-  if (typeof usage !== "object" || usage === null) return 0;
-  const { totalTokens } = usage as { totalTokens?: unknown };
-  if (typeof totalTokens !== "number" || !Number.isFinite(totalTokens) || totalTokens < 0) return 0;
-  return Math.min(Math.round(totalTokens), Number.MAX_SAFE_INTEGER);
-}
-
 /** A message as lists show it (section 2.2). */
 export const sessionMessage = z.object({
   id: z.string(),
@@ -51,6 +47,8 @@ export const sessionMessage = z.object({
   senderRole: z.enum(sides),
   sender: z.object({ role: z.enum(sides), agentId: z.string(), slotIndex: z.number().optional() }),
   payload: jsonObject,
+  /** How many of the tokens that the payload reports count; absent where it reports none. */
+  tokensCounted: z.number().optional(),
   mentions: z.array(z.string()).optional(),
   delivered: z.boolean(),
   gatewayResult: z.literal("passed"),
@@ -72,6 +70,7 @@ export function sessionMessageView(row: SessionMessagesTable): z.input<typeof se
       slotIndex: row.slotIndex ?? undefined,
     },
     payload: JSON.parse(row.payload) as Record<string, unknown>,
+    tokensCounted: row.tokensCounted ?? undefined,
     mentions: parseMentions(row.mentions) ?? undefined,
     delivered: row.delivered === 1,
     // What the gateway stopped is not in the history.

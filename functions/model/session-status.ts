@@ -24,9 +24,12 @@ export const afterAct: Record<SessionStatus, Partial<Record<SessionAct, SessionS
 };
 
 /** What the session is by the clock, before the timer wrote it too. */
-export function statusOf(session: Pick<SessionsTable, "status" | "expiresAt">, now: number): SessionStatus {
-  const { status, expiresAt } = session;
-  return status === "pending_approval" && expiresAt !== null && expiresAt <= now ? "expired" : status;
+export function statusOf(
+  { status, expiresAt, limitAt }: Pick<SessionsTable, "status" | "expiresAt" | "limitAt">,
+  now: number,
+): SessionStatus {
+  if (status === "pending_approval" && expiresAt !== null && expiresAt <= now) return "expired";
+  return status === "active" && limitAt !== null && limitAt <= now ? "completed" : status;
 }
 
 /** Whether a session's status is one of these by the clock, for a query. The stored status is what an index finds. */
@@ -34,9 +37,11 @@ export function hasStatus(statuses: readonly SessionStatus[], now: number): Expr
   if (statuses.length === 0) return sql<SqlBool>`1 = 0`;
   const stored = new Set<SessionStatus>(statuses);
   if (stored.has("expired")) stored.add("pending_approval");
+  if (stored.has("completed")) stored.add("active");
   return sql<SqlBool>`sessions.status in (${sql.join([...stored])})
-    and (sessions.status <> 'pending_approval'
-      or case when sessions."expiresAt" <= ${now} then 'expired' else sessions.status end in (${sql.join([...statuses])}))`;
+    and case when sessions.status = 'pending_approval' and sessions."expiresAt" <= ${now} then 'expired'
+      when sessions.status = 'active' and sessions."limitAt" <= ${now} then 'completed'
+      else sessions.status end in (${sql.join([...statuses])})`;
 }
 
 /** Whether the session still may be worked in, or become so. */

@@ -5,9 +5,11 @@ import { currencies, onlineStatuses, pricingModels } from "../../schema/listings
 import { printAmount, printSettled } from "../../schema/money.js";
 import { billingStatuses, type SessionsTable, type Side, sessionStatuses, sides } from "../../schema/sessions.js";
 import { isoTime, isoTimeOrNull } from "../../schema/values.js";
+import { dispute, disputesOf } from "./dispute.js";
 import { sideOf } from "./session.js";
 import { isOpen, statusOf } from "./session-status.js";
 import { sessionToken } from "./session-token.js";
+import { spendingOf } from "./spending-limit.js";
 
 export const sessionView = z.object({
   id: z.string(),
@@ -35,11 +37,21 @@ export const sessionView = z.object({
   totalInstructions: z.number(),
   totalTokensProvider: z.number(),
   totalTokensConsumer: z.number(),
+  /** What the provider's messages said they used; `totalTokensProvider` is what of it counts. */
+  totalTokensReported: z.number(),
+  /** The most that it may cost; null where it costs nothing. */
+  maxAmount: z.string().nullable(),
+  /** What it has come to by now. */
+  currentAmount: z.string(),
+  /** At how many percent of `maxAmount` a metered session is: 0, 50, 80 or 100. */
+  limitLevel: z.number(),
   activeDurationMs: z.number(),
   billingAmount: z.string().nullable(),
   platformFee: z.string().nullable(),
   providerIncome: z.string().nullable(),
-  billingStatus: z.enum(billingStatuses),
+  /** `disputed` while a dispute waits for its decision. */
+  billingStatus: z.enum([...billingStatuses, "disputed"]),
+  dispute: dispute.nullable(),
   startedAt: z.string().nullable(),
   endedAt: z.string().nullable(),
   endReason: z.string().nullable(),
@@ -60,11 +72,11 @@ export async function sessionViews(
   ctx: QueryContext<UserCaller>,
   sessions: readonly SessionsTable[],
 ): Promise<SessionView[]> {
-  const agents = await providerAgents(ctx, sessions);
+  const [agents, disputes] = await Promise.all([providerAgents(ctx, sessions), disputesOf(ctx, sessions)]);
   return sessions.map((session) => {
     const agent = agents.get(session.providerAgentId);
     if (!agent) throw new Error(`Session ${session.sessionId} has no provider agent`);
-    return viewOf(ctx, session, agent);
+    return viewOf(ctx, session, agent, disputes.get(session.sessionId) ?? null);
   });
 }
 
@@ -77,12 +89,15 @@ function viewOf(
   ctx: QueryContext<UserCaller>,
   session: SessionsTable,
   providerAgent: SessionView["providerAgent"],
+  disputed: SessionView["dispute"],
 ): SessionView {
   const role = sideOf(session, ctx.caller) ?? null;
   const status = statusOf(session, ctx.now);
   // The timer will write what the clock already says.
   const lapsed = status === "expired" && session.status !== "expired";
-  const endedAt = lapsed ? session.expiresAt : session.endedAt;
+  const limitHit = status === "completed" && session.status === "active";
+  const endedAt = lapsed ? session.expiresAt : limitHit ? session.limitAt : session.endedAt;
+  const { amountMinor, level } = spendingOf({ ...session, endedAt }, ctx);
   const { startedAt } = session;
   return {
     id: session.sessionId,
@@ -114,11 +129,16 @@ function viewOf(
     totalInstructions: session.totalInstructions,
     totalTokensProvider: session.totalTokensProvider,
     totalTokensConsumer: session.totalTokensConsumer,
+    totalTokensReported: session.totalTokensReported,
+    maxAmount: session.maxAmountMinor === null ? null : printAmount(session.maxAmountMinor),
+    currentAmount: printSettled(session.billingAmountMinor ?? amountMinor),
+    limitLevel: level,
     activeDurationMs: startedAt === null ? 0 : Math.max((endedAt ?? ctx.now) - startedAt, 0),
     billingAmount: settledOrNull(session.billingAmountMinor),
     platformFee: settledOrNull(session.platformFeeMinor),
     providerIncome: settledOrNull(session.providerIncomeMinor),
-    billingStatus: session.billingStatus,
+    billingStatus: disputed?.status === "open" ? "disputed" : session.billingStatus,
+    dispute: disputed,
     startedAt: isoTimeOrNull(startedAt),
     endedAt: isoTimeOrNull(endedAt),
     endReason: lapsed ? "expired" : session.endReason,

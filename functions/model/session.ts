@@ -7,9 +7,11 @@ import { prepared } from "../../runtime/prepared.js";
 import { partitions } from "../../schema/partitions.js";
 import type { SessionStatus, SessionsTable, Side } from "../../schema/sessions.js";
 import { releaseHold } from "./ledger.js";
+import { firstMeterAt, meterMinute, stopMeters } from "./metering.js";
 import { followOrder } from "./order.js";
 import { afterAct, type SessionAct, statusOf } from "./session-status.js";
-import { firstMeterAt, meterMinute, settle } from "./settlement.js";
+import { settle } from "./settlement.js";
+import { limitReachedAt, tellLimit, toldOf } from "./spending-limit.js";
 
 const sessionById = prepared(["sessionId"], (db, { sessionId }) =>
   db.selectFrom("sessions").selectAll().where("sessionId", "=", sessionId),
@@ -77,13 +79,20 @@ export async function stampSession(ctx: MutationContext, session: SessionsTable,
 }
 
 /** What a session is from the moment on in which it becomes active. Polling from `startedAt` has to miss nothing. */
-export function started(session: SessionsTable, now: number): Partial<SessionsTable> {
+export function started(session: SessionsTable, now: number, provider: { suspended: boolean }): Partial<SessionsTable> {
+  const timed = provider.suspended
+    ? { meterStoppedAt: now }
+    : {
+        meterAt: firstMeterAt(session, now),
+        limitAt: limitReachedAt(session, now),
+        ...toldOf({ ...session, startedAt: now }, now),
+      };
   return {
     status: "active",
     startedAt: now,
     expiresAt: null,
     needsManualReview: 0,
-    meterAt: firstMeterAt(session, now),
+    ...timed,
     lastStampAt: Math.max(session.lastStampAt, now),
     updatedAt: now,
   };
@@ -91,16 +100,21 @@ export function started(session: SessionsTable, now: number): Partial<SessionsTa
 
 /** Tells those whom an active session concerns. */
 export function announceStart(ctx: MutationContext, session: SessionsTable): void {
-  const { sessionId, providerAgentId, consumerAgentId, meterAt } = session;
+  const { sessionId, providerAgentId, consumerAgentId } = session;
   ctx.notify({ kind: "announcementsDue", agentId: providerAgentId });
   if (consumerAgentId !== null) ctx.notify({ kind: "consumerSessionStarted", agentId: consumerAgentId, sessionId });
-  if (meterAt !== null) ctx.wakeAt(meterAt);
+  for (const at of [session.meterAt, session.levelAt]) if (at !== null) ctx.wakeAt(at);
 }
 
 /** Moves a pending session to active; the row in hand follows. Who may approve is the caller's to check. */
 export async function activateSession(ctx: MutationContext, session: SessionsTable): Promise<void> {
   requireMove(session, "approve", "active");
-  await change(ctx, session, started(session, ctx.now));
+  const profile = await ctx.db
+    .selectFrom("providerProfiles")
+    .select("status")
+    .where("agentId", "=", session.providerAgentId)
+    .executeTakeFirst();
+  await change(ctx, session, started(session, ctx.now, { suspended: profile?.status === "suspended" }));
   announceStart(ctx, session);
   await followOrder(ctx, session.orderId);
 }
@@ -128,13 +142,18 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
     endReason: reason,
     expiresAt: null,
     meterAt: null,
+    limitAt: null,
+    levelAt: null,
     lastStampAt: place.stamp,
     updatedAt: ctx.now,
   };
   if (wasActive) {
+    const { toldLevel } = toldOf({ ...session, ...ended }, ctx.now);
+    if (toldLevel > session.toldLevel) tellLimit(ctx, { ...session, ...ended });
     const { amountMinor, platformFeeMinor, providerIncomeMinor } = await settle(ctx, { ...session, ...ended });
     await change(ctx, session, {
       ...ended,
+      toldLevel,
       billingStatus: "settled",
       billingAmountMinor: amountMinor,
       platformFeeMinor,
@@ -170,20 +189,60 @@ export async function catchUp(ctx: MutationContext, session: SessionsTable): Pro
   if (session.status === "pending_approval" && statusOf(session, ctx.now) === "expired") {
     await endSession(ctx, session, { as: "expired", reason: "expired", endedAt: session.expiresAt ?? ctx.now });
   }
+  if (session.levelAt !== null && session.levelAt <= ctx.now) await followLimit(ctx, session);
   while (session.meterAt !== null && session.meterAt <= ctx.now) await meterTime(ctx, session);
 }
 
-/** One step of a session that is paid by the minute: its hold grows, or there is no money left and it ends. */
+/** One step of a session that is paid by the minute: its hold grows, or its limit or the money ends it. */
 export async function meterTime(ctx: MutationContext, session: SessionsTable): Promise<void> {
   const { meterAt } = session;
   if (meterAt === null) return;
   const extendedTo = await meterMinute(ctx, session);
-  if (extendedTo === null) {
-    await endSession(ctx, session, { as: "completed", reason: "insufficient_balance", endedAt: meterAt });
+  if (typeof extendedTo === "string") {
+    await endSession(ctx, session, { as: "completed", reason: extendedTo, endedAt: meterAt });
     return;
   }
   await change(ctx, session, { meterAt: extendedTo });
   ctx.wakeAt(extendedTo);
+}
+
+/** Has both sides know how much of its limit an active session has used. */
+export async function followLimit(ctx: MutationContext, session: SessionsTable): Promise<void> {
+  const before = session.toldLevel;
+  await change(ctx, session, toldOf(session, ctx.now));
+  if (session.toldLevel > before) tellLimit(ctx, session);
+  if (session.levelAt !== null) ctx.wakeAt(session.levelAt);
+}
+
+/** Lets an open session cost more. Where it stands under its new limit both sides are told. */
+export async function raiseSessionLimit(
+  ctx: MutationContext,
+  session: SessionsTable,
+  maxAmountMinor: number,
+): Promise<void> {
+  const raised = { ...session, maxAmountMinor };
+  const isRunning = session.startedAt !== null && session.meterStoppedAt === null;
+  await change(ctx, session, {
+    maxAmountMinor,
+    limitAt: isRunning ? limitReachedAt(raised, session.startedAt ?? ctx.now) : null,
+    ...(isRunning ? toldOf(raised, ctx.now) : {}),
+    updatedAt: ctx.now,
+  });
+  tellLimit(ctx, session);
+  if (session.levelAt !== null) ctx.wakeAt(session.levelAt);
+}
+
+/** Does what fell due for an agent's sessions, and then stops their meters: the agent is suspended. */
+export async function stopMetersOf(ctx: MutationContext, agentId: string): Promise<void> {
+  const due = await ctx.db
+    .selectFrom("sessions")
+    .selectAll()
+    .where("providerAgentId", "=", agentId)
+    .where("status", "=", "active")
+    .where("meterAt", "<=", ctx.now)
+    .execute();
+  for (const session of due) await catchUp(ctx, session);
+  await stopMeters(ctx, agentId);
 }
 
 async function change(ctx: MutationContext, session: SessionsTable, changes: Partial<SessionsTable>): Promise<void> {

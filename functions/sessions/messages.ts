@@ -9,19 +9,21 @@ import { partitions } from "../../schema/partitions.js";
 import type { SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
 import { id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
 import { checkMessage, type GatewayRefusal, needsRecent, type SentInstruction } from "../model/gateway.js";
+import { meterTokens } from "../model/metering.js";
 import { listParticipants, participantIdOf } from "../model/participants.js";
 import type { GrantedPermissions } from "../model/permissions.js";
 import { endSession, nextStamp, requireActive, requireParty, requirePartyNow } from "../model/session.js";
 import {
+  isWork,
   messageNotice,
   messagesAfter,
   payloadJson,
   requireMessageType,
   sessionMessage,
   sessionMessageView,
-  tokensUsed,
 } from "../model/session-messages.js";
-import { meterTokens } from "../model/settlement.js";
+import { tellLimit, toldOf } from "../model/spending-limit.js";
+import { countTokens, tokensReported } from "../model/token-counts.js";
 
 const mostMessages = 1_000;
 const mostMentions = 100;
@@ -154,23 +156,29 @@ export const sendMessage = mutation({
       targetSlot,
       mentions: args.mentions ? JSON.stringify(args.mentions) : null,
       payload,
+      tokensReported: null,
+      tokensCounted: null,
       delivered: sockets.length > 0 ? 1 : 0,
     };
+    const reported = side === "provider" ? tokensReported(args.payload) : 0;
+    const counted = countTokens(session, reported, ctx.now);
+    if (reported > 0) Object.assign(message, { tokensReported: reported, tokensCounted: counted });
     ctx.defer(insertMessage(ctx, { ...message }));
-    const used = side === "provider" ? tokensUsed(args.payload) : 0;
+    if (side === "provider" && isWork(args.type) && session.meterStoppedAt === null) {
+      session.servedAt ??= message.createdAt;
+    }
     session.lastStampAt = message.createdAt;
     session.totalMessages += 1;
     if (args.type.startsWith("instruction.")) session.totalInstructions += 1;
-    session.totalTokensProvider = Math.min(session.totalTokensProvider + used, Number.MAX_SAFE_INTEGER);
     session.updatedAt = ctx.now;
-    const { lastStampAt, totalMessages, totalInstructions, totalTokensProvider, updatedAt } = session;
-    const counted = { sessionId, lastStampAt, totalMessages, totalInstructions, totalTokensProvider, updatedAt };
-    ctx.defer(countMessage(ctx, counted));
+    const told = session.toldLevel;
+    if (counted > 0) Object.assign(session, toldOf(session, ctx.now));
+    ctx.defer(countMessage(ctx, counts(session)));
     ctx.notify({ kind: "sessionMessage", message: messageNotice(message), ...place });
+    if (session.toldLevel > told) tellLimit(ctx, session);
 
-    if (used > 0 && !(await meterTokens(ctx, session))) {
-      await endSession(ctx, session, { as: "completed", reason: "insufficient_balance" });
-    }
+    const ending = counted > 0 ? await meterTokens(ctx, session) : undefined;
+    if (ending) await endSession(ctx, session, { as: "completed", reason: ending });
     return sent(message);
   },
 });
@@ -294,13 +302,33 @@ const insertMessage = prepared(
     "targetSlot",
     "mentions",
     "payload",
+    "tokensReported",
+    "tokensCounted",
     "delivered",
   ],
   (db, values) => db.insertInto("sessionMessages").values(values),
 );
 
-const countMessage = prepared(
-  ["sessionId", "lastStampAt", "totalMessages", "totalInstructions", "totalTokensProvider", "updatedAt"],
-  (db, { sessionId, ...counted }) =>
-    db.updateTable("sessions").set(counted).where("sessionId", "=", sessionId).returning(partitions.sessions),
+const countedColumns = [
+  "lastStampAt",
+  "totalMessages",
+  "totalInstructions",
+  "totalTokensProvider",
+  "totalTokensReported",
+  "tokensUntil",
+  "servedAt",
+  "toldLevel",
+  "levelAt",
+  "updatedAt",
+] as const satisfies readonly (keyof SessionsTable)[];
+
+/** What a message changes in its session's row. */
+function counts(session: SessionsTable) {
+  const { sessionId } = session;
+  const columns = countedColumns.map((column) => [column, session[column]]);
+  return { sessionId, ...(Object.fromEntries(columns) as Pick<SessionsTable, (typeof countedColumns)[number]>) };
+}
+
+const countMessage = prepared(["sessionId", ...countedColumns], (db, { sessionId, ...counted }) =>
+  db.updateTable("sessions").set(counted).where("sessionId", "=", sessionId).returning(partitions.sessions),
 );

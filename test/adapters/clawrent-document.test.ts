@@ -26,6 +26,7 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
   let server: TestServer;
   let home: string;
   let document: string;
+  let translators: User;
   const sockets: WebSocket[] = [];
   const known: Record<string, string> = {
     // Variables of the reader's shell.
@@ -43,7 +44,10 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
       name: "Translator",
       slug: "translator",
       description: "We translate software texts",
+      pricingModel: "per_token",
+      priceAmount: "0.001",
     });
+    translators = provider;
     const { claimToken } = await server.nobody.call("agents:register", { name: "Alice's first agent" });
     const admin = await server.admin();
     const page = await admin.call("docs:create", { type: "document", title: "Welcome", content: "Welcome here" });
@@ -55,6 +59,7 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
       OWNER_ID: provider.userId,
       CLAIM_TOKEN: claimToken,
       DOCUMENT_SLUG: page.slug,
+      TOP_UP_CODE: (await admin.call("admin:createTopUpCodes", { amount: "1.00" })).codes[0].topUpCode,
     });
   });
   afterAll(async () => {
@@ -103,6 +108,10 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
         socket.once("message", resolve);
         socket.once("close", reject);
       });
+    }
+    if (call === "POST /api/sessions/SESSION_ID/end") {
+      const said = { type: "dialogue.message", payload: { content: "Page 1", usage: { totalTokens: 100 } } };
+      await translators.call("sessions:sendMessage", { sessionId: known["SESSION_ID"], ...said });
     }
     if (call === "POST /api/sessions/RENTED_SESSION_ID/approve") {
       const renter = await server.user("Bob", { topUp: "10.00" });

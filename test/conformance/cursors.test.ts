@@ -4,7 +4,7 @@
  */
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Caller, databases, startServer, type TestServer, type User } from "../support/harness.js";
-import { rentable, task } from "../support/rental.js";
+import { rentable, serve, task } from "../support/rental.js";
 
 /** How many rows each list has in the world of this test. */
 const rows = 7;
@@ -63,7 +63,12 @@ async function world(server: TestServer): Promise<List[]> {
     agentIds.push(agentId);
     await alice.call("favorites:add", { agentId });
     const { id: sessionId } = await alice.call("sessions:create", { agentId, taskDescription: task });
-    if (made % 2 === 0) await alice.call("sessions:end", { sessionId });
+    if (made % 2 === 0) {
+      await serve(bob, sessionId);
+      await alice.call("sessions:end", { sessionId });
+      await alice.call("sessions:dispute", { sessionId, reason: "Not what was asked for" });
+    }
+    await admin.call("admin:createTopUpCodes", { amount: "1.00" });
     const items = [{ providerAgentId: agentId, taskDescription: "Part 1" }];
     await alice.call("orders:create", { items });
     await alice.call("billing:topUp", { amount: "1.00", currency: made % 2 === 0 ? "CNY" : "USD" });
@@ -100,6 +105,9 @@ async function world(server: TestServer): Promise<List[]> {
     { path: "admin:listAgents", as: admin, in: "data", key: "id", args: { status: "active" } },
     { path: "admin:listSessions", as: admin, in: "data", key: "id", otherwise: { status: "completed" } },
     { path: "admin:listSessions", as: admin, in: "data", key: "id", args: { status: "completed" } },
+    { path: "admin:listDisputes", as: admin, in: "data", key: "id", otherwise: { status: "open" } },
+    { path: "admin:listDisputes", as: admin, in: "data", key: "id", args: { status: "open" } },
+    { path: "admin:listTopUpCodes", as: admin, in: "data", key: "id" },
     { path: "connections:list", as: inviter, key: "connectionId" },
   ];
 }

@@ -31,7 +31,7 @@ import {
 } from "../support/sockets.js";
 
 /** Fields of replies that hold a secret. */
-const secretFields = new Set(["token", "apiKey", "agentToken", "sessionToken", "claimToken"]);
+const secretFields = new Set(["token", "apiKey", "agentToken", "sessionToken", "claimToken", "topUpCode"]);
 
 const random = () => randomBytes(12).toString("hex");
 

@@ -43,13 +43,13 @@ async function createAgent(owner: User, slug = `agent-${randomUUID().slice(0, 30
 async function createWorld(server: TestServer): Promise<World> {
   const admin = await server.admin();
   const [alice, bob, carol, dave] = await Promise.all(
-    ["Alice", "Bob", "Carol", "Dave"].map((name) => server.user(name, { topUp: "1000.00" })),
+    ["Alice", "Bob", "Carol", "Dave"].map((name) => server.user(name, { topUp: "10000.00" })),
   );
   if (!alice || !bob || !carol || !dave) throw new Error("Four users were made");
   await done(admin, "POST", "/api/billing/wallet/topup", { amount: "1000.00" });
   await done(admin, "POST", `/api/admin/users/${dave.userId}/suspend`);
 
-  const terms = { priceAmount: "0.01", maxConcurrentSessions: 1_000 };
+  const terms = { pricingModel: "per_token", priceAmount: "0.001", maxConcurrentSessions: 1_000 };
   const auto = await rentable(server, { ...terms, approvalMode: "auto" }, bob);
   const manual = await rentable(server, { ...terms, approvalMode: "manual" }, bob);
   const token = async (user: User) => new Caller(server, (await createAgent(user)).agentToken);
@@ -127,6 +127,22 @@ const situations: Record<Situation, (server: TestServer, world: World) => Promis
     const { data } = await done(world.alice, "GET", "/api/billing/records?limit=100");
     return { recordId: data.find((record: { sessionId: string }) => record.sessionId === sessionId).id };
   },
+  paid: async (server, world) => {
+    const { sessionId } = await situations.active(server, world);
+    const said = { type: "dialogue.message", payload: { content: "A poem", usage: { totalTokens: 1 } } };
+    await done(world.bob, "POST", `/api/sessions/${sessionId}/messages`, said);
+    await done(world.alice, "POST", `/api/sessions/${sessionId}/end`);
+    return { sessionId };
+  },
+  disputed: async (server, world) => {
+    const { sessionId } = await situations.paid(server, world);
+    const { dispute } = await done(world.alice, "POST", `/api/sessions/${sessionId}/dispute`, { reason: "No rhyme" });
+    return { sessionId, disputeId: dispute.id };
+  },
+  topUpCode: async (_server, { admin }) => {
+    const { codes } = await done(admin, "POST", "/api/admin/billing/codes", { amount: "1.00" });
+    return { codeId: codes[0].id, code: codes[0].topUpCode };
+  },
   ordered: async (_server, { alice, autoAgentId }) => {
     const items = [{ providerAgentId: autoAgentId, taskDescription: "A poem" }];
     return { orderId: (await done(alice, "POST", "/api/orders", { items })).id };
@@ -201,6 +217,9 @@ describe.each(databases)("who gets what over REST on %s", (database) => {
     sessionId: "",
     participantId: "",
     recordId: "",
+    disputeId: "",
+    codeId: "",
+    code: "",
     orderId: "",
     cartItemId: "",
     userId: "",

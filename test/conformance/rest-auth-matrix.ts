@@ -52,6 +52,9 @@ export type Situation =
   | "active"
   | "pending"
   | "settled"
+  | "paid"
+  | "disputed"
+  | "topUpCode"
   | "ordered"
   | "inCart"
   | "otherUser"
@@ -70,6 +73,9 @@ export interface Names {
   sessionId: string;
   participantId: string;
   recordId: string;
+  disputeId: string;
+  codeId: string;
+  code: string;
   orderId: string;
   cartItemId: string;
   userId: string;
@@ -239,6 +245,38 @@ export const matrix: Record<string, Row> = {
     missing: sessionOf,
   },
   "POST /api/sessions/:sessionId/end": { given: "active", answers: both(missing("Session")), missing: sessionOf },
+  "POST /api/sessions/:sessionId/limit": {
+    given: "active",
+    body: () => ({ maxAmount: "21.00" }),
+    answers: {
+      ...consumerOnly(missing("Session")),
+      provider: notAllowed,
+      providerKey: notAllowed,
+      providerAgent: notAllowed,
+    },
+    missing: sessionOf,
+  },
+  "POST /api/sessions/:sessionId/dispute": {
+    given: "paid",
+    body: () => ({ reason: "The poem does not rhyme" }),
+    answers: {
+      ...consumerOnly(missing("Session")),
+      provider: notAllowed,
+      providerKey: notAllowed,
+      providerAgent: notAllowed,
+    },
+    missing: sessionOf,
+  },
+  "DELETE /api/sessions/:sessionId/dispute": {
+    given: "disputed",
+    answers: {
+      ...consumerOnly(missing("Session")),
+      provider: notAllowed,
+      providerKey: notAllowed,
+      providerAgent: notAllowed,
+    },
+    missing: sessionOf,
+  },
   "GET /api/sessions/:sessionId/messages": {
     given: "active",
     answers: both(missing("Session")),
@@ -273,6 +311,7 @@ export const matrix: Record<string, Row> = {
 
   "GET /api/billing/wallet": { given: "nothing", answers: everyUser },
   "POST /api/billing/wallet/topup": { given: "nothing", body: () => ({ amount: "1.00" }), answers: everyUser },
+  "POST /api/billing/wallet/redeem": { given: "topUpCode", body: ({ code }) => ({ code }), answers: everyUser },
   "GET /api/billing/wallet/transactions": { given: "nothing", answers: everyUser },
   "GET /api/billing/records": { given: "nothing", answers: everyUser },
 
@@ -332,6 +371,26 @@ export const matrix: Record<string, Row> = {
     given: "settled",
     answers: adminOnly,
     missing: { parameter: "recordId", answer: missing("Billing record") },
+  },
+  "GET /api/admin/disputes": { given: "disputed", answers: adminOnly },
+  "POST /api/admin/disputes/:disputeId/decide": {
+    given: "disputed",
+    body: () => ({ decision: "all" }),
+    answers: adminOnly,
+    missing: { parameter: "disputeId", answer: missing("Dispute") },
+  },
+  "POST /api/admin/users/:userId/credit": {
+    given: "otherUser",
+    body: () => ({ amount: "1.00", reason: "A welcome" }),
+    answers: adminOnly,
+    missing: userOf,
+  },
+  "GET /api/admin/billing/codes": { given: "topUpCode", answers: adminOnly },
+  "POST /api/admin/billing/codes": { given: "nothing", body: () => ({ amount: "1.00" }), answers: adminOnly },
+  "POST /api/admin/billing/codes/:codeId/revoke": {
+    given: "topUpCode",
+    answers: adminOnly,
+    missing: { parameter: "codeId", answer: missing("Code") },
   },
   "POST /api/admin/users/:userId/suspend": { given: "otherUser", answers: adminOnly, missing: userOf },
   "POST /api/admin/users/:userId/reinstate": { given: "suspendedUser", answers: adminOnly, missing: userOf },

@@ -22,6 +22,7 @@ describe.each(databases)("billing on %s", (database) => {
         currency: "CNY",
         balances: { CNY: "0.00", USD: "0.00" },
         held: "0.00",
+        pending: "0.00",
         available: "0.00",
       });
       await alice.call("billing:topUp", { amount: "10" });
@@ -34,6 +35,7 @@ describe.each(databases)("billing on %s", (database) => {
         currency: "CNY",
         balances: { CNY: "10.00", USD: "3.50" },
         held: "1.20",
+        pending: "0.00",
         available: "8.80",
       });
     });
@@ -269,6 +271,8 @@ describe.each(databases)("billing on %s", (database) => {
         pricingModel: "fixed",
         meteringData: { quantity: 1, unitPrice: "7.0003", startedAt: iso, endedAt: iso, unpaid: "0.0000" },
         status: "refunded",
+        refunded: "7.0003",
+        disputeUntil: iso,
         createdAt: iso,
       });
       expect(await ledger.call(bob.userId, "billing:listRecords")).toEqual(mine);

@@ -25,6 +25,8 @@ describe.each(databases)("the cart on %s (clawrent.md section 2.9)", (database) 
       providerAgentId: first.id,
       taskDescription: "x",
       agent: card,
+      price: { model: "per_token", amount: "0.05", currency: "CNY" },
+      currentPrice: { model: "per_token", amount: "0.05", currency: "CNY" },
       createdAt: expect.stringMatching(/\.\d{3}Z$/),
       updatedAt: added.createdAt,
     });

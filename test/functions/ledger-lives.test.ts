@@ -43,12 +43,12 @@ describe.each(databases)("the ledger on %s", (database) => {
 const workers = 16;
 const people = 6;
 /** Refusals that a step may meet. Another one, or a fault, is a mistake. */
-const expected = new Set(["insufficient_funds", "conflict", "not_found"]);
+const expected = new Set(["insufficient_funds", "conflict", "not_found", "failed_precondition"]);
 
 /** Sessions are counted from the newest, so that steps that run at once often want the same. */
 type Step =
   | { do: "topUp"; who: number; cents: number; currency: Currency }
-  | { do: "rent"; who: number; from: number; terms: Required<Terms>; approved: boolean }
+  | { do: "rent"; who: number; from: number; terms: Required<Omit<Terms, "maxAmountMinor">> & Terms; approved: boolean }
   | { do: "approve" | "end" | "meter" | "refund"; session: number }
   | { do: "use"; session: number; tokens: number }
   | { do: "pass"; ms: number }
@@ -85,6 +85,8 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
         pricingModel: fc.constantFrom(...pricingModels),
         priceMinor: fc.oneof(fc.nat(40), fc.nat(60_000), fc.constant(0)),
         currency,
+        served: fc.boolean(),
+        maxAmountMinor: fc.option(fc.integer({ min: 1, max: 1_000_000 }), { nil: undefined }),
       }),
       approved: fc.boolean(),
     }),
@@ -222,9 +224,11 @@ class Life {
         db.selectFrom("billingRecords").selectAll().where("sessionId", "=", sessionId).executeTakeFirstOrThrow(),
       );
       const unpaid = BigInt((JSON.parse(record.meteringData) as { unpaid: string }).unpaid.replace(".", ""));
-      const owed = dueFor(session);
+      const most = BigInt(session.maxAmountMinor ?? 0);
+      const used = dueFor(session);
+      const owed = used < most ? used : most;
       expect(paid >= 0n && unpaid >= 0n).toBe(true);
-      expect(paid + unpaid).toBe(owed < mostMinor ? owed : mostMinor);
+      expect(paid + unpaid).toBe(owed);
       if (unpaid > 0n) {
         // Only what is metered by use can cost more than was held; time is stopped when the money ends.
         expect(session.pricingModel).toBe("per_token");
@@ -250,13 +254,11 @@ class Life {
   }
 }
 
-const mostMinor = BigInt(Number.MAX_SAFE_INTEGER);
-
 /** What a completed session comes to (clawrent.md section 6.2). */
 function dueFor(session: SessionsTable): bigint {
   const price = BigInt(session.priceMinor);
   if (session.pricingModel === "per_token") return price * BigInt(session.totalTokensProvider);
-  if (session.pricingModel !== "per_minute") return price;
+  if (session.pricingModel !== "per_minute") return session.servedAt === null ? 0n : price;
   let minutes = 1n;
   while (Number(minutes) * minute < (session.endedAt ?? 0) - (session.startedAt ?? 0)) minutes += 1n;
   return price * minutes;

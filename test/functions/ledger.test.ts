@@ -191,9 +191,11 @@ describe.each(databases)("the ledger on %s", (database) => {
         db.selectFrom("billingRecords").selectAll().where("sessionId", "=", tokens).executeTakeFirstOrThrow(),
       );
       expect(JSON.parse(meteringData)).toMatchObject({
-        quantity: Number.MAX_SAFE_INTEGER,
+        quantity: 20_000,
+        tokensReported: Number.MAX_SAFE_INTEGER,
         unitPrice: "0.005",
-        unpaid: "900719925467.0991",
+        unpaid: "3.0000",
+        overLimit: "90.0000",
       });
       expect(await ledger.wallet(alice.userId)).toEqual({ balanceMinor: 3 * yuan, heldMinor: 3 * yuan });
       await ledger.end(other);
@@ -329,8 +331,18 @@ describe.each(databases)("the ledger on %s", (database) => {
       await expectSound();
     });
 
-    test("is refused where the provider has spent the income, or an open session holds it", async () => {
+    test("within the dispute window finds the income where it was: the provider cannot spend it", async () => {
       const sessionId = await settled();
+      const rented = ledger.rent(bob, alice, { pricingModel: "fixed", priceMinor: 1 });
+      await expect(rented).rejects.toMatchObject({ ...insufficient, data: { available: "0.00" } });
+      await ledger.refund(sessionId);
+      expect(await ledger.wallet(bob.userId)).toEqual({ balanceMinor: 0, heldMinor: 0 });
+      await expectSound();
+    });
+
+    test("after it is refused where the provider has spent the income, or an open session holds it", async () => {
+      const sessionId = await settled();
+      server.clock.jump(24 * hour);
       const rented = await ledger.rent(bob, alice, { pricingModel: "fixed", priceMinor: 1 });
       const refused = {
         code: "insufficient_funds",
@@ -496,7 +508,7 @@ describe.each(databases)("the audit on %s", (database) => {
     const findings = await server.read((db) => auditLedger({ db }));
     expect(findings.filter(({ ok }) => !ok)).toEqual([]);
     expect(findings.map(({ detail }) => detail)).toContain("6 sessions");
-    expect(findings).toHaveLength(15);
+    expect(findings).toHaveLength(20);
   });
 
   test("finds the journal's triggers gone", async () => {
@@ -531,11 +543,11 @@ describe.each(databases)("the audit on %s", (database) => {
     ],
     ["Every entry follows on the one before it", `update entries set "position" = 100 where type = 'recharge'`],
     [
-      "No wallet has less than it holds, and no fees are negative",
+      "No wallet has less than it holds and has pending, and no fees are negative",
       `update "ledgerAccounts" set "balanceMinor" = "heldMinor" - 1 where kind = 'wallet'`,
     ],
     [
-      "No wallet has less than it holds, and no fees are negative",
+      "No wallet has less than it holds and has pending, and no fees are negative",
       `update "ledgerAccounts" set "balanceMinor" = -1 where kind = 'fees'`,
     ],
     [
@@ -543,7 +555,7 @@ describe.each(databases)("the audit on %s", (database) => {
       `update "ledgerAccounts" set "balanceMinor" = "balanceMinor" + 1 where kind = 'fees'`,
     ],
     [
-      "Wallets and fees are what was topped up",
+      "Wallets and fees are what was topped up, credited and redeemed",
       `update "ledgerAccounts" set "balanceMinor" = "balanceMinor" + 1 where kind = 'fees'`,
     ],
     ["What an account holds is the sum of its open holds", `update "ledgerAccounts" set "heldMinor" = 0`],
@@ -582,19 +594,19 @@ describe.each(databases)("the audit on %s", (database) => {
       `update sessions set "billingAmountMinor" = 1, "platformFeeMinor" = 0, "providerIncomeMinor" = 1 where "billingAmountMinor" > 0`,
     ],
     [
-      "Every record's amount was paid once, and given back once where it was refunded",
+      "Every record's amount was paid once, and given back as far as it was refunded",
       `update "billingRecords" set status = case when status = 'settled' then 'refunded' else 'settled' end`,
     ],
     [
-      "Every record's amount was paid once, and given back once where it was refunded",
+      "Every record's amount was paid once, and given back as far as it was refunded",
       `update "billingRecords" set "amountMinor" = 1, "platformFeeMinor" = 0, "providerIncomeMinor" = 1 where "amountMinor" = 0`,
     ],
     [
-      "Every payment and refund is of a session with a record, and every recharge of a top-up",
+      "Every payment and refund is of a session with a record, and every recharge of money from outside",
       `delete from "billingRecords" where "amountMinor" > 0`,
     ],
     [
-      "Every payment and refund is of a session with a record, and every recharge of a top-up",
+      "Every payment and refund is of a session with a record, and every recharge of money from outside",
       `update transfers set "referenceType" = 'session' where kind = 'recharge'`,
     ],
   ])("finds that %s does not hold after: %s", async (invariant, change) => {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { chargeFor, firstMeterAt, requiredToStart, splitFee } from "../../functions/model/settlement.js";
+import { chargeFor, requiredToStart, splitFee } from "../../functions/model/charge.js";
+import { firstMeterAt } from "../../functions/model/metering.js";
 import type { PricingModel } from "../../schema/listings.js";
 import { parseAmount, price, printAmount, printSettled, topUpAmount } from "../../schema/money.js";
 import { amount } from "../support/long.js";
@@ -195,6 +196,8 @@ describe("the price of a session (clawrent.md section 6.2)", () => {
     startedAt: 1_000_000,
     endedAt: 1_000_000,
     totalTokensProvider: 0,
+    servedAt: 1_000_000,
+    meterStoppedAt: null,
     ...more,
   });
 
@@ -247,6 +250,8 @@ describe("the price of a session (clawrent.md section 6.2)", () => {
       startedAt: fc.option(fc.maxSafeNat()),
       endedAt: fc.option(fc.maxSafeNat()),
       totalTokensProvider: fc.maxSafeNat(),
+      servedAt: fc.option(fc.maxSafeNat()),
+      meterStoppedAt: fc.option(fc.maxSafeNat()),
     });
     fc.assert(
       fc.property(anything, (session) => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { databases, day, hour, type User, useServer } from "../support/harness.js";
 import { asAgent, draft } from "../support/market.js";
 import { expectInvalid, expectRefusal } from "../support/refusals.js";
-import { openSession, type Rentable, rentable } from "../support/rental.js";
+import { openSession, type Rentable, rentable, serve } from "../support/rental.js";
 
 const items = (...of: Rentable[]) =>
   of.map(({ agentId }, index) => ({ providerAgentId: agentId, taskDescription: `Task ${index + 1}` }));
@@ -164,7 +164,8 @@ describe.each(databases)("orders on %s (clawrent.md section 2.8)", (database) =>
   test("cancelling aborts what is pending and settles what is active", async () => {
     const [auto, manual] = [await rentable(server), await rentable(server, { approvalMode: "manual" })];
     const alice = await server.user("Alice", { topUp: "50" });
-    const { id: orderId } = await order(alice, [auto, manual]);
+    const { id: orderId, items: made } = await order(alice, [auto, manual]);
+    await serve(auto.provider, made[0].sessionId);
     const cancelled = await alice.call("orders:cancel", { orderId });
     expect(cancelled).toMatchObject({
       status: "cancelled",

@@ -329,6 +329,7 @@ export async function startServer(database: DatabaseName, options: TestOptions =
     mailFrom: undefined,
     jwtSecret: "a secret that only the tests know, and all of them",
     autoApproveProviders: false,
+    disputeHours: 24,
     topUps: true,
     rateLimits: false,
     trustProxy: false,

@@ -4,9 +4,14 @@
  */
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { requiredToStart } from "../../functions/model/charge.js";
 import { placeHold } from "../../functions/model/ledger.js";
+import { meterTokens } from "../../functions/model/metering.js";
+import { currentWallet } from "../../functions/model/pending-income.js";
+import { refund } from "../../functions/model/refund.js";
 import { activateSession, catchUp, endSession, findSession } from "../../functions/model/session.js";
-import { meterTokens, refund, requiredToStart } from "../../functions/model/settlement.js";
+import { limitOf } from "../../functions/model/spending-limit.js";
+import { countTokens } from "../../functions/model/token-counts.js";
 import type { MutationContext, UserCaller } from "../../runtime/context.js";
 import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
@@ -18,6 +23,10 @@ export interface Terms {
   pricingModel: PricingModel;
   priceMinor: number;
   currency?: Currency;
+  /** The consumer's limit, where they named one. */
+  maxAmountMinor?: number;
+  /** Whether the provider did something, so that a flat price is owed; they did unless told otherwise. */
+  served?: boolean;
 }
 
 /** A user with one agent, which others rent. */
@@ -67,10 +76,13 @@ const rent = mutation({
     pricingModel: z.enum(pricingModels),
     priceMinor: z.number(),
     currency: z.enum(currencies),
+    maxAmountMinor: z.number().nullable(),
+    served: z.boolean(),
   },
   returns: z.null(),
   oneAtATime: ({ consumer }) => `wallet ${consumer.userId}`,
-  handler: async (ctx, { sessionId, consumer, provider, ...terms }) => {
+  handler: async (ctx, { sessionId, consumer, provider, maxAmountMinor, served, ...terms }) => {
+    const { availableMinor } = await currentWallet(ctx, consumer.userId, terms.currency);
     const session: SessionsTable = {
       sessionId,
       orderId: null,
@@ -90,6 +102,15 @@ const rent = mutation({
       totalInstructions: 0,
       totalTokensProvider: 0,
       totalTokensConsumer: 0,
+      totalTokensReported: 0,
+      tokensUntil: null,
+      maxAmountMinor: limitOf(terms, maxAmountMinor, availableMinor),
+      limitAt: null,
+      toldLevel: 0,
+      levelAt: null,
+      servedAt: served ? ctx.now : null,
+      meterStoppedAt: null,
+      disputedAt: null,
       billingStatus: "pending",
       billingAmountMinor: null,
       platformFeeMinor: null,
@@ -134,15 +155,15 @@ const use = mutation({
     const session = await requireSession(ctx, sessionId);
     await catchUp(ctx, session);
     if (session.status !== "active") return null;
-    session.totalTokensProvider = Math.min(session.totalTokensProvider + tokens, Number.MAX_SAFE_INTEGER);
+    countTokens(session, tokens, ctx.now);
+    const { totalTokensProvider, totalTokensReported, tokensUntil } = session;
     await ctx.db
       .updateTable("sessions")
-      .set({ totalTokensProvider: session.totalTokensProvider })
+      .set({ totalTokensProvider, totalTokensReported, tokensUntil })
       .where("sessionId", "=", sessionId)
       .execute();
-    if (!(await meterTokens(ctx, session))) {
-      await endSession(ctx, session, { as: "completed", reason: "insufficient_balance" });
-    }
+    const ending = await meterTokens(ctx, session);
+    if (ending) await endSession(ctx, session, { as: "completed", reason: ending });
     return null;
   },
 });
@@ -234,9 +255,11 @@ export class Ledger {
   }
 
   /** A pending session with its money held, by its id. */
-  async rent(consumer: Party, provider: Party, { currency = "CNY", ...terms }: Terms): Promise<string> {
+  async rent(consumer: Party, provider: Party, given: Terms): Promise<string> {
     const sessionId = randomUUID();
-    await this.runtime.runSystem(rent, { sessionId, consumer, provider, currency, ...terms });
+    const { currency = "CNY", maxAmountMinor = null, served = true, ...terms } = given;
+    const asked = { ...terms, currency, maxAmountMinor, served };
+    await this.runtime.runSystem(rent, { sessionId, consumer, provider, ...asked });
     return sessionId;
   }
 

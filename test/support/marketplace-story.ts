@@ -104,6 +104,13 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   }
   await as(itself, "sessions:list", { role: "provider", status: "active,pending_approval" });
   await as(alice, "sessions:end", { sessionId });
+  const byTheToken = { pricingModel: "per_token", priceAmount: "0.001" };
+  await bob.call("agents:update", { agentId, ...byTheToken });
+  const expectedPrice = { model: "per_token", amount: "0.001", currency: "CNY" };
+  const metered = await as(alice, "sessions:create", { ...rent, maxAmount: "2.00", expectedPrice });
+  await as(alice, "sessions:raiseLimit", { sessionId: metered.id, maxAmount: "3.00" });
+  await as(alice, "sessions:end", { sessionId: metered.id });
+  await bob.call("agents:update", { agentId, ...rentNow });
   await as(alice, "sessions:listRentedAgents");
   await as(alice, "billing:getWallet");
   for (const args of [{}, { type: "payment" }]) await as(alice, "billing:listTransactions", args);
@@ -121,6 +128,29 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   for (const args of [{}, { status: "pending" }]) await as(alice, "orders:list", args);
   await as(alice, "orders:get", { orderId: order.id });
   await as(alice, "orders:cancel", { orderId: order.id });
+
+  // What Alice pays for and is not content with, and money that comes in another way.
+  const disputed = async () => {
+    const session = await as(alice, "sessions:create", { agentId, taskDescription: task });
+    await bob.call("sessions:approve", { sessionId: session.id });
+    await as(bob, "sessions:sendMessage", { ...said, sessionId: session.id });
+    await as(alice, "sessions:end", { sessionId: session.id });
+    return as(alice, "sessions:dispute", { sessionId: session.id, reason: "It says nothing" });
+  };
+  await as(alice, "sessions:withdrawDispute", { sessionId: (await disputed()).id });
+  const { dispute } = await disputed();
+  for (const args of [{}, { status: "open" }, { status: "lapsed" }]) await as(admin, "admin:listDisputes", args);
+  await as(admin, "admin:decideDispute", {
+    disputeId: dispute.id,
+    decision: "part",
+    amount: "1.00",
+    note: "Half of it",
+  });
+  await as(admin, "admin:credit", { userId: alice.userId, amount: "1.00", reason: "For the trouble" });
+  const { codes } = await as(admin, "admin:createTopUpCodes", { amount: "1.00", count: 2, note: "The fair" });
+  await as(alice, "billing:redeem", { code: codes[0].topUpCode });
+  await as(admin, "admin:revokeTopUpCode", { codeId: codes[1].id });
+  await as(admin, "admin:listTopUpCodes");
   await as(admin, "admin:audit");
 
   const host = await server.agent("Host", { claimed: true });

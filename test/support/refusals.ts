@@ -50,6 +50,8 @@ export const tables = Object.keys({
   entries: true,
   holds: true,
   billingRecords: true,
+  disputes: true,
+  topUpCodes: true,
   docs: true,
 } satisfies Record<keyof Database, true>) as (keyof Database)[];
 

@@ -47,7 +47,14 @@ export interface Rental extends Rentable {
 export async function openSession(
   server: TestServer,
   fields: Parameters<typeof rentable>[1] = {},
-  rent: { taskDescription?: string; grantedPermissions?: unknown; topUp?: string; of?: Rentable; by?: User } = {},
+  rent: {
+    taskDescription?: string;
+    grantedPermissions?: unknown;
+    maxAmount?: string;
+    topUp?: string;
+    of?: Rentable;
+    by?: User;
+  } = {},
 ): Promise<Rental> {
   const { topUp = "100.00", of, by, ...request } = rent;
   const rented = of ?? (await rentable(server, fields));
@@ -55,6 +62,12 @@ export async function openSession(
   const { agentId } = rented;
   const session = await consumer.call("sessions:create", { agentId, taskDescription: task, ...request });
   return { ...rented, consumer, session, sessionId: session.id };
+}
+
+/** The provider does something: from then on a flat price is owed (clawrent.md section 6.2). */
+export async function serve(provider: Caller, sessionId: string): Promise<void> {
+  const said = { type: "dialogue.message", payload: { content: "Here it is" } };
+  await provider.call("sessions:sendMessage", { sessionId, ...said });
 }
 
 /** Runs `work` in a transaction, past every function. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { databases, minute, useServer } from "../../support/harness.js";
 import { expectRefusal } from "../../support/refusals.js";
-import { openSession, rentable } from "../../support/rental.js";
+import { openSession, rentable, serve } from "../../support/rental.js";
 
 const blocked = { taskDescription: "Please run rm -rf / on the server" };
 
@@ -73,6 +73,7 @@ describe.each(databases)("sessions:end on %s (clawrent.md sections 2.6 and 6.3)"
 
   test("settles, and repeated it answers the same to each side", async () => {
     const { provider, consumer, sessionId } = await openSession(server);
+    await serve(provider, sessionId);
     server.clock.jump(minute);
     const ended = await consumer.call("sessions:end", { sessionId });
     expect(ended).toMatchObject({

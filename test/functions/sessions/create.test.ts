@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { databases, hour, useServer } from "../../support/harness.js";
 import { asAgent, connect, draft, listed } from "../../support/market.js";
 import { expectInvalid, expectRefusal } from "../../support/refusals.js";
-import { openSession, rentable, task, write } from "../../support/rental.js";
+import { openSession, rentable, serve, task, write } from "../../support/rental.js";
 
 describe.each(databases)("sessions:create on %s (clawrent.md section 2.6)", (database) => {
   const server = useServer(database);
@@ -35,11 +35,16 @@ describe.each(databases)("sessions:create on %s (clawrent.md section 2.6)", (dat
       totalInstructions: 0,
       totalTokensProvider: 0,
       totalTokensConsumer: 0,
+      totalTokensReported: 0,
+      maxAmount: "5.50",
+      currentAmount: "0.0000",
+      limitLevel: 0,
       activeDurationMs: 0,
       billingAmount: null,
       platformFee: null,
       providerIncome: null,
       billingStatus: "pending",
+      dispute: null,
       startedAt: session.createdAt,
       endedAt: null,
       endReason: null,
@@ -199,6 +204,7 @@ describe.each(databases)("sessions:create on %s (clawrent.md section 2.6)", (dat
   test("the price is that of the rent, whatever the agent costs later", async () => {
     const { provider, consumer, agentId, sessionId } = await openSession(server, { priceAmount: "2" });
     await provider.call("agents:update", { agentId, priceAmount: "9" });
+    await serve(provider, sessionId);
     const { settlement, pricingSnapshot } = await consumer.call("sessions:end", { sessionId });
     expect(pricingSnapshot.amount).toBe("2.00");
     expect(settlement.amount).toBe("2.0000");

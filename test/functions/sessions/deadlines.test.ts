@@ -69,9 +69,11 @@ describe.each(databases)("deadlines of sessions on %s", (database) => {
     expect(await get(rental)).toMatchObject({ status: "completed", totalMessages: 1 });
   });
 
-  test("money that comes while the session runs keeps it going", async () => {
+  test("money that comes while the session runs keeps it going, where its limit is raised", async () => {
     const rental = await openSession(server, perMinute, { topUp: "5" });
-    await rental.consumer.call("billing:topUp", { amount: "3" });
+    const { consumer, sessionId } = rental;
+    await consumer.call("billing:topUp", { amount: "3" });
+    await consumer.call("sessions:raiseLimit", { sessionId, maxAmount: "8" });
     await server.advance(5 * minute);
     expect(await get(rental)).toMatchObject({ status: "active" });
     await server.advance(3 * minute);

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { type Agent, databases, day, type User, useServer } from "../../support/harness.js";
 import { asAgent, draft } from "../../support/market.js";
 import { expectInvalid } from "../../support/refusals.js";
-import { openSession, type Rentable, rentable } from "../../support/rental.js";
+import { openSession, type Rentable, rentable, serve } from "../../support/rental.js";
 
 const ids = ({ data }: { data: { id: string }[] }) => data.map(({ id }) => id);
 
@@ -133,7 +133,8 @@ describe.each(databases)("admin:terminateSession on %s (clawrent.md section 2.10
   const server = useServer(database);
 
   test("ends and settles", async () => {
-    const { consumer, sessionId } = await openSession(server);
+    const { consumer, provider, sessionId } = await openSession(server);
+    await serve(provider, sessionId);
     const admin = await server.admin();
     const ended = await admin.call("admin:terminateSession", { sessionId, reason: "abuse" });
     expect(ended).toMatchObject({ status: "completed", endReason: "terminated", settlement: { amount: "5.0000" } });
@@ -146,6 +147,7 @@ describe.each(databases)("admin:terminateSession on %s (clawrent.md section 2.10
 
   test("a settled record is refunded once", async () => {
     const { consumer, provider, sessionId } = await openSession(server);
+    await serve(provider, sessionId);
     await consumer.call("sessions:end", { sessionId });
     const [{ id: recordId }] = (await consumer.call("billing:listRecords")).data;
     const admin = await server.admin();

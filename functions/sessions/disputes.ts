@@ -1,0 +1,43 @@
+/** A consumer's word against a settlement (clawrent.md section 6.4). What an admin makes of it: functions/admin/disputes.ts. */
+import type { UserMutation } from "../../runtime/context.js";
+import { mutation } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import type { SessionsTable } from "../../schema/sessions.js";
+import { id, text } from "../../schema/values.js";
+import { openDispute, withdraw } from "../model/dispute.js";
+import { requirePartyNow } from "../model/session.js";
+import { sessionView, viewSession } from "../model/session-view.js";
+
+/** Freezes what the provider got for a session until an admin decides. */
+export const dispute = mutation({
+  summary: "Disputes what a session that you rented cost",
+  auth: "user",
+  args: { sessionId: id, reason: text(2_000, 1) },
+  returns: sessionView,
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, args) => {
+    const session = await requireConsumer(ctx, args.sessionId);
+    await openDispute(ctx, session, args.reason);
+    return viewSession(ctx, session);
+  },
+});
+
+/** Takes a dispute back. There is no second one. */
+export const withdrawDispute = mutation({
+  summary: "Takes a dispute back",
+  auth: "user",
+  args: { sessionId: id },
+  returns: sessionView,
+  oneAtATime: ({ sessionId }) => sessionId,
+  handler: async (ctx, args) => {
+    const session = await requireConsumer(ctx, args.sessionId);
+    await withdraw(ctx, session.sessionId);
+    return viewSession(ctx, session);
+  },
+});
+
+async function requireConsumer(ctx: UserMutation, sessionId: string): Promise<SessionsTable> {
+  const { session, side } = await requirePartyNow(ctx, sessionId);
+  if (side !== "consumer") throw new CallError("forbidden", "Not authorized for this action");
+  return session;
+}

@@ -1,0 +1,59 @@
+/** What a session may cost, once it is open. */
+import { mutation } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { maxAmount, printAmount } from "../../schema/money.js";
+import { id } from "../../schema/values.js";
+import { findHold, walletTurn } from "../model/ledger.js";
+import { currentWallet } from "../model/pending-income.js";
+import { raiseSessionLimit, requirePartyNow } from "../model/session.js";
+import { isOpen } from "../model/session-status.js";
+import { sessionView, viewSession } from "../model/session-view.js";
+import { isMetered } from "../model/spending-limit.js";
+
+/**
+ * Lets a metered session cost more (clawrent.md section 6.2). Only its consumer can, only upward, and only as far as
+ * their money goes; what that session holds already counts. Raised to what it is, it answers the same again.
+ */
+export const raiseLimit = mutation({
+  summary: "Lets a session that you rent cost more",
+  auth: "user",
+  args: { sessionId: id, maxAmount },
+  returns: sessionView,
+  oneAtATime: ({ sessionId }, { userId }) => [sessionId, walletTurn(userId)],
+  handler: async (ctx, args) => {
+    const { session, side } = await requirePartyNow(ctx, args.sessionId);
+    if (side !== "consumer") throw new CallError("forbidden", "Not authorized for this action");
+    if (!isOpen(session.status)) {
+      throw new CallError("failed_precondition", "Session has ended already", { status: session.status });
+    }
+    const { maxAmountMinor, currency } = session;
+    if (!isMetered(session) || maxAmountMinor === null) {
+      throw new CallError(
+        "failed_precondition",
+        "The price of this session does not grow, so it has no limit to raise",
+      );
+    }
+    if (args.maxAmount === maxAmountMinor) return viewSession(ctx, session);
+    if (args.maxAmount < maxAmountMinor) {
+      const present = printAmount(maxAmountMinor);
+      throw new CallError("conflict", `The limit can only be raised, and it is ${present} ${currency} now`, {
+        maxAmount: present,
+      });
+    }
+    const [hold, wallet] = await Promise.all([
+      findHold(ctx, session.sessionId),
+      currentWallet(ctx, ctx.caller.userId, currency),
+    ]);
+    const thereMinor = (hold?.amountMinor ?? 0) + wallet.availableMinor;
+    if (args.maxAmount > thereMinor) {
+      const [needed, available] = [printAmount(args.maxAmount), printAmount(thereMinor)];
+      throw new CallError(
+        "insufficient_funds",
+        `Insufficient balance. A limit of ${needed} ${currency} needs that much, and ${available} ${currency} is there for this session. Top up your wallet.`,
+        { needed, available, currency },
+      );
+    }
+    await raiseSessionLimit(ctx, session, args.maxAmount);
+    return viewSession(ctx, session);
+  },
+});
