@@ -20,6 +20,7 @@ import type {
   ListingCategoriesTable,
   ListingCountsTable,
   ListingWordsTable,
+  PendingChangesTable,
   ProviderProfilesTable,
 } from "./listings.js";
 import type {
@@ -66,6 +67,7 @@ export interface Database {
   follows: FollowsTable;
   agentCapabilities: AgentCapabilitiesTable;
   providerProfiles: ProviderProfilesTable;
+  pendingChanges: PendingChangesTable;
   listingWords: ListingWordsTable;
   listingCategories: ListingCategoriesTable;
   listingCounts: ListingCountsTable;

@@ -51,6 +51,19 @@ export interface ProviderProfilesTable {
   updatedAt: number;
 }
 
+/**
+ * What an owner wants to change of an agent that was reviewed already: at most one row per agent. Written by
+ * `agents:update`, deleted by an admin's decision and with the last change that is taken back.
+ */
+export interface PendingChangesTable {
+  agentId: string;
+  /** JSON object of the fields that differ from what was reviewed (functions/model/pending-changes.ts). */
+  changes: string;
+  /** When the first of them was asked for: their place in the queue. */
+  createdAt: number;
+  updatedAt: number;
+}
+
 /** The words by which a listed agent is found. Written and deleted with its listing (functions/model/listing.ts). */
 export interface ListingWordsTable {
   word: string;

@@ -26,6 +26,7 @@ export const partitions: { [Table in keyof Database]: readonly (keyof Database[T
   follows: ["followerId", "userId"],
   agentCapabilities: ["agentId"],
   providerProfiles: ["agentId", "profileId"],
+  pendingChanges: ["agentId"],
   listingWords: ["agentId", "word"],
   listingCategories: ["agentId", "category"],
   listingCounts: ["category"],

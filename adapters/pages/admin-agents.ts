@@ -1,5 +1,6 @@
 /** The review queue and the list of all agents: everything that an admin needs to judge one, and what can be done. */
 import { html } from "hono/html";
+import { type Capabilities, capabilityList, changesTable } from "./admin-changes.js";
 import {
   askLink,
   deedButton,
@@ -13,6 +14,7 @@ import {
   placeQuery,
   statusLinks,
 } from "./admin-lists.js";
+import type { AdminTexts } from "./admin-texts.js";
 import { adminPage, type Visit } from "./admin-visit.js";
 import { foreignLine, foreignLines } from "./foreign-text.js";
 import { card, type Html, instant, type Page } from "./layout.js";
@@ -27,9 +29,13 @@ export interface AdminAgent {
   longDescription: string | null;
   status: string;
   onlineStatus: string;
-  capabilities: { category: string; name: string; description: string; tags: string[] }[];
+  capabilities: Capabilities;
   requiredPermissions: string[];
   providerProfile: Profile | null;
+  /** The fields that wait for review, as they would be. */
+  pendingChanges: Partial<Record<keyof AdminTexts["changes"]["fields"], unknown>> | null;
+  /** Names what is shown here. */
+  version: string;
   createdAt: string;
 }
 
@@ -49,29 +55,33 @@ interface Profile {
   updatedAt: string;
 }
 
+/** New agents, and listed ones of which something is to be changed. */
+const queues = ["pending_review", "changed"] as const;
 const listed = ["active", "suspended", "rejected"] as const;
 
 /** The part of the agents that an address names: the queue, or one of the list. */
 export function agentPlace(visit: Visit): Place {
-  return placeOf(visit, ["pending_review", ...listed]);
+  return placeOf(visit, [...queues, ...listed]);
 }
 
 /** The page that shows a part of the agents. */
 export function agentPath({ status }: Place): string {
-  return status === "pending_review" ? "" : "/agents";
+  return queues.some((queue) => queue === status) ? "" : "/agents";
 }
 
 export async function queuePage(visit: Visit): Promise<Page> {
   const { t } = visit;
-  const place = placeOf(visit, ["pending_review"]);
+  const place = placeOf(visit, queues);
+  const isOfChanges = place.status === "changed";
   const agents = (await visit.query("admin:listAgents", { ...place })) as List<AdminAgent>;
   return adminPage(
     visit,
     "queue",
     t.queue.title,
-    html`<p>${t.queue.text}</p>
+    html`${statusLinks(visit, "", queues, t.agentStatus, place.status)}
+<p>${isOfChanges ? t.changes.text : t.queue.text}</p>
 ${agents.data.length > 0 ? html`<p class="quiet">${t.foreignWords}</p>` : ""}
-${listItems(visit, "", place, agents, t.queue.empty, (agent) => queued(visit, place, agent))}`,
+${listItems(visit, "", place, agents, isOfChanges ? t.changes.empty : t.queue.empty, (agent) => queued(visit, place, agent))}`,
   );
 }
 
@@ -79,16 +89,32 @@ ${listItems(visit, "", place, agents, t.queue.empty, (agent) => queued(visit, pl
 function queued(visit: Visit, place: Place, agent: AdminAgent): Html {
   const { t } = visit;
   const address = (verb: string) => `${visit.href(`/agents/${agent.id}/${verb}`)}${placeQuery(place)}`;
+  const [approve, reject] =
+    place.status === "changed"
+      ? ([
+          ["approveChanges", "approve-changes"],
+          ["rejectChanges", "reject-changes"],
+        ] as const)
+      : ([
+          ["approveAgent", "approve"],
+          ["rejectAgent", "reject"],
+        ] as const);
   return html`<article class="item">
 ${agentFacts(visit, agent)}
-<form method="post" action="${address("approve")}">
+<form method="post" action="${address(approve[1])}">
+${versionField(agent)}
 ${noteField(visit, `note-${agent.id}`, "note")}
 <div class="ways">
-<button type="submit">${t.deeds.approveAgent.button}</button>
-<button type="submit" class="grave" formaction="${address("reject")}">${t.deeds.rejectAgent.button}</button>
+<button type="submit">${t.deeds[approve[0]].button}</button>
+<button type="submit" class="grave" formaction="${address(reject[1])}">${t.deeds[reject[0]].button}</button>
 </div>
 </form>
 </article>`;
+}
+
+/** Has the decision refused where the owner changed the agent after this page was made. */
+export function versionField({ version }: AdminAgent): Html {
+  return html`<input type="hidden" name="version" value="${version}">`;
 }
 
 /** What the functions take. */
@@ -120,6 +146,7 @@ function listedAgent(visit: Visit, place: Place, agent: AdminAgent): Html {
   const address = (verb: string) => `${visit.href(`/agents/${agent.id}/${verb}`)}${placeQuery(place)}`;
   const { brief, more } = factRows(visit, agent);
   return html`<article class="item">
+${agent.pendingChanges === null ? "" : html`<p class="wrong">${visit.t.changes.waiting}</p>`}
 ${card(brief)}
 <details><summary>${visit.t.more}</summary>
 ${card(more)}
@@ -133,10 +160,10 @@ ${owner?.status === "suspended" ? deedButton(visit, "reinstateUser", address("re
 </article>`;
 }
 
-/** All that is known of an agent. */
+/** All that is known of an agent, and what is to be changed of it. */
 export function agentFacts(visit: Visit, agent: AdminAgent): Html {
   const { brief, more } = factRows(visit, agent);
-  return card([...brief, ...more]);
+  return html`${agent.pendingChanges === null ? "" : changesTable(visit, agent)}${card([...brief, ...more])}`;
 }
 
 /** What tells an agent from others, and the rest. Its addresses are text: nobody should come to visit them from here. */
@@ -156,7 +183,7 @@ function factRows(visit: Visit, agent: AdminAgent) {
   ];
   const more = [
     ...fact(names.longDescription, agent.longDescription ? foreignLines(agent.longDescription) : null),
-    ...fact(names.capabilities, capabilityList(visit, agent)),
+    ...fact(names.capabilities, capabilityList(visit, agent.capabilities)),
     ...fact(names.permissions, permissions.length > 0 ? permissions : html`${t.none}`),
     ...(profile === null ? [] : termRows(visit, profile)),
     ...fact(names.registered, instant(texts, Date.parse(agent.createdAt))),
@@ -189,13 +216,4 @@ function ownerLine(visit: Visit, owner: AdminAgent["owner"]): Html {
 function paragraphs(visit: Visit, text: string | null): Html | Html[] {
   const lines = foreignLines(text ?? "");
   return lines.length > 0 ? lines : html`${visit.texts.noDescription}`;
-}
-
-function capabilityList(visit: Visit, { capabilities }: AdminAgent): Html {
-  if (capabilities.length === 0) return html`${visit.t.none}`;
-  return html`<ul>${capabilities.map(
-    ({ category, name, description, tags }) =>
-      html`<li><strong>${foreignLine(name)}</strong> <span class="quiet">${foreignLine(category)}</span>
-${foreignLines(description)}${tags.length === 0 ? "" : html`<p class="quiet">${visit.t.agent.tags} ${tags.map((tag) => html`${foreignLine(tag)} `)}</p>`}</li>`,
-  )}</ul>`;
 }

@@ -3,7 +3,7 @@
  * done by a link and everything works without a script. What may be done when is the functions' word.
  */
 import { html } from "hono/html";
-import { type AdminAgent, agentFacts, agentPath, agentPlace, noteField } from "./admin-agents.js";
+import { type AdminAgent, agentFacts, agentPath, agentPlace, noteField, versionField } from "./admin-agents.js";
 import { type List, placeQuery } from "./admin-lists.js";
 import { type AdminSession, sessionFacts, sessionPlace } from "./admin-sessions.js";
 import type { DeedName } from "./admin-texts.js";
@@ -11,16 +11,19 @@ import { adminPage, type Tab, type Visit } from "./admin-visit.js";
 import type { Html, Page } from "./layout.js";
 
 interface Deed {
-  /** Of its texts, and of the function `admin:<name>`. */
+  /** Of its texts, and of the function `admin:<name>` if it does not name another. */
   name: DeedName;
+  function?: string;
   /** Below `/admin`, with the `:id` of what it is done to. */
   address: string;
   /** The argument that takes the admin's own words, if any. */
   note?: "note" | "reason";
   /** One that takes something away from somebody. */
   grave?: boolean;
-  /** What it is about, for whom is asked. */
-  subject(visit: Visit, id: string): Promise<Html>;
+  /** What it is about, for whom is asked; with the fields that say what was looked at. */
+  subject(visit: Visit, id: string): Promise<{ facts: Html; fields?: Html }>;
+  /** Whether the form says what was looked at. */
+  isOfVersion?: boolean;
   args(visit: Visit, id: string): Promise<Record<string, string>> | Record<string, string>;
   tab: Tab;
   /** The page that one came from. */
@@ -28,7 +31,7 @@ interface Deed {
 }
 
 const ofAgent = {
-  subject: async (visit: Visit, agentId: string) => agentFacts(visit, await findAgent(visit, agentId)),
+  subject: async (visit: Visit, agentId: string) => ({ facts: agentFacts(visit, await findAgent(visit, agentId)) }),
   tab: "agents",
   back: (visit: Visit) => {
     const place = agentPlace(visit);
@@ -36,20 +39,32 @@ const ofAgent = {
   },
 } as const;
 const ofAgentItself = { ...ofAgent, note: "note", args: (_visit: Visit, agentId: string) => ({ agentId }) } as const;
+const ofReview = {
+  ...ofAgentItself,
+  isOfVersion: true,
+  subject: async (visit: Visit, agentId: string) => {
+    const agent = await findAgent(visit, agentId);
+    return { facts: agentFacts(visit, agent), fields: versionField(agent) };
+  },
+} as const;
 const ofOwner = {
   ...ofAgent,
   args: async (visit: Visit, agentId: string) => ({ userId: (await findAgent(visit, agentId)).owner?.id ?? "" }),
 } as const;
 const ofSession = {
   grave: true,
-  subject: async (visit: Visit, sessionId: string) => sessionFacts(visit, await findSession(visit, sessionId)),
+  subject: async (visit: Visit, sessionId: string) => ({
+    facts: sessionFacts(visit, await findSession(visit, sessionId)),
+  }),
   tab: "sessions",
   back: (visit: Visit) => `/sessions${placeQuery(sessionPlace(visit))}`,
 } as const;
 
 export const deeds: readonly Deed[] = [
-  { ...ofAgentItself, name: "approveAgent", address: "/agents/:id/approve" },
-  { ...ofAgentItself, name: "rejectAgent", address: "/agents/:id/reject", grave: true },
+  { ...ofReview, name: "approveAgent", address: "/agents/:id/approve" },
+  { ...ofReview, name: "rejectAgent", address: "/agents/:id/reject", grave: true },
+  { ...ofReview, name: "approveChanges", function: "approveAgent", address: "/agents/:id/approve-changes" },
+  { ...ofReview, name: "rejectChanges", function: "rejectAgent", address: "/agents/:id/reject-changes", grave: true },
   { ...ofAgentItself, name: "suspendAgent", address: "/agents/:id/suspend", grave: true },
   { ...ofAgentItself, name: "reinstateAgent", address: "/agents/:id/reinstate" },
   { ...ofOwner, name: "suspendUser", address: "/agents/:id/suspend-owner", grave: true },
@@ -73,15 +88,16 @@ export const deeds: readonly Deed[] = [
 export async function askPage(visit: Visit, deed: Deed, id: string): Promise<Page> {
   const { t } = visit;
   const { ask, button } = t.deeds[deed.name];
-  const subject = await deed.subject(visit, id);
+  const { facts, fields } = await deed.subject(visit, id);
   return adminPage(
     visit,
     deed.tab,
     ask.title,
     html`<p>${ask.text}</p>
 <p class="quiet">${t.foreignWords}</p>
-${subject}
+${facts}
 <form method="post">
+${fields ?? ""}
 ${deed.note ? noteField(visit, "note", deed.note) : ""}
 <div class="ways">
 <button type="submit"${deed.grave ? html` class="grave"` : ""}>${button}</button>
@@ -94,9 +110,11 @@ ${deed.note ? noteField(visit, "note", deed.note) : ""}
 /** Does it, and goes back to a page that says so. */
 export async function doDeed(visit: Visit, deed: Deed, id: string, form: URLSearchParams): Promise<Response> {
   const note = deed.note === undefined ? "" : (form.get(deed.note) ?? "").trim();
-  await visit.mutation(`admin:${deed.name}`, {
+  const version = form.get("version") ?? "";
+  await visit.mutation(`admin:${deed.function ?? deed.name}`, {
     ...(await deed.args(visit, id)),
     ...(deed.note && note !== "" ? { [deed.note]: note } : {}),
+    ...(deed.isOfVersion && version !== "" ? { version } : {}),
   });
   const back = deed.back(visit);
   return visit.redirect(`${back}${back.includes("?") ? "&" : "?"}done=${deed.name}`);

@@ -47,6 +47,22 @@ export const adminChinese: AdminTexts = {
     empty: "没有等待审核的智能体。",
     note: "给所有者的说明",
   },
+  changes: {
+    text: "所有者想修改已审核的内容。在您决定之前，所有人看到的都是“现在”一栏的内容。等待最久的排在最前。",
+    empty: "没有等待审核的修改。",
+    waiting: "此智能体有修改等待审核。",
+    now: "现在",
+    wanted: "批准后",
+    fields: {
+      name: "名称",
+      description: "简介",
+      longDescription: "详细介绍",
+      capabilities: "能力",
+      requiredPermissions: "所需权限",
+      endpoint: "端点",
+      healthCheckUrl: "健康检查",
+    },
+  },
   agents: { title: "智能体" },
   sessions: { title: "会话" },
   audit: {
@@ -122,6 +138,8 @@ export const adminChinese: AdminTexts = {
   price: (amount, currency, model) => `${amount} ${currency} ${pricePer[model] ?? model}`,
   charged: (amount, currency, fee, income) => `${amount} ${currency}（平台费 ${fee}，收入 ${income}）`,
   agentStatus: {
+    pending_review: "新智能体",
+    changed: "修改",
     active: "已上架",
     rejected: "已拒绝",
     suspended: "已停用",
@@ -158,6 +176,19 @@ export const adminChinese: AdminTexts = {
       ask: { title: "要拒绝此智能体吗？", text: "它不会上架。所有者可以修改后重新发布。" },
       button: "拒绝",
       done: "智能体已被拒绝。",
+    },
+    approveChanges: {
+      ask: { title: "要批准这些修改吗？", text: "此后所有人都会看到修改后的内容，智能体保持上架。" },
+      button: "批准修改",
+      done: "修改已批准。",
+    },
+    rejectChanges: {
+      ask: {
+        title: "要拒绝这些修改吗？",
+        text: "修改会被丢弃，智能体按原样保持上架。所有者能看到您的附言，也可以再次提交。",
+      },
+      button: "拒绝修改",
+      done: "修改已拒绝。",
     },
     suspendAgent: {
       ask: { title: "要停用此智能体吗？", text: "它会下线并下架，恢复之前无法租用。" },

@@ -47,6 +47,24 @@ export interface AdminTexts {
   /** Written by the agents' owners and by renters. */
   foreignWords: string;
   queue: { title: string; text: string; empty: string; note: string };
+  /** Of what owners want to change of listed agents. */
+  changes: {
+    text: string;
+    empty: string;
+    waiting: string;
+    now: string;
+    wanted: string;
+    fields: Record<
+      | "name"
+      | "description"
+      | "longDescription"
+      | "capabilities"
+      | "requiredPermissions"
+      | "endpoint"
+      | "healthCheckUrl",
+      string
+    >;
+  };
   agents: { title: string };
   sessions: { title: string };
   audit: {
@@ -115,6 +133,8 @@ export interface AdminTexts {
   deeds: {
     approveAgent: Deed;
     rejectAgent: Deed;
+    approveChanges: Deed;
+    rejectChanges: Deed;
     suspendAgent: Deed;
     reinstateAgent: Deed;
     suspendUser: Deed;
@@ -175,6 +195,22 @@ export const adminEnglish: AdminTexts = {
     empty: "No agent waits for review.",
     note: "Note to the owner",
   },
+  changes: {
+    text: "Their owners want to change what was reviewed. Until you decide, everybody sees what stands under Now. The one that has waited longest comes first.",
+    empty: "No changes wait for review.",
+    waiting: "Changes of this agent wait for review.",
+    now: "Now",
+    wanted: "After approval",
+    fields: {
+      name: "Name",
+      description: "Description",
+      longDescription: "Long description",
+      capabilities: "Capabilities",
+      requiredPermissions: "Permissions it asks for",
+      endpoint: "Endpoint",
+      healthCheckUrl: "Health check",
+    },
+  },
   agents: { title: "Agents" },
   sessions: { title: "Sessions" },
   audit: {
@@ -229,6 +265,8 @@ export const adminEnglish: AdminTexts = {
   price: (amount, currency, model) => `${amount} ${currency} ${pricePer[model] ?? model}`,
   charged: (amount, currency, fee, income) => `${amount} ${currency} (fee ${fee}, income ${income})`,
   agentStatus: {
+    pending_review: "New agents",
+    changed: "Changes",
     active: "Active",
     rejected: "Rejected",
     suspended: "Suspended",
@@ -265,6 +303,19 @@ export const adminEnglish: AdminTexts = {
       ask: { title: "Reject this agent?", text: "It is not listed. Its owner can change it and publish it again." },
       button: "Reject",
       done: "The agent is rejected.",
+    },
+    approveChanges: {
+      ask: { title: "Approve these changes?", text: "Everybody sees them from then on. The agent stays listed." },
+      button: "Approve the changes",
+      done: "The changes are approved.",
+    },
+    rejectChanges: {
+      ask: {
+        title: "Reject these changes?",
+        text: "They are dropped, and the agent stays listed as it is. Its owner sees your note and can ask again.",
+      },
+      button: "Reject the changes",
+      done: "The changes are rejected.",
     },
     suspendAgent: {
       ask: {

@@ -2,12 +2,14 @@
 import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import { mutation, query } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
 import { profileStatuses } from "../../schema/listings.js";
 import { userStatuses } from "../../schema/users.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { type AgentView, agentView, agentViews } from "../model/agent-view.js";
 import { agentNotFound } from "../model/agents.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
+import { versionOf } from "../model/pending-changes.js";
 import { listingTurn, type ReviewMove, review } from "../model/profiles.js";
 import { stopMetersOf } from "../model/session.js";
 
@@ -16,20 +18,26 @@ const mostCounted = 10_000;
 
 const agentWithOwner = agentView.extend({
   owner: z.object({ id: z.string(), name: z.string(), email: z.string(), status: z.enum(userStatuses) }).nullable(),
+  /** Names what is shown here. Given with a decision, it is refused where the agent is not like that any more. */
+  version: z.string(),
 });
 type AgentWithOwner = z.input<typeof agentWithOwner>;
 
 const newestFirst = cursorsOf("admin:listAgents", { agentId: "id" });
 const longestWaitingFirst = cursorsOf("admin:listAgents by status", { createdAt: "integer", profileId: "id" });
 
-/** The agents that were ever submitted: of one state those that wait longest first, of all the newest first. */
+/**
+ * The agents that were ever submitted: of one state those that wait longest first, of all the newest first. `changed`
+ * are those that are listed, and of which something waits to be changed.
+ */
 export const listAgents = query({
   summary: "The agents that were submitted for review, with their owners",
   auth: "admin",
-  args: { status: z.enum(profileStatuses).nullish(), agentId: id.nullish(), page, limit, cursor },
+  args: { status: z.enum([...profileStatuses, "changed"]).nullish(), agentId: id.nullish(), page, limit, cursor },
   returns: pageOf(agentWithOwner),
   handler: async (ctx, args) => {
     const { status, agentId } = args;
+    if (status === "changed") return listChanged(ctx, args);
     const newest = newestFirst.under(ctx, { agentId });
     const waiting = longestWaitingFirst.under(ctx, { status, agentId });
     const submitted = ctx.db
@@ -66,11 +74,60 @@ export const listAgents = query({
   },
 });
 
-/** Lets an agent onto the marketplace: it and its owner are providers from now on. */
-export const approveAgent = decision("approve", "Approves an agent that waits for review");
+const longestChangedFirst = cursorsOf("admin:listAgents changed", { createdAt: "integer", agentId: "id" });
 
-/** Sends an agent back to its owner, who may publish it again. */
-export const rejectAgent = decision("reject", "Rejects an agent that waits for review");
+/** What waits for an agent that is suspended is decided once it is back, so it is not shown until then. */
+async function listChanged(ctx: QueryContext, args: Asked) {
+  const { agentId } = args;
+  const waiting = longestChangedFirst.under(ctx, { agentId });
+  const changed = ctx.db
+    .selectFrom("pendingChanges as changes")
+    .select(["changes.createdAt", "changes.agentId"])
+    .where(
+      // As a value: a join could begin with all that are listed.
+      (select) =>
+        select
+          .selectFrom("providerProfiles as profile")
+          .select("profile.status")
+          .whereRef("profile.agentId", "=", "changes.agentId"),
+      "=",
+      "active",
+    )
+    .$if(agentId != null, (all) => all.where("changes.agentId", "=", agentId ?? ""));
+  const offset = skippedBy(args);
+  const [{ total }, found] = await Promise.all([
+    ctx.db
+      .selectFrom(changed.limit(mostCounted).as("counted"))
+      .select((select) => select.fn.countAll<number>().as("total"))
+      .executeTakeFirstOrThrow(),
+    waiting
+      .behind(changed, waiting.read(args.cursor), { createdAt: "changes.createdAt", agentId: "changes.agentId" }, "asc")
+      .orderBy("changes.createdAt")
+      .orderBy("changes.agentId")
+      .limit(offset < mostCounted ? args.limit + 1 : 0)
+      .offset(Math.min(offset, mostCounted))
+      .execute(),
+  ]);
+  const { rows, nextCursor } = waiting.page(found, args.limit, (row) => row);
+  const data = await viewsWithOwners(
+    ctx,
+    rows.map((row) => row.agentId),
+  );
+  return { data, total: Number(total), page: args.page, limit: args.limit, nextCursor };
+}
+
+interface Asked {
+  agentId?: string | null | undefined;
+  page: number;
+  limit: number;
+  cursor?: string | null | undefined;
+}
+
+/** Lets an agent onto the marketplace, or what is to be changed of one: it and its owner are providers from now on. */
+export const approveAgent = decision("approve", "Approves an agent, or a listed one's changes, that wait for review");
+
+/** Sends an agent back to its owner, who may publish it again; or drops what was to be changed of one that is listed. */
+export const rejectAgent = decision("reject", "Rejects an agent, or a listed one's changes, that wait for review");
 
 /** Takes an agent off the marketplace: offline, unlisted, not rentable. Its sessions go on, and cost no more from now on. */
 export const suspendAgent = decision("suspend", "Takes an agent off the marketplace");
@@ -83,7 +140,7 @@ function decision(move: ReviewMove, summary: string) {
   return mutation({
     summary,
     auth: "admin",
-    args: { agentId: id, note: text(1_000).nullish() },
+    args: { agentId: id, note: text(1_000).nullish(), version: text(100).nullish() },
     returns: agentWithOwner,
     oneAtATime: listingTurn,
     handler: async (ctx: MutationContext, args) => {
@@ -93,6 +150,7 @@ function decision(move: ReviewMove, summary: string) {
         .where("agentId", "=", args.agentId)
         .executeTakeFirst();
       if (!agent) throw agentNotFound();
+      if (args.version != null) await requireVersion(ctx, agent.agentId, args.version);
       await review(ctx, agent, move, args.note ?? null);
       if (move === "suspend") await stopMetersOf(ctx, agent.agentId);
       const [view] = await viewsWithOwners(ctx, [agent.agentId]);
@@ -102,8 +160,20 @@ function decision(move: ReviewMove, summary: string) {
   });
 }
 
+/** Nothing is decided of what its owner changed after the admin looked. */
+async function requireVersion(ctx: QueryContext, agentId: string, version: string): Promise<void> {
+  const [view] = await viewsWithOwners(ctx, [agentId]);
+  if (view?.version === version) return;
+  throw new CallError("conflict", "The agent was changed after you looked at it. Look again, then decide.");
+}
+
+function versionOfView({ providerProfile, pendingChanges, ...view }: AgentView): string {
+  const { endpoint = null, healthCheckUrl = null } = providerProfile ?? {};
+  return versionOf({ ...view, endpoint, healthCheckUrl }, pendingChanges);
+}
+
 async function viewsWithOwners(ctx: QueryContext, agentIds: string[]): Promise<AgentWithOwner[]> {
-  const views = await agentViews(ctx, agentIds);
+  const views = (await agentViews(ctx, agentIds)).map((view) => ({ ...view, version: versionOfView(view) }));
   const ownerIds = [...new Set(views.flatMap(({ ownerId }: AgentView) => ownerId ?? []))];
   if (ownerIds.length === 0) return views.map((view) => ({ ...view, owner: null }));
   const rows = await ctx.db

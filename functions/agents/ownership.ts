@@ -12,6 +12,7 @@ import { capabilities, replaceCapabilities } from "../model/capabilities.js";
 import { issueCredential } from "../model/credentials.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { relist } from "../model/listing.js";
+import { applyChanges, changesOf, dropChanges, pendingChangesOf, submitChanges } from "../model/pending-changes.js";
 import { findProfile, parseTerms, profileFields, termsOf } from "../model/profiles.js";
 
 const slug = z.string().regex(/^[a-z0-9-]{3,50}$/, "must be 3 to 50 of a-z, 0-9 and -");
@@ -157,10 +158,11 @@ export const get = query({
 
 /**
  * Changes what is given of an agent, and of its profile; an agent that has none yet keeps such terms for its first
- * publish. New prices hold for sessions made afterwards: every session has its own snapshot.
+ * publish. New prices hold for sessions made afterwards: every session has its own snapshot. What was reviewed of an
+ * agent goes on to be shown until an admin has looked at the change (clawrent.md sections 2.4 and 2.5).
  */
 export const update = mutation({
-  summary: "Changes an agent and, where it has one, its profile",
+  summary: "Changes an agent and, where it has one, its profile; what was reviewed waits for another review",
   auth: "user",
   args: {
     agentId: id,
@@ -175,40 +177,45 @@ export const update = mutation({
     const agent = await requireOwnAgent(ctx, args.agentId);
     const { agentId } = agent;
     const profile = await findProfile(ctx, agentId);
-    const terms = termsOf(args);
-    const hasTerms = Object.keys(terms).length > 0;
-    await ctx.db
-      .updateTable("agents")
-      .set({
-        name: args.name ?? agent.name,
-        description: args.description ?? agent.description,
-        longDescription: args.longDescription ?? agent.longDescription,
-        requiredPermissions: args.requiredPermissions
-          ? JSON.stringify(args.requiredPermissions)
-          : agent.requiredPermissions,
-        publishDefaults:
-          hasTerms && !profile
-            ? JSON.stringify({ ...parseTerms(agent.publishDefaults), ...terms })
-            : agent.publishDefaults,
-        updatedAt: ctx.now,
-      })
-      .where("agentId", "=", agentId)
-      .returning(partitions.agents)
-      .execute();
-    if (args.capabilities) await replaceCapabilities(ctx, agentId, args.capabilities);
-    if (profile && hasTerms) {
+    const given = changesOf(args);
+    const { endpoint: _endpoint, healthCheckUrl: _healthCheckUrl, ...terms } = termsOf(args);
+    if (profile && Object.keys(terms).length > 0) {
       await ctx.db
         .updateTable("providerProfiles")
         .set({ ...terms, updatedAt: ctx.now })
         .where("agentId", "=", agentId)
         .execute();
     }
-    if (profile?.status === "active" && (args.name ?? args.description ?? args.capabilities) != null) {
-      await relist(ctx, agentId);
+    if (!profile) await keepTerms(ctx, agent, termsOf(args));
+
+    const wasReviewed = profile?.status === "active" || profile?.status === "suspended";
+    if (wasReviewed && !ctx.settings.autoApproveProviders) {
+      await submitChanges(ctx, agentId, given);
+      return loadAgentView(ctx, agentId);
     }
+    // What waited before the operator switched reviews off has nobody to wait for.
+    const waited = (await pendingChangesOf(ctx, [agentId])).get(agentId);
+    if (waited) await dropChanges(ctx, agentId);
+    await applyChanges(ctx, agentId, { ...waited, ...given });
+    if (profile?.status === "active") await relist(ctx, agentId);
     return loadAgentView(ctx, agentId);
   },
 });
+
+/** For the first publish. */
+async function keepTerms(
+  ctx: MutationContext,
+  { agentId, publishDefaults }: { agentId: string; publishDefaults: string | null },
+  terms: ReturnType<typeof termsOf>,
+): Promise<void> {
+  if (Object.keys(terms).length === 0) return;
+  await ctx.db
+    .updateTable("agents")
+    .set({ publishDefaults: JSON.stringify({ ...parseTerms(publishDefaults), ...terms }) })
+    .where("agentId", "=", agentId)
+    .returning(partitions.agents)
+    .execute();
+}
 
 async function refuseTakenSlug(ctx: MutationContext, wanted: string): Promise<void> {
   const taken = await ctx.db.selectFrom("agents").select("agentId").where("slug", "=", wanted).executeTakeFirst();

@@ -6,6 +6,7 @@ import type { AgentsTable } from "../../schema/agents.js";
 import { onlineStatuses, profileStatuses } from "../../schema/listings.js";
 import { isoTime } from "../../schema/values.js";
 import { capabilitiesOf, capability } from "./capabilities.js";
+import { pendingChanges, pendingChangesOf } from "./pending-changes.js";
 import { profileView, providerProfile } from "./profiles.js";
 
 /** Derived: an agent without a profile is a draft. */
@@ -25,6 +26,8 @@ export const agentView = z.object({
   capabilities: z.array(capability),
   requiredPermissions: z.array(z.string()),
   providerProfile: providerProfile.nullable(),
+  /** What waits for review beside what is shown. */
+  pendingChanges: pendingChanges.nullable(),
   createdAt: z.string(),
   updatedAt: z.string(),
 });
@@ -33,7 +36,7 @@ export type AgentView = z.input<typeof agentView>;
 /** The agents in the order in which their ids are given. One that does not exist is left out. */
 export async function agentViews(ctx: QueryContext, agentIds: readonly string[]): Promise<AgentView[]> {
   if (agentIds.length === 0) return [];
-  const [agents, profiles, sockets, tokens, capabilities] = await Promise.all([
+  const [agents, profiles, sockets, tokens, capabilities, changes] = await Promise.all([
     ctx.db.selectFrom("agents").selectAll().where("agentId", "in", agentIds).execute(),
     ctx.db.selectFrom("providerProfiles").selectAll().where("agentId", "in", agentIds).execute(),
     ctx.db.selectFrom("agentSockets").select(["agentId", "onlineStatus"]).where("agentId", "in", agentIds).execute(),
@@ -44,6 +47,7 @@ export async function agentViews(ctx: QueryContext, agentIds: readonly string[])
       .where("kind", "=", "agentToken")
       .execute(),
     capabilitiesOf(ctx, agentIds),
+    pendingChangesOf(ctx, agentIds),
   ]);
   const agentById = byAgent(agents);
   const profileOf = byAgent(profiles);
@@ -60,6 +64,7 @@ export async function agentViews(ctx: QueryContext, agentIds: readonly string[])
       hasAgentToken: tokenOf.has(agentId),
       capabilities: capabilities.get(agentId) ?? [],
       providerProfile: profile ? profileView(profile) : null,
+      pendingChanges: changes.get(agentId) ?? null,
     };
   });
 }

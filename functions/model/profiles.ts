@@ -12,6 +12,7 @@ import { partitions } from "../../schema/partitions.js";
 import { isoTime, isoTimeOrNull, text } from "../../schema/values.js";
 import { setPresence } from "./agent-presence.js";
 import { list, unlist } from "./listing.js";
+import { decideChanges } from "./pending-changes.js";
 
 export type Profile = Selectable<ProviderProfilesTable>;
 export type ProfileStatus = Profile["status"];
@@ -213,6 +214,24 @@ const reviewMoves: Record<ReviewMove, { from: ProfileStatus; to: ProfileStatus }
 };
 
 /**
+ * What an approval or a rejection is for an agent that is listed already: it decides what waits to be changed of it. The
+ * note says to its owner why.
+ */
+async function reviewChanges(
+  ctx: MutationContext,
+  profile: Profile,
+  move: ReviewMove,
+  note: string | null,
+): Promise<Profile | undefined> {
+  if (profile.status !== "active" || (move !== "approve" && move !== "reject")) return undefined;
+  const { agentId } = profile;
+  if (!(await decideChanges(ctx, agentId, move === "approve"))) return undefined;
+  const decided = { reviewNote: note, updatedAt: ctx.now };
+  await ctx.db.updateTable("providerProfiles").set(decided).where("agentId", "=", agentId).execute();
+  return { ...profile, ...decided };
+}
+
+/**
  * Makes one move, with all that hangs on it: an approved agent and its owner become providers, what is active is listed
  * and nothing else is, and a suspended agent is offline at once.
  */
@@ -225,6 +244,8 @@ export async function review(
   const { agentId, ownerId } = agent;
   const profile = await findProfile(ctx, agentId);
   if (!profile) throw new CallError("conflict", noProfile, { status: "draft" });
+  const changed = await reviewChanges(ctx, profile, move, note);
+  if (changed) return changed;
   const { from, to } = reviewMoves[move];
   if (profile.status !== from) {
     throw new CallError("conflict", statusText(profile.status), { status: profile.status });

@@ -7,6 +7,7 @@ import * as events from "./0006-events.js";
 import * as lists from "./0007-lists.js";
 import * as signIns from "./0009-sign-ins.js";
 import * as money from "./0010-money.js";
+import * as reviewedListings from "./0011-reviewed-listings.js";
 import * as orderStates from "./0012-order-states.js";
 import type { MigrationTarget } from "./target.js";
 
@@ -23,5 +24,6 @@ export const migrations: readonly Migration[] = [
   { name: "0007-lists", up: lists.up },
   { name: "0009-sign-ins", up: signIns.up },
   { name: "0010-money", up: money.up },
+  { name: "0011-reviewed-listings", up: reviewedListings.up },
   { name: "0012-order-states", up: orderStates.up },
 ];

@@ -241,18 +241,23 @@ describe.each(databases)("searching on %s", (database) => {
     );
   });
 
-  test("finds an agent by its new words from the moment it is changed, and no longer by the old", async () => {
+  test("finds an agent by its new words from the moment an admin approves them, and no longer by the old", async () => {
+    const admin = await server.admin();
     const alice = await server.user("Alice");
     const { id: agentId } = await listed(server, alice, { name: "Quokka" });
     const found = async (search: string) =>
       ((await server.nobody.call("marketplace:browse", { search })) as Value).data.map(({ id }: Value) => id);
     expect(await found("quokka")).toEqual([agentId]);
     await alice.call("agents:update", { agentId, name: "Wombat", description: "Digs holes 挖洞 all day" });
+    expect(await found("quokka")).toEqual([agentId]);
+    await admin.call("admin:approveAgent", { agentId });
     expect(await found("quokka")).toEqual([]);
     expect(await found("wombat 挖洞")).toEqual([agentId]);
     await alice.call("agents:update", { agentId, capabilities: [{ category: "digging", name: "Burrows" }] });
+    await admin.call("admin:approveAgent", { agentId });
     expect(await found("burrows wombat")).toEqual([agentId]);
     await alice.call("agents:update", { agentId, capabilities: [] });
+    await admin.call("admin:approveAgent", { agentId });
     expect(await found("burrows")).toEqual([]);
     expect(await found("wombat")).toEqual([agentId]);
   });
@@ -490,7 +495,7 @@ describe.each(databases)("the listing under random changes on %s", (database) =>
             ]),
           );
         const countedBefore = await counts();
-        const known: { agentId: string; what: Described; listed: boolean }[] = [];
+        const known: { agentId: string; what: Described; listed: boolean; wanted?: Described | undefined }[] = [];
         for (const step of changes) {
           if (step.kind === "make") {
             const { id } = await listed(server, owner, { ...asFields(step.what), slug: freshSlug() });
@@ -500,11 +505,16 @@ describe.each(databases)("the listing under random changes on %s", (database) =>
             if (!agent) continue;
             const { agentId } = agent;
             if (step.kind === "change") {
-              await owner.call("agents:update", { agentId, ...asFields(step.what) });
-              agent.what = step.what;
+              const { pendingChanges } = await owner.call("agents:update", { agentId, ...asFields(step.what) });
+              agent.wanted = pendingChanges === null ? undefined : step.what;
             } else if (agent.listed === (step.kind === "suspend")) {
               await admin.call(`admin:${step.kind}Agent`, { agentId });
               agent.listed = !agent.listed;
+            }
+            if (agent.listed && agent.wanted) {
+              await admin.call("admin:approveAgent", { agentId });
+              agent.what = agent.wanted;
+              agent.wanted = undefined;
             }
           }
           const shown = known.filter((agent) => agent.listed);

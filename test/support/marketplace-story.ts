@@ -40,6 +40,8 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   await as(admin, "admin:suspendAgent", { agentId });
   await as(admin, "admin:reinstateAgent", { agentId });
   await as(bob, "agents:update", { agentId, description: "Reads contracts, and says in plain words what they mean" });
+  for (const page of [{}, { limit: 1 }]) await as(admin, "admin:listAgents", { status: "changed", ...page });
+  await as(admin, "admin:approveAgent", { agentId });
   const { token } = await as(bob, "agents:replaceToken", { agentId });
   await connect(server, agentId);
   await as(bob, "agents:activate", { agentId });

@@ -31,6 +31,7 @@ export const tables = Object.keys({
   follows: true,
   agentCapabilities: true,
   providerProfiles: true,
+  pendingChanges: true,
   listingWords: true,
   listingCategories: true,
   listingCounts: true,
