@@ -11,6 +11,7 @@ export default defineConfig({
       "test/functions/events/intro-lives.test.ts",
       "test/conformance/races.test.ts",
       "test/conformance/fuzz.test.ts",
+      "test/conformance/hostile/bytes-*.test.ts",
       "test/conformance/hostile/reads.test.ts",
       "test/conformance/live.test.ts",
       "test/conformance/hostile/live-turns.test.ts",

@@ -7,12 +7,14 @@ import type { z } from "zod";
 import { invalidArgs, refuseUnstorableArgs } from "./arguments.js";
 import { type Authenticator, type Credential, CredentialLapsed, callerFor } from "./auth.js";
 import type { Bus } from "./bus.js";
+import { callerKey } from "./byte-budget.js";
 import type { Clock } from "./clock.js";
 import type { Caller, MutationContext, Origin, Preparation, QueryContext, Settings } from "./context.js";
 import { type Counted, type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.js";
 import { CallError } from "./errors.js";
-import { IdempotencyKey, type KeptOutcome } from "./idempotency.js";
+import { IdempotencyKey, type KeptOutcome, type Resent } from "./idempotency.js";
 import { newCode, newDigits, newId, newSecret, newUuid } from "./ids.js";
+import { KeptResults } from "./kept-results.js";
 import { addressKey, countedAs, type Held, type RateLimits } from "./limits.js";
 import type { LiveQueries, Seen } from "./live.js";
 import type { Notice, NoticeBoard } from "./notices.js";
@@ -45,8 +47,8 @@ export interface Call {
   /** A credential that is not valid counts as none, instead of being refused. */
   credentialOptional?: boolean;
   idempotencyKey: string | undefined;
-  /** The client's session and number of a mutation that it may send again after a lost connection. */
-  resent?: { sessionId: string; requestId: number };
+  /** Of a mutation that a client may send again after a lost connection. */
+  resent?: Resent;
   /** The server asks again by itself, for who asked before: it counts against nobody's rate. */
   isRerun?: boolean;
   /** Asked right before a query runs, once the caller is known: why it may not run now. */
@@ -119,6 +121,7 @@ class Rejected {
 
 export class Runtime {
   readonly #parts: RuntimeParts;
+  readonly #keptResults = new KeptResults();
 
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
@@ -384,14 +387,20 @@ export class Runtime {
   async #runMutation(definition: FunctionDefinition, caller: Caller, args: object, call: Call): Promise<Outcome> {
     const key = this.#keyOf(call, caller, args);
     return this.#queued(definition, args, caller, () =>
-      this.#mutate(call.path, definition, caller, args, key, originOf(call)),
+      this.#mutate(call.path, definition, caller, args, key, originOf(call), call.resent?.isFirst),
     );
   }
 
   #keyOf(call: Call, caller: Caller, args: object): IdempotencyKey | undefined {
     const request = () => `${this.#parts.registry.canonicalPath(call.path)}\n${encodeRequest(args)}`;
-    if (call.resent) return IdempotencyKey.ofResent(call.resent, request());
-    return call.idempotencyKey === undefined ? undefined : idempotencyKey(call, caller, request());
+    if (call.resent) return IdempotencyKey.ofResent(call.resent, request(), this.#holderOf(call, caller));
+    if (call.idempotencyKey === undefined) return undefined;
+    return idempotencyKey(call, caller, request(), this.#holderOf(call, caller));
+  }
+
+  /** On whose behalf a result is kept. The table holds no addresses. */
+  #holderOf({ address }: Call, caller: Caller): string {
+    return callerKey(caller) ?? this.#parts.tokens.derive(`keeps results: ${addressKey(address)}`);
   }
 
   /** One database writes one call after the other anyway; where it does not, calls that would collide take turns. */
@@ -408,6 +417,7 @@ export class Runtime {
     args: object,
     key: IdempotencyKey | undefined,
     from: Origin,
+    isFirst = false,
   ): Promise<Extract<Outcome, { status: "success" | "refused" }>> {
     const { store, notices, live, bus, timestamps } = this.#parts;
     const effects: (() => void)[] = [];
@@ -455,15 +465,23 @@ export class Runtime {
 
         const earlier = await key.find(db, now);
         if (earlier) return revive(earlier);
+        if (isFirst && key.session) await this.#keptResults.dropSeen(db, key.session, key.holder);
+        const full = await this.#keptResults.refusal(db, key.holder, now);
+        // Returned, and not thrown: what was dropped makes room for the next.
+        if (full) return { status: "refused" as const, error: full };
+        const keep = async (outcome: KeptOutcome) => {
+          const bytes = await key.keep(db, now, outcome);
+          effects.push(() => this.#keptResults.add(key.holder, bytes));
+        };
         try {
           const outcome = await transaction.nested((part) => run({ ...ctx, db: part }));
           const dated = outcome.status === "success" && key.isResent ? { ...outcome, ts: timestamps.next() } : outcome;
-          if (key.keeps(dated.status)) await key.keep(db, now, toKeep(dated));
+          if (key.keeps(dated.status)) await keep(toKeep(dated));
           return dated;
         } catch (error) {
           if (!(error instanceof CallError) || !key.keeps("refused")) throw error;
           effects.length = 0;
-          await key.keep(db, now, toKeep({ status: "refused", error }));
+          await keep(toKeep({ status: "refused", error }));
           return { status: "refused" as const, error };
         }
       },
@@ -553,9 +571,9 @@ function checkValue(definition: FunctionDefinition, value: unknown, path: string
   throw new Error(`The value of ${path} does not fit its declaration: ${checked.error.message}`);
 }
 
-function idempotencyKey(call: Call, caller: Caller, request: string): IdempotencyKey {
+function idempotencyKey(call: Call, caller: Caller, request: string, holder: string): IdempotencyKey {
   try {
-    return IdempotencyKey.ofHeader(call.idempotencyKey ?? "", caller, call.address, request);
+    return IdempotencyKey.ofHeader(call.idempotencyKey ?? "", caller, call.address, request, holder);
   } catch (error) {
     throw error instanceof CallError ? new Rejected(error) : error;
   }

@@ -16,6 +16,17 @@ export const keptMs = 24 * 60 * 60 * 1_000;
 /** What a live client may send again after a long time without a connection (convex-wire.md section 9). */
 const resentKeptMs = 14 * keptMs;
 
+/** A mutation of a live client, by its session and its number there. */
+export interface Resent {
+  sessionId: string;
+  requestId: number;
+  /**
+   * Whether it is the first on its socket. On each new socket a client first sends again what it has no answer of, in
+   * order (convex-wire.md section 9): so it has those of all before.
+   */
+  isFirst: boolean;
+}
+
 /** What a write answered: a value, or a refusal. A fault is not kept, so a retry runs again. */
 export type KeptOutcome =
   | { status: "success"; value: unknown; ts?: bigint }
@@ -39,8 +50,10 @@ export class IdempotencyKey {
     key: string,
     scope: string,
     request: string,
-    /** Whether it is a mutation that a live client sends again. Only its success is kept: a failed one runs again. */
-    readonly isResent: boolean,
+    /** On whose behalf the outcome is kept. */
+    readonly holder: string,
+    /** Of a mutation that a live client sends again. Only its success is kept: a failed one runs again. */
+    readonly session?: { sessionHash: string; requestId: number },
   ) {
     this.#keyHash = hashSecret(`${scope}\n${key}`);
     this.#requestHash = hashSecret(request);
@@ -48,19 +61,24 @@ export class IdempotencyKey {
   }
 
   /** `request` is the call as text: the same key with another one is a mistake. Callers without a credential are told apart by address. */
-  static ofHeader(key: string, caller: Caller, address: string, request: string): IdempotencyKey {
+  static ofHeader(key: string, caller: Caller, address: string, request: string, holder: string): IdempotencyKey {
     if (key.length > sizes.idempotencyKeyCharacters || !/^[\x21-\x7e]+$/.test(key)) {
       throw new CallError(
         "invalid_args",
         `Idempotency-Key must be 1 to ${sizes.idempotencyKeyCharacters} printable ASCII characters without spaces`,
       );
     }
-    return new IdempotencyKey(key, scopeOf(caller, address), request, false);
+    return new IdempotencyKey(key, scopeOf(caller, address), request, holder);
   }
 
   /** The client's session is a random id that it alone knows, so whoever signs in under it is the same client. */
-  static ofResent({ sessionId, requestId }: { sessionId: string; requestId: number }, request: string): IdempotencyKey {
-    return new IdempotencyKey(`${sessionId} ${requestId}`, "live client", request, true);
+  static ofResent({ sessionId, requestId }: Resent, request: string, holder: string): IdempotencyKey {
+    const session = { sessionHash: hashSecret(`live client\n${sessionId}`), requestId };
+    return new IdempotencyKey(`${sessionId} ${requestId}`, "live client", request, holder, session);
+  }
+
+  get isResent(): boolean {
+    return this.session !== undefined;
   }
 
   keeps(status: KeptOutcome["status"]): boolean {
@@ -79,16 +97,24 @@ export class IdempotencyKey {
     return deserialize(unseal(this.#cipherKey, row.outcome)) as KeptOutcome;
   }
 
-  async keep(db: Kysely<Database>, now: number, outcome: KeptOutcome): Promise<void> {
+  /** Keeps the outcome, and says how many bytes that takes. */
+  async keep(db: Kysely<Database>, now: number, outcome: KeptOutcome): Promise<number> {
+    const sealed = seal(this.#cipherKey, serialize(outcome));
+    const bytes = sealed.length;
     await db
       .insertInto("idempotency")
       .values({
         keyHash: this.#keyHash,
         requestHash: this.#requestHash,
-        outcome: seal(this.#cipherKey, serialize(outcome)),
+        outcome: sealed,
         expiresAt: now + (this.isResent ? resentKeptMs : keptMs),
+        holder: this.holder,
+        bytes,
+        sessionHash: this.session?.sessionHash ?? null,
+        requestId: this.session?.requestId ?? null,
       })
       .execute();
+    return bytes;
   }
 }
 

@@ -58,6 +58,9 @@ export const heldBytes = {
   lastAnswers: { socket: 1 * MiB, address: 64 * MiB, caller: 8 * MiB, process: 64 * MiB },
 } as const satisfies Record<string, ByteBounds>;
 
+/** The most that is kept of the results of one caller's writes, to be given again where they are retried. */
+export const keptResults = { bytes: 16 * MiB, results: 100_000 } as const;
+
 /** What a subscription takes beside its arguments. */
 export const subscriptionBytes = KiB;
 

@@ -46,6 +46,8 @@ const retryMs = 1_000;
 export const mostUnreadMs = 120_000;
 /** Replies and refusals that wait to be sent. With more than these, no further frame is taken. */
 const mostWaiting = 1_000;
+/** How many results are kept for one socket before its client is asked to come again. */
+export const mostDone = 2_000;
 /** How far ahead of this machine's clock a client's word may put the timestamps. */
 const farthestAhead = 24n * 3_600_000n * 1_000_000n;
 
@@ -53,6 +55,11 @@ const farthestAhead = 24n * 3_600_000n * 1_000_000n;
 const again = (why: string): Closing => ({ code: 1013, reason: `InternalServerError: ${why}`.slice(0, 123) });
 /** It comes back when there is less to do. */
 const overloaded: Closing = { code: 1013, reason: "TooManyConcurrentRequests" };
+/**
+ * It comes back at once, and its next mutation shows that it has the results of all before (runtime/idempotency.ts). On an
+ * open socket nothing does: what the network took may still be lost on the way into the client.
+ */
+const showsWhatItHas: Closing = { code: 1001, reason: "ComeAgain" };
 /** It was told why before. */
 const refused: Closing = { code: 1000, reason: "AuthError" };
 
@@ -145,6 +152,10 @@ export class SyncSocket implements RawFrameHandler {
   #frames: Promise<void> = Promise.resolve();
   #mutations: Promise<void> = Promise.resolve();
   #isMutating = false;
+  /** The number of the first one on this socket. */
+  #firstMutation: number | undefined;
+  /** How many were done: their results are kept until the client comes again. */
+  #done = 0;
   /** This side ended it: nothing more is begun. */
   #isEnded = false;
   #cancelPing: () => void = () => {};
@@ -217,6 +228,7 @@ export class SyncSocket implements RawFrameHandler {
       case "Authenticate":
         return this.#authenticate(frame);
       case "Mutation":
+        this.#firstMutation ??= frame.requestId;
         return this.#queueMutation(frame, this.#sessionId);
       case "Action":
         return this.#refuseCall(
@@ -465,7 +477,7 @@ export class SyncSocket implements RawFrameHandler {
         authorization: undefined,
         ...(caller ? { caller } : {}),
         idempotencyKey: undefined,
-        resent: { sessionId, requestId },
+        resent: { sessionId, requestId, isFirst: requestId === this.#firstMutation },
         address: this.#socket.address,
         requestId: errorRequestId,
       })
@@ -476,6 +488,7 @@ export class SyncSocket implements RawFrameHandler {
     if (outcome.status === "success") {
       const ts = outcome.ts ?? runtime.timestamps.next();
       runtime.timestamps.raise(ts);
+      this.#done += 1;
       // Another process may have done it, whose word of it is still on its way.
       if (outcome.isReplayed) for (const watched of this.#watched.values()) this.#askAnew(watched);
       this.#replies.push(mutationSucceeded(requestId, outcome, ts));
@@ -700,8 +713,14 @@ export class SyncSocket implements RawFrameHandler {
   readonly #written = (): void => {
     this.#lastTakenAt = this.#parts.clock.now();
     this.#answers.add(-(this.#unsent.shift() ?? 0));
-    this.#wake();
+    if (this.#done >= mostDone && this.#isIdle) this.#end(showsWhatItHas);
+    else this.#wake();
   };
+
+  get #isIdle(): boolean {
+    const isSaid = this.#unsent.length === 0 && this.#replies.length === 0 && !this.#isDirty && this.#awaited === 0;
+    return isSaid && !this.#isMutating;
+  }
 
   #pingLater(afterMs: number): void {
     const { clock } = this.#parts;

@@ -3,6 +3,7 @@ import type { Kysely } from "kysely";
 import * as coordination from "./0001-coordination.js";
 import * as marketplace from "./0002-marketplace.js";
 import * as processes from "./0003-processes.js";
+import * as keptResults from "./0004-kept-results.js";
 import * as events from "./0006-events.js";
 import * as lists from "./0007-lists.js";
 import * as signIns from "./0009-sign-ins.js";
@@ -20,6 +21,7 @@ export const migrations: readonly Migration[] = [
   { name: "0001-coordination", up: coordination.up },
   { name: "0002-marketplace", up: marketplace.up },
   { name: "0003-processes", up: processes.up },
+  { name: "0004-kept-results", up: keptResults.up },
   { name: "0006-events", up: events.up },
   { name: "0007-lists", up: lists.up },
   { name: "0009-sign-ins", up: signIns.up },

@@ -1,0 +1,17 @@
+/** On whose behalf the results of writes are kept, how much of them, and which a live client has shown that it has. */
+import { type Kysely, sql } from "kysely";
+
+export async function up(db: Kysely<never>): Promise<void> {
+  const run = (statement: string) => sql.raw(statement).execute(db);
+  // What was kept before counts for nobody, and goes when its time is over.
+  await run('alter table "idempotency" add column "holder" text');
+  await run('alter table "idempotency" add column "bytes" integer not null default 0');
+  await run('alter table "idempotency" add column "sessionHash" text');
+  await run('alter table "idempotency" add column "requestId" bigint');
+  await run(
+    'create index "idempotencyByHolder" on "idempotency" ("holder", "expiresAt", "bytes") where "holder" is not null',
+  );
+  await run(
+    'create index "idempotencyBySession" on "idempotency" ("sessionHash", "requestId") where "sessionHash" is not null',
+  );
+}
