@@ -30,9 +30,12 @@ import type { Store, WriteTransaction } from "./store.js";
 
 /** Most calls that share one transaction: bounds how long the first of them waits for the last. */
 const largestGroup = 256;
-/** For reads it saves no more than a begin and a commit, and a turn cannot be shorter than its group. */
+/** For reads it saves no more than a begin and a commit. */
 const largestReadGroup = 16;
-/** How long calls may run before the sockets have a turn: Node takes one new connection in each. */
+/**
+ * How long calls may run before the sockets have a turn: Node takes one new connection in each. A group that takes longer
+ * ends with the call that is on.
+ */
 const longestTurnMs = 20;
 /** How long a group may take. Far above any real one; only a handler that waits for something else gets here. */
 const watchdogMs = 5_000;
@@ -237,7 +240,12 @@ export class SqliteStore implements Store {
     try {
       (mode === "write" ? this.#beginWrite : this.#begin).run();
       this.#driver.mode = mode;
+      const beganAt = performance.now();
       for (const [index, job] of jobs.entries()) {
+        if (index > 0 && performance.now() - beganAt > longestTurnMs) {
+          (mode === "write" ? this.#writes : this.#reads).unshift(...jobs.splice(index));
+          break;
+        }
         const writtenBefore = this.#driver.written;
         if (savepoints) this.#savepoint.run();
         const lease = new Lease(this.#kysely, this.#driver, job.observe);

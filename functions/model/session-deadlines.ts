@@ -5,8 +5,8 @@
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import { catchUp, followLimit, meterTime } from "./session.js";
 
-/** How many of each kind one transaction moves at most. */
-export const sessionBatchSize = 50;
+/** How many of each kind one transaction moves at most; each takes several statements. */
+export const sessionBatchSize = 20;
 
 /**
  * Moves what is due, the earliest first. A metered session goes one step at a time, so that two of one consumer share

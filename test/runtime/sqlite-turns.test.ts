@@ -1,0 +1,65 @@
+/** SQLite runs calls in groups; a group of long ones does not keep the sockets from their turn until the last is through. */
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { SqliteStore } from "../../runtime/sqlite.js";
+
+let store: SqliteStore;
+/** Turns of the event loop so far. */
+let turns = 0;
+let isCounting = true;
+
+beforeEach(async () => {
+  store = new SqliteStore(":memory:");
+  await store.migrate();
+  isCounting = true;
+  const count = () => {
+    turns += 1;
+    if (isCounting) setImmediate(count);
+  };
+  count();
+});
+afterEach(async () => {
+  isCounting = false;
+  await store.close();
+});
+
+/** Work that keeps the loop for a while, and says in which of its turns. */
+async function long(): Promise<number> {
+  const endsAt = performance.now() + 12;
+  while (performance.now() < endsAt);
+  return turns;
+}
+
+test.each([
+  ["reads", () => store.read(long)],
+  ["writes", () => store.write(long)],
+])("%s that came together are done in several turns, in their order", async (_what, call) => {
+  const began = await Promise.all(Array.from({ length: 12 }, call));
+  expect(new Set(began).size).toBeGreaterThanOrEqual(4);
+  expect(began).toEqual(began.toSorted((one, other) => one - other));
+});
+
+test("a write that fails in a group that was cut undoes itself alone", async () => {
+  const write = (mailId: string, fails: boolean) =>
+    store.write(async ({ db }) => {
+      await db
+        .insertInto("outbox")
+        .values({
+          mailId,
+          recipient: "a",
+          subject: "b",
+          body: "c",
+          attempts: 0,
+          nextAttemptAt: 0,
+          createdAt: 0,
+        } as never)
+        .execute();
+      await long();
+      if (fails) throw new Error(`${mailId} fails`);
+    });
+  const settled = await Promise.allSettled(
+    Array.from({ length: 8 }, (_, index) => write(`mail ${index}`, index === 1)),
+  );
+  expect(settled.filter(({ status }) => status === "rejected")).toHaveLength(1);
+  const rows = await store.read((db) => db.selectFrom("outbox").select("mailId").orderBy("mailId").execute());
+  expect(rows.map(({ mailId }) => mailId)).toEqual([0, 2, 3, 4, 5, 6, 7].map((index) => `mail ${index}`));
+});
