@@ -9,13 +9,15 @@ import { mutation, query } from "../runtime/define.js";
 import { currencies, type OnlineStatus, onlineStatuses, pricingModels } from "../schema/listings.js";
 import { printAmount } from "../schema/money.js";
 import { partitions } from "../schema/partitions.js";
-import { requireRegistered } from "./model/server-processes.js";
+import { forgetting, requireRegistered } from "./model/server-processes.js";
 import { noteAbsence } from "./model/session-absences.js";
 import { sessionToken } from "./model/session-token.js";
 import { type Lapse, lapseOf, lapses } from "./model/standing.js";
 
 /** How long a process counts as alive without renewing its lease. */
 const leaseMs = 30_000;
+/** How many sockets of each kind one transaction forgets: each takes several statements, and a process may have had thousands. */
+export const forgottenAtOnce = 100;
 
 /** Whoever opened a socket, as functions/model/standing.ts has it. */
 const opener = z.object({ credentialId: z.string(), agentId: z.string().nullable(), userId: z.string().nullable() });
@@ -38,7 +40,9 @@ export const startProcess = mutation({
   handler: async (ctx, { processId, alone }) => {
     const others = await ctx.db.selectFrom("serverProcesses").selectAll().execute();
     const dead = others.filter(({ leaseUntil }) => alone || leaseUntil <= ctx.now);
-    for (const other of dead) await forgetProcess(ctx, other.processId);
+    // What is left of one is forgotten with the lease's renewals.
+    const atOnce = alone ? Number.MAX_SAFE_INTEGER : forgottenAtOnce;
+    for (const other of dead) await forgetProcess(ctx, other.processId, atOnce);
     if (alone) {
       await ctx.db.deleteFrom("agentSockets").execute();
       await ctx.db.deleteFrom("sessionSockets").execute();
@@ -66,7 +70,7 @@ export const renewLease = mutation({
   args: { processId: z.string() },
   returns: z.object({
     alive: z.boolean(),
-    /** When the next of the other leases runs out, unless it is renewed. */
+    /** When the next of the other leases runs out, unless it is renewed; now, where there is more to forget. */
     nextEndAt: z.number().nullable(),
     forgotten: z.number(),
   }),
@@ -92,10 +96,14 @@ export const renewLease = mutation({
     // Whoever is late itself, because the database was away, has no say in who is dead.
     const isLate = before !== undefined && before.leaseUntil <= ctx.now;
     const dead = isLate ? [] : others.filter((other) => other.leaseUntil <= ctx.now);
-    for (const other of dead) await forgetProcess(ctx, other.processId);
-    if (dead.length > 0) ctx.notify({ kind: "processForgotten" });
+    let forgotten = 0;
+    for (const other of dead) if (await forgetProcess(ctx, other.processId, forgottenAtOnce)) forgotten += 1;
+    const more = forgotten < dead.length;
+    if (forgotten > 0) ctx.notify({ kind: "processForgotten" });
     const next = others.find((other) => other.leaseUntil > ctx.now);
-    return { alive: before !== undefined, nextEndAt: next?.leaseUntil ?? null, forgotten: dead.length };
+    const nextEndAt = more ? ctx.now : (next?.leaseUntil ?? null);
+    const alive = before !== undefined && before.leaseUntil !== forgetting;
+    return { alive, nextEndAt, forgotten: dead.length };
   },
 });
 
@@ -104,27 +112,48 @@ export const endProcess = mutation({
   summary: "Forgets a server process that ends",
   auth: "system",
   args: { processId: z.string() },
-  returns: z.null(),
-  handler: async (ctx, { processId }) => {
-    await forgetProcess(ctx, processId);
-    return null;
-  },
+  returns: z.object({ more: z.boolean() }),
+  handler: async (ctx, { processId }) => ({ more: !(await forgetProcess(ctx, processId, forgottenAtOnce)) }),
 });
 
-async function forgetProcess(ctx: MutationContext, processId: string): Promise<void> {
+/** Forgets up to `limit` of a process's sockets of each kind, and with the last of them the process. Whether it was all. */
+async function forgetProcess(ctx: MutationContext, processId: string, limit: number): Promise<boolean> {
+  const agentSockets = ctx.db
+    .selectFrom("agentSockets")
+    .select("agentId")
+    .where("processId", "=", processId)
+    .orderBy("agentId")
+    .limit(limit);
   const agents = await ctx.db
     .deleteFrom("agentSockets")
     .where("processId", "=", processId)
+    .where("agentId", "in", agentSockets)
     .returning("agentId")
     .execute();
   for (const { agentId } of agents) notifyStatus(ctx, agentId, "offline");
+  const sessionSockets = ctx.db
+    .selectFrom("sessionSockets")
+    .select("socketId")
+    .where("processId", "=", processId)
+    .orderBy("socketId")
+    .limit(limit);
   const gone = await ctx.db
     .deleteFrom("sessionSockets")
     .where("processId", "=", processId)
+    .where("socketId", "in", sessionSockets)
     .returning(["sessionId", "participantId", "slotIndex"])
     .execute();
   for (const absent of gone) await noteAbsence(ctx, absent);
+  if (agents.length === limit || gone.length === limit) {
+    await ctx.db
+      .updateTable("serverProcesses")
+      .set({ leaseUntil: forgetting })
+      .where("processId", "=", processId)
+      .execute();
+    return false;
+  }
   await ctx.db.deleteFrom("serverProcesses").where("processId", "=", processId).execute();
+  return true;
 }
 
 /**

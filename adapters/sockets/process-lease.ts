@@ -53,7 +53,7 @@ export class ProcessLease {
     this.#cancel?.();
     await this.#renewing;
     try {
-      await runtime.runSystem(endProcess, { processId });
+      while ((await runtime.runSystem(endProcess, { processId })).more);
     } catch (error) {
       // The next start, or another process once the lease has run out, will do it.
       log.warn({ err: error }, "sockets not forgotten");

@@ -3,8 +3,11 @@ import type { MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/prepared.js";
 
+/** The lease of a process that is being forgotten, which takes more than one transaction where it had many sockets. */
+export const forgetting = 0;
+
 const processById = prepared(["processId"], (db, { processId }) =>
-  db.selectFrom("serverProcesses").select("processId").where("processId", "=", processId),
+  db.selectFrom("serverProcesses").select("leaseUntil").where("processId", "=", processId),
 );
 
 /**
@@ -13,5 +16,7 @@ const processById = prepared(["processId"], (db, { processId }) =>
  */
 export async function requireRegistered(ctx: MutationContext, processId: string): Promise<void> {
   const { rows } = await processById(ctx, { processId });
-  if (rows.length === 0) throw new CallError("unavailable", "This process was taken for dead. Come again in a moment.");
+  if ((rows[0]?.leaseUntil ?? forgetting) === forgetting) {
+    throw new CallError("unavailable", "This process was taken for dead. Come again in a moment.");
+  }
 }
