@@ -28,7 +28,7 @@ import { openStore } from "./runtime/database.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
 import { Runtime } from "./runtime/dispatch.js";
 import { newUuid } from "./runtime/ids.js";
-import { openBudgets, RateLimits, type SharedCounting } from "./runtime/limits.js";
+import { liveBudget, openBudgets, RateLimits, type SharedCounting } from "./runtime/limits.js";
 import { LiveQueries } from "./runtime/live.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
@@ -37,7 +37,7 @@ import { ReplyCache } from "./runtime/reply-cache.js";
 import type { Store } from "./runtime/store.js";
 import { Timestamps } from "./runtime/timestamps.js";
 import { loadSecret, Tokens } from "./runtime/tokens.js";
-import { Turns, turnsOfLiveQueries } from "./runtime/turns.js";
+import { Turns, turnsOn } from "./runtime/turns.js";
 
 /** How long a caller may take to send its request, and how long calls may go on after the server was told to stop. */
 const requestTimeoutMs = 30_000;
@@ -131,8 +131,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const app = createHttpApp(log);
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
   addRestRoutes(app, runtime, { trustProxy });
-  const credentials = new Credentials(notices, clock);
-  const turns = new Turns(turnsOfLiveQueries(store.dialect, clock, config.rateLimits));
+  const credentials = new Credentials(notices, clock, new Turns(turnsOn(store.dialect, clock, undefined)));
+  const turns = new Turns(turnsOn(store.dialect, clock, config.rateLimits ? liveBudget : undefined));
   const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase: store.dialect.sharedByProcesses });
   const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials, trustProxy });
   addRpcRoutes(app, runtime, { trustProxy });

@@ -309,7 +309,7 @@ class EventStream {
   async #verify(): Promise<void> {
     this.#isDoubted = false;
     try {
-      const caller = await this.authenticate();
+      const caller = await this.parts.credentials.check(this.#caller, this.address, this.authenticate);
       if (this.#ended || JSON.stringify(caller) === JSON.stringify(this.#caller)) return;
       this.#subscribe(caller);
       this.#isDirty = true;

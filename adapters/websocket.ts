@@ -143,7 +143,7 @@ export class SocketServer {
 
   /** Closes every socket, so that its client comes back. */
   restartAll(): void {
-    for (const socket of [...this.#sockets.values()]) socket.close(closings.restart);
+    inParts([...this.#sockets.values()], (socket) => socket.close(closings.restart));
   }
 
   /** Closes every socket, so that its client comes back to whoever serves next. Resolves once they are gone. */
@@ -242,16 +242,16 @@ export class SocketServer {
 
   #checkLater(): void {
     this.#cancelCheck = this.#parts.clock.after(checkEveryMs, () => {
-      this.#check([...this.#sockets.values()], 0);
+      inParts([...this.#sockets.values()], (socket) => socket.check());
       if (!this.#stopping) this.#checkLater();
     });
   }
+}
 
-  /** Looks after some, and then lets others have their turn. */
-  #check(sockets: Socket[], from: number): void {
-    for (const socket of sockets.slice(from, from + socketsPerTurn)) socket.check();
-    if (from + socketsPerTurn < sockets.length) setImmediate(() => this.#check(sockets, from + socketsPerTurn));
-  }
+/** Looks after some sockets, and then lets others have their turn. */
+function inParts(sockets: readonly Socket[], look: (socket: Socket) => void, from = 0): void {
+  for (const socket of sockets.slice(from, from + socketsPerTurn)) look(socket);
+  if (from + socketsPerTurn < sockets.length) setImmediate(() => inParts(sockets, look, from + socketsPerTurn));
 }
 
 /** How long to wait after a count that was refused; undefined where it was not. */

@@ -119,7 +119,7 @@ export type Rate = keyof typeof rates;
  * The database's time for the live queries of one caller. Beyond it the caller's answers come later; what others get and
  * how soon does not hang on it (runtime/turns.ts).
  */
-export const liveBudget = { msPerSecond: 200, mostMs: 3_000 } as const;
+export const liveBudget = { msPerSecond: 300, mostMs: 3_000 } as const;
 
 /** Rare, and worth a row each where several processes count: what they guard is counted exactly. */
 const exact: ReadonlySet<Rate> = new Set(["registrations", "signIns", "wrongPasswords", "verifications", "topUps"]);

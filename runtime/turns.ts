@@ -8,7 +8,6 @@
  */
 import type { Clock } from "./clock.js";
 import type { Dialect } from "./dialects.js";
-import { liveBudget } from "./limits.js";
 
 /** A run, once its turn has come. Resolves with the milliseconds that it took; it does not reject. */
 export type Run = () => Promise<number>;
@@ -78,11 +77,10 @@ function first<T>(of: ReadonlySet<T>): T | undefined {
 }
 
 /**
- * How live queries take turns. A database that works on one call at a time gets one run, or several that are known to be
- * short. Of one that works on many, other calls keep the larger part, and two callers do not keep a third one out.
+ * How runs that read the database take turns. One that works on a call at a time gets one run, or several that are known
+ * to be short. Of one that works on many, other calls keep the larger part, and two callers do not keep a third one out.
  */
-export function turnsOfLiveQueries({ callsAtOnce }: Dialect, clock: Clock, isBudgeted: boolean): TurnsParts {
-  const budget = isBudgeted ? liveBudget : undefined;
+export function turnsOn({ callsAtOnce }: Dialect, clock: Clock, budget: Budget | undefined): TurnsParts {
   if (callsAtOnce === 1) return { clock, budget, atOnce: mostTogether, perCaller: mostTogether, togetherMs: sliceMs };
   const atOnce = Math.ceil(callsAtOnce / 3);
   return { clock, budget, atOnce, perCaller: Math.floor(atOnce / 3), togetherMs: Number.POSITIVE_INFINITY };

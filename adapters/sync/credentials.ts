@@ -4,8 +4,13 @@
  */
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
+import { countedAs } from "../../runtime/limits.js";
 import type { NoticeBoard } from "../../runtime/notices.js";
 import { expiryOf } from "../../runtime/tokens.js";
+import type { Turns } from "../../runtime/turns.js";
+
+/** About what one look takes. */
+const lookMs = 0.3;
 
 export class Credentials {
   readonly #watchers = new Map<string, Set<() => void>>();
@@ -13,6 +18,8 @@ export class Credentials {
   constructor(
     notices: NoticeBoard,
     readonly clock: Clock,
+    /** Not those of live queries: what an owner takes away does not wait behind them. */
+    readonly turns: Turns,
   ) {
     const tell = (key: string) => {
       for (const doubt of this.#watchers.get(key) ?? []) doubt();
@@ -22,6 +29,19 @@ export class Credentials {
     notices.on("userStandingChanged", ({ userId }) => tell(`user ${userId}`));
     notices.on("noticesMissed", () => {
       for (const key of [...this.#watchers.keys()]) tell(key);
+    });
+  }
+
+  /**
+   * Has `look` look again whom a credential stands for, in the turn of whom it stood for. Where notices were missed every
+   * holder has to look.
+   */
+  check<T>(caller: Caller | undefined, address: string, look: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.turns.add([countedAs(caller, address)], lookMs, async () => {
+        await look().then(resolve, reject);
+        return lookMs;
+      });
     });
   }
 

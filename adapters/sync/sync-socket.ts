@@ -398,7 +398,10 @@ export class SyncSocket implements RawFrameHandler {
     if (identity.secret === undefined) return;
     let caller: Caller;
     try {
-      caller = await this.#parts.runtime.authenticate(identity.secret, this.#socket.address);
+      const { secret } = identity;
+      const { address } = this.#socket;
+      const { credentials, runtime } = this.#parts;
+      caller = await credentials.check(identity.caller, address, () => runtime.authenticate(secret, address));
     } catch (error) {
       if (this.#identity !== identity) return;
       if (!isUnavailable(error)) return this.#refuse(error, false);
