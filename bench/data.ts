@@ -91,6 +91,8 @@ export async function fill(store: Store, { threads, messagesPerThread }: Filling
             proposalAgentId: null,
             approvalDeadline: null,
             closesAt: null,
+            proposalCount: 0,
+            supersededAt: null,
             messageCount: messagesPerThread,
             lastMessageAt: openedAt + messagesPerThread,
             activeHour: hourOf(openedAt + messagesPerThread),

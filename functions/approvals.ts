@@ -4,9 +4,10 @@ import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { partitions } from "../schema/partitions.js";
 import { type Decision, decisions, threadStatuses } from "../schema/threads.js";
-import { id, text } from "../schema/values.js";
+import { cursor, id, text } from "../schema/values.js";
 import { listPendingApprovals } from "./model/approvals.js";
 import { notActive } from "./model/connections.js";
+import { cursorsOf } from "./model/cursors.js";
 import { message, toMessage } from "./model/messages.js";
 import { afterDecision, requireThread, statusOf } from "./model/threads.js";
 
@@ -15,11 +16,13 @@ const listed = 500;
 
 const decision = z.enum(decisions);
 
+const mostUrgentFirst = cursorsOf("approvals:getPending", { approvalDeadline: "integer", threadId: "id" });
+
 /** The plans that wait for the caller's human, the most urgent first (c2c.md section 3, approvals). */
 export const getPending = query({
   summary: "Lists the plans that wait for the calling agent's human",
   auth: "agent",
-  args: {},
+  args: { cursor },
   returns: z.array(
     z.object({
       threadId: z.string(),
@@ -29,10 +32,12 @@ export const getPending = query({
       approvalDeadline: z.number().nullable(),
       myDecision: z.null(),
       otherDecision: decision.nullable(),
+      cursor: z.string(),
     }),
   ),
-  handler: async (ctx) => {
-    const rows = await listPendingApprovals(ctx, listed);
+  handler: async (ctx, args) => {
+    const cursors = mostUrgentFirst.under(ctx);
+    const rows = await listPendingApprovals(ctx, listed, cursors.read(args.cursor));
     return rows.map((row) => ({
       threadId: row.threadId,
       connectionId: row.connectionId,
@@ -41,6 +46,7 @@ export const getPending = query({
       approvalDeadline: row.approvalDeadline,
       myDecision: null,
       otherDecision: row.otherDecision,
+      cursor: cursors.at(row),
     }));
   },
 });

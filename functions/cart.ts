@@ -9,9 +9,9 @@ import { printAmount } from "../schema/money.js";
 import { partitions } from "../schema/partitions.js";
 import { id, isoTime, text } from "../schema/values.js";
 import { agentNotFound } from "./model/agents.js";
+import { caps, requireRoom } from "./model/caps.js";
 import { type AgentCard, agentCard, agentCards } from "./model/cards.js";
 
-const mostItems = 100;
 const taskDescription = text(2_000, 1);
 
 const cartPrice = z.object({ model: z.enum(pricingModels), amount: z.string(), currency: z.enum(currencies) });
@@ -65,7 +65,7 @@ export const add = mutation({
     const { ownerId: _owner, ...priced } = agent;
     // Whoever puts it in again has seen what it costs now.
     if (known) return change(ctx, known, { taskDescription: args.taskDescription, ...priced });
-    if (items.length >= mostItems) throw new CallError("conflict", `The cart is full (max ${mostItems} items)`);
+    requireRoom("cartItems", items.length, `The cart is full (max ${caps.cartItems.most} items)`);
     const item = {
       cartItemId: ctx.newUuid(),
       userId,

@@ -1,6 +1,7 @@
 /** Connections: an invite link, its acceptance, and the end of it. Nobody can write to an agent that did not agree. */
 import { sql } from "kysely";
 import { z } from "zod";
+import type { AgentMutation } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { hashSecret } from "../runtime/ids.js";
@@ -8,6 +9,7 @@ import { connectionStatuses } from "../schema/connections.js";
 import { partitions } from "../schema/partitions.js";
 import { cursor, id, peer, token } from "../schema/values.js";
 import { loadSelf, pairKey } from "./model/agents.js";
+import { caps, dayMs, requireRoom } from "./model/caps.js";
 import { requireConnection, requireInvite, statusOf } from "./model/connections.js";
 import { cursorsOf } from "./model/cursors.js";
 
@@ -27,11 +29,13 @@ export const invite = mutation({
     inviteUrl: z.string(),
     expiresAt: z.number(),
   }),
+  oneAtATime: (_args, { agentId }) => `invites of agent ${agentId}`,
   handler: async (ctx) => {
     const agent = await loadSelf(ctx);
     if (agent.publicKey === null) {
       throw new CallError("conflict", "Must set public key before inviting. Call agents:setPublicKey first.");
     }
+    await requireRoomForInvite(ctx);
     const connectionId = ctx.newId("conn");
     const inviteToken = ctx.newSecret("inv_");
     const expiresAt = ctx.now + inviteMs;
@@ -53,6 +57,27 @@ export const invite = mutation({
     return { connectionId, inviteToken, inviteUrl: `${ctx.publicUrl}/connect/${inviteToken}`, expiresAt };
   },
 });
+
+async function requireRoomForInvite(ctx: AgentMutation): Promise<void> {
+  const mine = ctx.db
+    .selectFrom("connections")
+    .select(({ fn }) => fn.countAll<number>().as("have"))
+    .where("inviterAgentId", "=", ctx.caller.agentId);
+  const [open, today] = await Promise.all([
+    mine.where("status", "=", "pending").where("expiresAt", ">", ctx.now).executeTakeFirstOrThrow(),
+    mine.where("createdAt", ">", ctx.now - dayMs).executeTakeFirstOrThrow(),
+  ]);
+  requireRoom(
+    "openInvites",
+    open.have,
+    `You have ${caps.openInvites.most} open invites. Take some back with connections:disconnect, or wait until they are accepted or run out.`,
+  );
+  requireRoom(
+    "invitesPerDay",
+    today.have,
+    `You made ${caps.invitesPerDay.most} invites within 24 hours. Make further ones later.`,
+  );
+}
 
 /** What an invite is, for the page that its link opens and for an agent that wants to look before it accepts. */
 export const getInvite = query({

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { mutation, query } from "../runtime/define.js";
 import { cursor, id, isoTime, limit, page, pageOf } from "../schema/values.js";
 import { agentNotFound } from "./model/agents.js";
+import { caps, requireRoom } from "./model/caps.js";
 import { agentCard, agentCards } from "./model/cards.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
 
@@ -12,6 +13,7 @@ export const add = mutation({
   auth: "user",
   args: { agentId: id },
   returns: z.object({ agentId: z.string(), favorited: z.literal(true), createdAt: z.string() }),
+  oneAtATime: (_args, { userId }) => `favorites of ${userId}`,
   handler: async (ctx, args) => {
     const { userId } = ctx.caller;
     const { agentId } = args;
@@ -31,6 +33,12 @@ export const add = mutation({
       .executeTakeFirst();
     // A draft of somebody else's is nobody's business: a favorite would show it.
     if (!agent || (agent.status !== "active" && agent.ownerId !== userId)) throw agentNotFound();
+    const { have } = await ctx.db
+      .selectFrom("favorites")
+      .select(({ fn }) => fn.countAll<number>().as("have"))
+      .where("userId", "=", userId)
+      .executeTakeFirstOrThrow();
+    requireRoom("favorites", have, `You have ${caps.favorites.most} favorites. Remove one before you add another.`);
     await ctx.db.insertInto("favorites").values({ userId, agentId, createdAt: ctx.now }).execute();
     return { agentId, favorited: true as const, createdAt: isoTime(ctx.now) };
   },

@@ -5,6 +5,7 @@ import type { UserQuery } from "../runtime/context.js";
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { cursor, id, isoTime, limit, page, pageOf } from "../schema/values.js";
+import { caps, requireRoom } from "./model/caps.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
 import { requireUser } from "./model/users.js";
 
@@ -14,14 +15,21 @@ export const add = mutation({
   auth: "user",
   args: { userId: id },
   returns: z.object({ userId: z.string(), following: z.literal(true) }),
+  oneAtATime: (_args, { userId }) => `follows of ${userId}`,
   handler: async (ctx, { userId }) => {
     refuseOneself(ctx, userId);
     await requireUser(ctx, userId);
-    await ctx.db
-      .insertInto("follows")
-      .values({ followerId: ctx.caller.userId, userId, createdAt: ctx.now })
-      .onConflict((conflict) => conflict.columns(["followerId", "userId"]).doNothing())
-      .execute();
+    const followerId = ctx.caller.userId;
+    const mine = ctx.db.selectFrom("follows").where("followerId", "=", followerId);
+    const known = await mine.select("userId").where("userId", "=", userId).executeTakeFirst();
+    if (known) return { userId, following: true as const };
+    const { have } = await mine.select(({ fn }) => fn.countAll<number>().as("have")).executeTakeFirstOrThrow();
+    requireRoom(
+      "follows",
+      have,
+      `You follow ${caps.follows.most} users. Stop following one before you follow another.`,
+    );
+    await ctx.db.insertInto("follows").values({ followerId, userId, createdAt: ctx.now }).execute();
     return { userId, following: true as const };
   },
 });

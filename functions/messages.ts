@@ -1,23 +1,28 @@
 /** Messages: threads between two connected agents, and the end-to-end encrypted messages in them. */
-import { type NotNull, sql } from "kysely";
+import { type Expression, type ExpressionBuilder, sql } from "kysely";
 import { z } from "zod";
-import type { AgentQuery } from "../runtime/context.js";
+import type { AgentMutation, AgentQuery } from "../runtime/context.js";
 import { JsonText, mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { jsonList } from "../runtime/json-list.js";
 import { prepared } from "../runtime/prepared.js";
+import type { Database } from "../schema/index.js";
 import { partitions } from "../schema/partitions.js";
-import { messageTypes, threadStatuses } from "../schema/threads.js";
-import { id, peer, timestamp } from "../schema/values.js";
+import { type MessageType, messageTypes, threadStatuses } from "../schema/threads.js";
+import { cursor, id, peer, timestamp } from "../schema/values.js";
+import { caps, dayMs, requireRoom } from "./model/caps.js";
 import { statusOf as connectionStatusOf, notActive, requireConnection } from "./model/connections.js";
+import { cursorsOf } from "./model/cursors.js";
+import { pageOfThreads } from "./model/listed-threads.js";
 import { message, requirePayload } from "./model/messages.js";
 import {
   afterMessage,
   approvalMs,
   hourOf,
+  isOpenInSql,
   openThread,
   requireThread,
-  statusInSql,
+  resumeThread,
   statusOf,
   type ThreadOfCaller,
 } from "./model/threads.js";
@@ -36,12 +41,14 @@ export const startThread = mutation({
     status: z.literal("negotiating"),
     createdAt: z.number(),
   }),
+  oneAtATime: ({ connectionId }) => `threads of connection ${connectionId}`,
   handler: async (ctx, args) => {
     const connection = await requireConnection(ctx, args.connectionId);
     const { connectionId, inviterAgentId, accepterAgentId } = connection;
     if (connection.status !== "active" || accepterAgentId === null) {
       throw notActive(connectionStatusOf(connection, ctx.now));
     }
+    await requireRoomForThread(ctx, connectionId);
     const { threadId, createdAt } = await openThread(ctx, {
       connectionId,
       agentAId: inviterAgentId,
@@ -53,6 +60,43 @@ export const startThread = mutation({
   },
 });
 
+async function requireRoomForThread(ctx: AgentMutation, connectionId: string): Promise<void> {
+  const threads = ctx.db
+    .selectFrom("threads")
+    .select(({ fn }) => fn.countAll<number>().as("have"))
+    .where("connectionId", "=", connectionId);
+  const [open, today] = await Promise.all([
+    threads.where(isOpenInSql(ctx.now)).executeTakeFirstOrThrow(),
+    threads.where("createdAt", ">", ctx.now - dayMs).executeTakeFirstOrThrow(),
+  ]);
+  requireRoom(
+    "openThreads",
+    open.have,
+    `This connection has ${caps.openThreads.most} open threads. Bring one of them to an end, with an accept or a reject, before you open another.`,
+  );
+  requireRoom(
+    "threadsPerDay",
+    today.have,
+    `${caps.threadsPerDay.most} threads were opened on this connection within 24 hours. Open further ones later.`,
+  );
+}
+
+/** Where a thread is full, only what ends the negotiation, or adds no terms to it, can follow. */
+function requireRoomForMessage(thread: ThreadOfCaller, type: MessageType): void {
+  if (type === "accept" || type === "reject") return;
+  requireRoom(
+    "messages",
+    thread.messageCount,
+    `This thread has ${caps.messages.most} messages. Only accept and reject can follow; go on in another thread.`,
+  );
+  if (type === "info") return;
+  requireRoom(
+    "proposals",
+    thread.proposalCount,
+    `This thread has had ${caps.proposals.most} proposals and counters. Only accept, reject and info can follow: accept the current one, reject it, or ask your humans.`,
+  );
+}
+
 const insertMessage = prepared(
   ["threadId", "createdAt", "messageId", "fromAgentId", "type", "encryptedPayload", "payload", "referencesMessageId"],
   (db, values) => db.insertInto("messages").values(values),
@@ -60,7 +104,7 @@ const insertMessage = prepared(
 
 /** What most messages change of their thread: nothing that any index is about. */
 const countMessage = prepared(
-  ["threadId", "proposalMessageId", "proposalAgentId", "messageCount", "lastMessageAt"],
+  ["threadId", "proposalMessageId", "proposalAgentId", "proposalCount", "messageCount", "lastMessageAt"],
   (db, { threadId, ...counted }) =>
     db.updateTable("threads").set(counted).where("threadId", "=", threadId).returning(partitions.threads),
 );
@@ -97,10 +141,12 @@ export const send = mutation({
     if (next === undefined) {
       throw new CallError("conflict", `Cannot send messages to thread with status: ${status}`, { status });
     }
+    requireRoomForMessage(thread, args.type);
     const { agentId } = ctx.caller;
     if (args.type === "accept") requireAcceptable(thread, agentId, args.referencesMessageId ?? undefined);
     else if (args.referencesMessageId != null) await requireReference(ctx, thread.threadId, args.referencesMessageId);
 
+    if (thread.supersededAt !== null) await resumeThread(ctx, thread);
     const messageId = ctx.newId("msg");
     const createdAt = Math.max(ctx.now, (thread.lastMessageAt ?? 0) + 1);
     const proposes = args.type === "proposal" || args.type === "counter";
@@ -121,6 +167,7 @@ export const send = mutation({
         threadId: thread.threadId,
         proposalMessageId: proposes ? messageId : thread.proposalMessageId,
         proposalAgentId: proposes ? agentId : thread.proposalAgentId,
+        proposalCount: thread.proposalCount + (proposes ? 1 : 0),
         messageCount: thread.messageCount + 1,
         lastMessageAt: createdAt,
       }),
@@ -162,7 +209,7 @@ async function requireReference(ctx: AgentQuery, threadId: string, messageId: st
   if (!found) throw new CallError("not_found", "referencesMessageId is not a message of this thread");
 }
 
-const wire = {
+const written = {
   messageId: "plain",
   threadId: "plain",
   fromAgentId: "plain",
@@ -172,14 +219,21 @@ const wire = {
   referencesMessageId: "plain?",
   createdAt: "number",
 } as const;
-const wireColumns = Object.keys(wire) as (keyof typeof wire)[];
+const wireColumns = Object.keys(written) as (keyof typeof written)[];
+const wire = { ...written, cursor: "plain" } as const;
+
+/** A row with its cursor, as the database writes it. */
+function wireRow({ ref }: ExpressionBuilder<Database, "messages">, mark: Expression<string>) {
+  const cursor = sql<string>`cast(${mark} as text) || '~' || cast(${ref("createdAt")} as text)`;
+  return [...wireColumns, cursor.as("cursor")] as const;
+}
 
 /** The last `limit` messages before a time. Read forwards from the first of them, so that nothing has to be sorted. */
-const lastBefore = prepared(["threadId", "before", "skip"], (db, { threadId, before, skip }) => {
+const lastBefore = prepared(["threadId", "before", "skip", "mark"], (db, { threadId, before, skip, mark }) => {
   const earlier = db.selectFrom("messages").where("threadId", "=", threadId).where("createdAt", "<", before);
   const first = earlier.select("createdAt").orderBy("createdAt", "desc").limit(1).offset(skip);
   const page = earlier
-    .select(wireColumns)
+    .select((row) => wireRow(row, mark))
     .where((where) => where("createdAt", ">=", where.fn.coalesce(first, where.lit(0))))
     .orderBy("createdAt");
   return jsonList(page, wire);
@@ -187,11 +241,11 @@ const lastBefore = prepared(["threadId", "before", "skip"], (db, { threadId, bef
 
 /** The first `limit` messages between two times. */
 const firstAfter = prepared(
-  ["threadId", "after", "before", "limit"],
-  (db, { threadId, after, before, limit: most }) => {
+  ["threadId", "after", "before", "limit", "mark"],
+  (db, { threadId, after, before, limit: most, mark }) => {
     const page = db
       .selectFrom("messages")
-      .select(wireColumns)
+      .select((row) => wireRow(row, mark))
       .where("threadId", "=", threadId)
       .where("createdAt", ">", after)
       .where("createdAt", "<", before)
@@ -201,35 +255,40 @@ const firstAfter = prepared(
   },
 );
 
+const oldestFirst = cursorsOf("messages:getForThread", { createdAt: "integer" });
+
 /**
  * A thread's messages, oldest first. `after` gives the first ones behind that time; otherwise the newest, or the newest
- * before `before`. Times are `createdAt` values, in Unix ms.
+ * before `before`. Times are `createdAt` values, in Unix ms. A cursor goes on behind its message, in the place of `after`.
  */
 export const getForThread = query({
   summary: "Reads a thread's messages, oldest first; pages by createdAt",
   auth: "agent",
-  args: { threadId: id, limit, before: timestamp.nullish(), after: timestamp.nullish() },
-  returns: z.array(message),
+  args: { threadId: id, limit, before: timestamp.nullish(), after: timestamp.nullish(), cursor },
+  returns: z.array(message.extend({ cursor: z.string() })),
   handler: async (ctx, args) => {
     const { threadId } = args;
     const most = args.limit ?? listedByDefault;
     const before = args.before ?? Number.MAX_SAFE_INTEGER;
+    const cursors = oldestFirst.under(ctx, { threadId, before: args.before });
+    const after = cursors.read(args.cursor)?.createdAt ?? args.after;
+    const { mark } = cursors;
     // Both questions travel together; a stranger's page is read for nothing and goes nowhere.
     const [page] = await Promise.all([
-      args.after == null
-        ? lastBefore(ctx, { threadId, before, skip: most - 1 })
-        : firstAfter(ctx, { threadId, after: args.after, before, limit: most }),
+      after == null
+        ? lastBefore(ctx, { threadId, before, skip: most - 1, mark })
+        : firstAfter(ctx, { threadId, after, before, limit: most, mark }),
       requireThread(ctx, threadId),
     ]);
     return new JsonText(page.rows[0]?.json ?? "[]");
   },
 });
 
-/** The caller's threads, the most recently active first. */
+/** The caller's threads, the most recently active first; of more than a page holds, each peer's newest one first. */
 export const getThreadsForAgent = query({
   summary: "Lists the calling agent's threads, the most recently active first",
   auth: "agent",
-  args: { status: z.enum(threadStatuses).nullish(), limit },
+  args: { status: z.enum(threadStatuses).nullish(), limit, cursor },
   returns: z.array(
     z.object({
       threadId: z.string(),
@@ -240,38 +299,16 @@ export const getThreadsForAgent = query({
       messageCount: z.number(),
       approvalDeadline: z.number().optional(),
       createdAt: z.number(),
+      cursor: z.string(),
     }),
   ),
   handler: async (ctx, args) => {
-    const most = args.limit ?? listedByDefault;
-    const status = statusInSql(ctx.now);
-    const lastActiveAt = sql<number>`coalesce(${sql.ref("threads.lastMessageAt")}, ${sql.ref("threads.createdAt")})`;
-    // One query a side, each along its own index.
-    const side = (mine: "agentAId" | "agentBId", theirs: "agentAId" | "agentBId") =>
-      ctx.db
-        .selectFrom("threads")
-        .leftJoin("agents", "agents.agentId", `threads.${theirs}`)
-        .selectAll("threads")
-        .select(["agents.agentId", "agents.name", "agents.publicKey", status.as("statusNow")])
-        .select(lastActiveAt.as("lastActiveAt"))
-        .where(`threads.${mine}`, "=", ctx.caller.agentId)
-        .$if(args.status != null, (threads) => threads.where(status, "=", args.status ?? "negotiating"))
-        .orderBy("threads.activeHour", "desc")
-        .orderBy(lastActiveAt, "desc")
-        .orderBy("threads.threadId", "desc")
-        .limit(most)
-        // Both agents of a thread have their rows.
-        .$narrowType<{ agentId: NotNull; name: NotNull }>()
-        .execute();
-    const [opened, joined] = await Promise.all([side("agentAId", "agentBId"), side("agentBId", "agentAId")]);
-    return [...opened, ...joined]
-      .sort((one, other) => other.lastActiveAt - one.lastActiveAt || (one.threadId < other.threadId ? 1 : -1))
-      .slice(0, most)
-      .map(({ agentId, name, publicKey, statusNow, approvalDeadline, ...thread }) => ({
-        ...thread,
-        status: statusNow,
-        otherAgent: { agentId, name, publicKey },
-        approvalDeadline: approvalDeadline ?? undefined,
-      }));
+    const page = await pageOfThreads(ctx, args.status ?? null, args.limit ?? listedByDefault, args.cursor);
+    return page.map(({ agentId, name, publicKey, statusNow, approvalDeadline, ...thread }) => ({
+      ...thread,
+      status: statusNow,
+      otherAgent: { agentId, name, publicKey },
+      approvalDeadline: approvalDeadline ?? undefined,
+    }));
   },
 });

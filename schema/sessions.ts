@@ -133,6 +133,8 @@ export interface BlockedMessagesTable {
   payload: string;
   category: string;
   reason: string;
+  /** How many more of the session were stopped after this one, the last that was kept. */
+  furtherBlocked: number;
   createdAt: number;
 }
 

@@ -20,6 +20,8 @@ export interface ThreadsTable {
   /** The proposal or counter that an accept must answer, and who made it. */
   proposalMessageId: string | null;
   proposalAgentId: string | null;
+  /** Proposals and counters so far. */
+  proposalCount: number;
   /** Set once accepted: when the humans' time is up. */
   approvalDeadline: number | null;
   /** Set for an intro's thread: when its event ends and the thread with it. */
@@ -32,6 +34,12 @@ export interface ThreadsTable {
    * would conflict with messages to other threads.
    */
   activeHour: number;
+  /**
+   * When the same two agents went on in another thread (or just behind the latest such instant of either); null where
+   * they were active last. It always rises for an agent, so that which of its threads were its peers' latest at an instant
+   * stays known while pages are read: one that became so again has moved to the top of the list.
+   */
+  supersededAt: number | null;
   createdAt: number;
 }
 

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { z } from "zod";
 import { routes } from "../adapters/rest-routes.js";
 import { modules } from "../functions/index.js";
+import { caps } from "../functions/model/caps.js";
 import { configVariables } from "../runtime/config.js";
 import { errorCodes } from "../runtime/errors.js";
 import { liveBudget, rates, sizes, tokenRate } from "../runtime/limits.js";
@@ -61,6 +62,11 @@ const sections: Record<string, () => string> = {
         const shown = typeof unset === "boolean" ? (name === "RATE_LIMITS" ? "on" : String(unset)) : unset;
         return [`\`${name}\``, shown === undefined ? "none" : `\`${String(shown)}\``, about];
       }),
+    ),
+  caps: () =>
+    table(
+      ["at most", "of what"],
+      Object.values(caps).map(({ most, of }) => [String(most), of]),
     ),
   limits: () =>
     table(

@@ -1,6 +1,6 @@
 /** Agents of a user: made, taken over, read and changed by their owner. */
 import { z } from "zod";
-import type { MutationContext } from "../../runtime/context.js";
+import type { MutationContext, UserMutation } from "../../runtime/context.js";
 import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
@@ -9,6 +9,7 @@ import { cursor, id, limit, page, pageOf, text, token } from "../../schema/value
 import { agentView, agentViews, loadAgentView } from "../model/agent-view.js";
 import { requireOwnAgent } from "../model/agents.js";
 import { capabilities, replaceCapabilities } from "../model/capabilities.js";
+import { caps, requireRoom } from "../model/caps.js";
 import { issueCredential } from "../model/credentials.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { relist } from "../model/listing.js";
@@ -35,6 +36,7 @@ export const create = mutation({
   args: { name: text(100, 1), slug, description, ...details, ...profileFields },
   returns: agentView.extend({ agentToken: z.string() }),
   handler: async (ctx, args) => {
+    await requireRoomForAgent(ctx);
     await refuseTakenSlug(ctx, args.slug);
 
     const agentId = ctx.newUuid();
@@ -89,6 +91,7 @@ export const takeOver = mutation({
       const message = "This agent has no description yet: give one";
       throw new CallError("invalid_args", message, { issues: [{ path: "description", message }] });
     }
+    await requireRoomForAgent(ctx);
     await refuseTakenSlug(ctx, args.slug);
     await ctx.db
       .updateTable("agents")
@@ -215,6 +218,15 @@ async function keepTerms(
     .where("agentId", "=", agentId)
     .returning(partitions.agents)
     .execute();
+}
+
+async function requireRoomForAgent(ctx: UserMutation): Promise<void> {
+  const { have } = await ctx.db
+    .selectFrom("agents")
+    .select(({ fn }) => fn.countAll<number>().as("have"))
+    .where("ownerId", "=", ctx.caller.userId)
+    .executeTakeFirstOrThrow();
+  requireRoom("agents", have, `You have ${have} agents, and a user can have ${caps.agents.most}.`);
 }
 
 async function refuseTakenSlug(ctx: MutationContext, wanted: string): Promise<void> {

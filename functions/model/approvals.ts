@@ -1,5 +1,5 @@
 /** What waits for a human's decision. */
-import { sql } from "kysely";
+import { type NotNull, sql } from "kysely";
 import type { AgentQuery } from "../../runtime/context.js";
 
 const sides = [
@@ -10,8 +10,14 @@ const sides = [
 /** How many threads are looked into at once. */
 const lookedInto = 500;
 
+/** Where a list of plans is to go on. */
+interface Behind {
+  approvalDeadline: number;
+  threadId: string;
+}
+
 /** The caller's threads that await a decision, within their time. One query a side, each along its own index. */
-async function awaitingThreads(ctx: AgentQuery) {
+async function awaitingThreads(ctx: AgentQuery, behind: Behind | undefined) {
   const found = await Promise.all(
     sides.map(({ mine, theirs }) =>
       ctx.db
@@ -22,10 +28,19 @@ async function awaitingThreads(ctx: AgentQuery) {
         .where("status", "=", sql.lit("awaiting_approval"))
         .where("approvalDeadline", ">", ctx.now)
         .orderBy("approvalDeadline")
+        // An awaiting thread has its deadline: a constraint says so.
+        .$narrowType<{ approvalDeadline: NotNull }>()
         .execute(),
     ),
   );
-  return found.flat().sort((one, other) => (one.approvalDeadline ?? 0) - (other.approvalDeadline ?? 0));
+  return found
+    .flat()
+    .filter((thread) => behind === undefined || byUrgency(behind, thread) < 0)
+    .sort(byUrgency);
+}
+
+function byUrgency(one: Behind, other: Behind): number {
+  return one.approvalDeadline - other.approvalDeadline || (one.threadId < other.threadId ? -1 : 1);
 }
 
 /**
@@ -33,8 +48,8 @@ async function awaitingThreads(ctx: AgentQuery) {
  * most urgent first, at most `limit`. Nearly always there are none, which one look tells; otherwise what belongs to them
  * is asked for by its ids, so that nobody else's plans are read.
  */
-async function waitingPlans(ctx: AgentQuery, limit: number) {
-  const awaiting = await awaitingThreads(ctx);
+async function waitingPlans(ctx: AgentQuery, limit: number, behind?: Behind) {
+  const awaiting = await awaitingThreads(ctx, behind);
   const waiting = [];
   for (let from = 0; from < awaiting.length && waiting.length < limit; from += lookedInto) {
     const threads = awaiting.slice(from, from + lookedInto);
@@ -73,9 +88,9 @@ export async function countPendingApprovals(ctx: AgentQuery): Promise<number> {
   return (await waitingPlans(ctx, Number.POSITIVE_INFINITY)).length;
 }
 
-/** The waiting threads with the proposal that was accepted, the most urgent first; at most `limit`. */
-export async function listPendingApprovals(ctx: AgentQuery, limit: number) {
-  const plans = await waitingPlans(ctx, limit);
+/** The waiting threads with the proposal that was accepted, the most urgent first; at most `limit`, behind a place. */
+export async function listPendingApprovals(ctx: AgentQuery, limit: number, behind: Behind | undefined) {
+  const plans = await waitingPlans(ctx, limit, behind);
   if (plans.length === 0) return [];
   const [agents, messages] = await Promise.all([
     ctx.db

@@ -7,6 +7,7 @@ import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import type { Database } from "../../schema/index.js";
 import { partitions } from "../../schema/partitions.js";
 import { spent } from "./location-share.js";
+import { hourOf, silenceMs, silentUntil } from "./threads.js";
 
 /** How many rows of one kind one transaction changes at most: a backlog of all kinds holds nobody up for over some 20 ms. */
 export const batchSize = 200;
@@ -22,6 +23,8 @@ interface Deadline {
   at: string;
   /** Which rows have it, in the words of the partial index that finds them (schema/migrations). */
   where: RawBuilder<SqlBool>;
+  /** Where the column holds something else: its greatest value that is due now, and when a value is due. */
+  otherwise?: { lastDue(now: number): number; dueAt(value: number): number };
   becomes(now: number): Record<string, unknown>;
 }
 
@@ -48,6 +51,16 @@ const deadlines: readonly Deadline[] = [
     key: "introId",
     at: "expiresAt",
     where: sql`status in ('proposed', 'accepted')`,
+    becomes: () => ({ status: "expired" }),
+  },
+  {
+    // A negotiation in which nobody writes any more.
+    counts: "threads",
+    table: "threads",
+    key: "threadId",
+    at: "activeHour",
+    where: sql`status = 'negotiating'`,
+    otherwise: { lastDue: (now) => hourOf(now - silenceMs) - 1, dueAt: silentUntil },
     becomes: () => ({ status: "expired" }),
   },
   {
@@ -90,12 +103,12 @@ const deadlines: readonly Deadline[] = [
 export async function expireDue(ctx: MutationContext, limit: number): Promise<{ expired: Expired; more: boolean }> {
   const expired: Expired = { events: 0, checkins: 0, intros: 0, threads: 0, invites: 0, locationShares: 0 };
   let more = false;
-  for (const { counts, table, key, at, where, becomes } of deadlines) {
+  for (const { counts, table, key, at, where, otherwise, becomes } of deadlines) {
     const due = anyTable(ctx)
       .selectFrom(table)
       .select(key)
       .where(where)
-      .where(at, "<=", ctx.now)
+      .where(at, "<=", otherwise?.lastDue(ctx.now) ?? ctx.now)
       .orderBy(at)
       .limit(limit);
     const changed = await anyTable(ctx)
@@ -121,7 +134,9 @@ export async function nextDeadline(ctx: QueryContext): Promise<number | null> {
         .executeTakeFirstOrThrow(),
     ),
   );
-  const open = earliest.flatMap(({ next }) => next ?? []);
+  const open = earliest.flatMap(({ next }, index) =>
+    next === null ? [] : (deadlines[index]?.otherwise?.dueAt(next) ?? next),
+  );
   return open.length > 0 ? Math.min(...open) : null;
 }
 

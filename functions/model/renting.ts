@@ -13,6 +13,7 @@ import { maxAmount, price, printAmount } from "../../schema/money.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { id, text } from "../../schema/values.js";
 import { requireOwnAgent } from "./agents.js";
+import { caps, requireRoom } from "./caps.js";
 import { requiredToStart } from "./charge.js";
 import { judgeTask } from "./guardrail.js";
 import { placeHold } from "./ledger.js";
@@ -66,6 +67,7 @@ export async function rent(
   const { userId } = ctx.caller;
   const { profile, requiredPermissions } = await requireRentable(ctx, request.agentId);
   if (request.expectedPrice) requireExpectedPrice(profile, request.expectedPrice);
+  await requireRoomForSession(ctx, profile.ownerId);
   const consumerAgentId = request.consumerAgentId ?? null;
   if (consumerAgentId !== null) await requireOwnAgent(ctx, consumerAgentId);
 
@@ -141,6 +143,35 @@ function requireExpectedPrice(terms: RentableProfile, expected: z.output<typeof 
   throw new CallError("conflict", `The price has changed: it is ${amount} ${currency} ${model} now`, {
     price: { amount, currency, model },
   });
+}
+
+const openRentsOf = prepared(["userId", "providerUserId", "now"], (db, { userId, providerUserId, now }) =>
+  db
+    .selectFrom("sessions")
+    .select(({ fn }) => [
+      fn.countAll<number>().as("open"),
+      sql<number>`coalesce(sum(case when status = 'pending_approval' and "providerUserId" = ${providerUserId} then 1 else 0 end), 0)`.as(
+        "pendingAtProvider",
+      ),
+    ])
+    .where("consumerUserId", "=", userId)
+    .where("status", "in", ["pending_approval", "active"])
+    .where(({ or, eb }) => or([eb("status", "=", "active"), eb("expiresAt", ">", now)])),
+);
+
+/** What waits for a provider takes places of its agents, and what is open holds money: neither without bound. */
+async function requireRoomForSession(ctx: UserMutation, providerUserId: string): Promise<void> {
+  const [have] = (await openRentsOf(ctx, { userId: ctx.caller.userId, providerUserId, now: ctx.now })).rows;
+  requireRoom(
+    "pendingAtProvider",
+    have?.pendingAtProvider ?? 0,
+    `${caps.pendingAtProvider.most} of your sessions wait for this provider's approval. End one of them, or wait.`,
+  );
+  requireRoom(
+    "openSessions",
+    have?.open ?? 0,
+    `You rent in ${caps.openSessions.most} open sessions. End one of them before you begin another.`,
+  );
 }
 
 type RentableProfile = Pick<

@@ -6,7 +6,7 @@ import { mutation, query, Refusal } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/prepared.js";
 import { partitions } from "../../schema/partitions.js";
-import type { SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
+import type { BlockedMessagesTable, SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
 import { id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
 import { checkMessage, type GatewayRefusal, needsRecent, type SentInstruction } from "../model/gateway.js";
 import { meterTokens } from "../model/metering.js";
@@ -25,6 +25,8 @@ import {
 import { tellLimit, toldOf } from "../model/spending-limit.js";
 import { countTokens, tokensReported } from "../model/token-counts.js";
 
+/** Blocked messages of a session that are kept whole. */
+export const mostBlocked = 200;
 const mostMessages = 1_000;
 const mostMentions = 100;
 /** How much of payloads one list holds at least before it ends early: a thousand of the largest would be 256 MiB. */
@@ -38,6 +40,30 @@ const tooManyBatches: GatewayRefusal = {
   category: "rate_limit",
   reason: "The batches of the last minute are too large to be counted",
 };
+
+/**
+ * Keeps what the gateway stopped. The first ones of a session are kept whole; of those that come after, which could
+ * otherwise push the first ones out, the last one kept has the count.
+ */
+async function keepBlocked(ctx: UserMutation, blocked: BlockedMessagesTable): Promise<void> {
+  const kept = await ctx.db
+    .selectFrom("blockedMessages")
+    .select("messageId")
+    .where("sessionId", "=", blocked.sessionId)
+    .orderBy("createdAt")
+    .limit(mostBlocked)
+    .execute();
+  if (kept.length < mostBlocked) {
+    await ctx.db.insertInto("blockedMessages").values(blocked).execute();
+    return;
+  }
+  await ctx.db
+    .updateTable("blockedMessages")
+    .set({ furtherBlocked: sql<number>`"furtherBlocked" + 1` })
+    .where("messageId", "=", kept.at(-1)?.messageId ?? "")
+    .returning(partitions.blockedMessages)
+    .execute();
+}
 
 /** The session's messages from both sides, oldest first (clawrent.md section 2.6). */
 export const listMessages = query({
@@ -131,10 +157,7 @@ export const sendMessage = mutation({
       const messageId = ctx.newUuid();
       const { senderSide, senderParticipantId } = sender;
       const attempt = { messageId, sessionId, type: args.type, senderSide, senderParticipantId, payload };
-      await ctx.db
-        .insertInto("blockedMessages")
-        .values({ ...attempt, category, reason, createdAt: ctx.now })
-        .execute();
+      await keepBlocked(ctx, { ...attempt, category, reason, furtherBlocked: 0, createdAt: ctx.now });
       const told = { messageId, delivered: false, gatewayResult: "blocked", category, reason };
       return new Refusal(new CallError("forbidden", `Message blocked by the security gateway: ${reason}`, told));
     }

@@ -210,6 +210,7 @@ describe.each(databases)("approvals on %s (c2c.md section 3, approvals)", (datab
         approvalDeadline: now + 48 * hour,
         myDecision: null,
         otherDecision: null,
+        cursor: expect.any(String),
       };
       const bobs = { ...pending, otherAgent: { agentId: alice.agentId, name: "Alice" } };
       const alices = { ...pending, otherAgent: { agentId: bob.agentId, name: "Bob" } };

@@ -122,6 +122,7 @@ describe.each(databases)("messages on %s (c2c.md section 3, messages)", (databas
           type: "proposal",
           payload: { notes: "proposal" },
           createdAt: first.createdAt,
+          cursor: expect.any(String),
         },
         {
           messageId: second.messageId,
@@ -131,6 +132,7 @@ describe.each(databases)("messages on %s (c2c.md section 3, messages)", (databas
           payload: { notes: "counter" },
           referencesMessageId: first.messageId,
           createdAt: second.createdAt,
+          cursor: expect.any(String),
         },
       ];
       expect(await read(alice, threadId)).toEqual(messages);
@@ -145,6 +147,7 @@ describe.each(databases)("messages on %s (c2c.md section 3, messages)", (databas
       const [plain, sealed] = await read(bob, threadId, { limit: null, before: null, after: null });
       expect(Object.keys(plain).sort()).toEqual([
         "createdAt",
+        "cursor",
         "fromAgentId",
         "messageId",
         "payload",
@@ -619,6 +622,7 @@ describe.each(databases)("messages on %s (c2c.md section 3, messages)", (databas
         lastMessageAt: null,
         messageCount: 0,
         createdAt,
+        cursor: expect.any(String),
       };
       expect(await alice.call("messages:getThreadsForAgent", {})).toEqual([thread]);
 

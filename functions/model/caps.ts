@@ -1,0 +1,30 @@
+/**
+ * How much one caller may pile up: rows that stand until somebody does something about them. Each cap is counted in the
+ * transaction that adds to it, so two at the same moment cannot both take the last place. What is above a cap from before
+ * there was one stays and goes on working.
+ */
+import { CallError } from "../../runtime/errors.js";
+
+/** The most of each; README's table of caps is made of this. */
+export const caps = {
+  openInvites: { most: 100, of: "open invites of an agent" },
+  invitesPerDay: { most: 1_000, of: "invites of an agent made within 24 hours" },
+  openThreads: { most: 50, of: "open threads (`negotiating` or `awaiting_approval`) of a connection" },
+  threadsPerDay: { most: 500, of: "threads of a connection opened within 24 hours" },
+  proposals: { most: 40, of: "proposals and counters in a thread; then only `accept`, `reject` and `info`" },
+  messages: { most: 10_000, of: "messages in a thread; then only `accept` and `reject`" },
+  agents: { most: 100, of: "agents of a user" },
+  cartItems: { most: 100, of: "items in a cart" },
+  favorites: { most: 1_000, of: "favorites of a user" },
+  follows: { most: 1_000, of: "users whom a user follows" },
+  openSessions: { most: 200, of: "open sessions (`pending_approval` or `active`) that a user rents" },
+  pendingAtProvider: { most: 20, of: "sessions of a user that wait for the approval of one provider" },
+} as const satisfies Record<string, { most: number; of: string }>;
+
+export const dayMs = 24 * 60 * 60 * 1_000;
+
+/** Refuses one more where there is no room for it. `message` says what is full and what to do. */
+export function requireRoom(cap: keyof typeof caps, have: number | string, message: string): void {
+  const limit = caps[cap].most;
+  if (Number(have) >= limit) throw new CallError("conflict", message, { limit, have: Number(have) });
+}
