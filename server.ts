@@ -20,7 +20,8 @@ import { addSyncSockets } from "./adapters/sync.js";
 import { SocketServer } from "./adapters/websocket.js";
 import { expire } from "./functions/deadlines.js";
 import { modules } from "./functions/index.js";
-import { Authenticator } from "./runtime/auth.js";
+import { adoptSignIn, seeSignIn } from "./functions/sign-ins.js";
+import { Authenticator, type SignInKeeper } from "./runtime/auth.js";
 import type { Bus, BusParts } from "./runtime/bus.js";
 import { type Clock, systemClock } from "./runtime/clock.js";
 import type { Config } from "./runtime/config.js";
@@ -94,6 +95,14 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   }
   const adminEmails = new Set(config.adminEmails);
   const timer = new DeadlineTimer(clock, log, () => runtime.runSystem(expire));
+  const signIns: SignInKeeper = {
+    adopt: (signIn) => runtime.runSystem(adoptSignIn, signIn),
+    see: (signInId) => {
+      runtime
+        .runSystem(seeSignIn, { signInId })
+        .catch((err: unknown) => log.warn({ err }, "the last use of a sign-in is not noted"));
+    },
+  };
   const runtime = new Runtime({
     registry,
     store,
@@ -101,7 +110,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     log,
     limits,
     held,
-    authenticator: new Authenticator(store, clock, tokens, adminEmails, notices),
+    authenticator: new Authenticator(store, clock, tokens, adminEmails, signIns, notices),
     passwords: parts.passwords ?? new Passwords(),
     tokens,
     notices,

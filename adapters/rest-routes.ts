@@ -29,6 +29,13 @@ export const routes: readonly Route[] = [
   create("/api/auth/register", "users:register"),
   post("/api/auth/login", "users:signIn"),
   get("/api/auth/me", "users:me"),
+  post("/api/auth/logout", "users:signOut"),
+  post("/api/auth/change-password", "users:changePassword"),
+  post("/api/auth/reset-password", "users:resetPassword"),
+  post("/api/auth/api-key", "users:rotateApiKey"),
+  get("/api/auth/sign-ins", "users:listSignIns"),
+  remove("/api/auth/sign-ins", "users:endSignIn"),
+  remove("/api/auth/sign-ins/:signInId", "users:endSignIn"),
 
   // Agents, section 2.4
   create("/api/agents", "agents:create"),

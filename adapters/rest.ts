@@ -86,6 +86,7 @@ export function addRestRoutes(app: HttpApp, runtime: Runtime, options: { trustPr
       credentialOptional: endpoint.isPublic,
       idempotencyKey: first(headers["idempotency-key"]),
       address: callerAddress(c, options.trustProxy),
+      userAgent: headers["user-agent"],
       requestId: nextRequestId(),
       ...c.env.exchange.encoding("json"),
     };

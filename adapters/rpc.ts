@@ -39,6 +39,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
       apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
       idempotencyKey: Array.isArray(idempotencyKey) ? idempotencyKey[0] : idempotencyKey,
       address: callerAddress(c, options.trustProxy),
+      userAgent: headers["user-agent"],
       requestId,
       ...c.env.exchange.encoding(request.format),
     };

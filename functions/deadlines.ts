@@ -7,6 +7,7 @@ import { followMovedEnds } from "./model/event-changes.js";
 import { batchSize, expireDue, forgetOld, nextDeadline } from "./model/expiry.js";
 import { nextRelease, releaseDueIncome } from "./model/pending-income.js";
 import { nextSessionDeadline, sweepSessions } from "./model/session-deadlines.js";
+import { endRunOut, nextRunOut } from "./model/sign-ins.js";
 
 const lookAgainMs = 1_000;
 
@@ -25,11 +26,18 @@ export const expire = mutation({
     const moreToForget = await forgetOld(ctx, batchSize);
     const sessions = await sweepSessions(ctx);
     const income = await releaseDueIncome(ctx);
-    const deadlines = [await nextDeadline(ctx), await nextSessionDeadline(ctx), await nextRelease(ctx)];
+    const signIns = await endRunOut(ctx, batchSize);
+    const deadlines = [
+      await nextDeadline(ctx),
+      await nextSessionDeadline(ctx),
+      await nextRelease(ctx),
+      await nextRunOut(ctx),
+    ];
     const next = deadlines.flatMap((at) => at ?? []);
+    const counts = [...Object.values(expired), sessions.changed, income.changed, signIns];
     return {
-      changed: Object.values(expired).reduce((sum, count) => sum + count, sessions.changed + income.changed),
-      more: more || moreToFollow || moreToForget || sessions.more || income.more,
+      changed: counts.reduce((sum, count) => sum + count, 0),
+      more: more || moreToFollow || moreToForget || sessions.more || income.more || signIns === batchSize,
       nextDeadlineAt: next.length > 0 ? Math.min(...next) : null,
     };
   },

@@ -15,7 +15,7 @@ import * as listings from "./marketplace.js";
 import * as messages from "./messages.js";
 import * as orders from "./orders.js";
 import * as sessions from "./sessions/index.js";
-import * as users from "./users.js";
+import * as users from "./users/index.js";
 
 /** Claw-to-Claw: what `/skill.md` tells. */
 export const coordination = { agents: registration, approvals, connections, events, messages } satisfies Modules;

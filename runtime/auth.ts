@@ -11,7 +11,7 @@ import { hashSecret } from "./ids.js";
 import type { NoticeBoard } from "./notices.js";
 import { prepared } from "./prepared.js";
 import type { Store } from "./store.js";
-import type { Tokens } from "./tokens.js";
+import type { Tokens, VerifiedJwt } from "./tokens.js";
 
 /** How long a known credential is taken on trust, and how many are. Bounds what a revocation elsewhere takes to reach here. */
 const trustMs = 5_000;
@@ -40,6 +40,22 @@ export class CredentialLapsed extends CallError {
   }
 }
 
+type SignedIn = VerifiedJwt & { signInId: string };
+type SignInFound = { userId: string; email: string; status: string; endedAt: number | null; lastSeenAt: number };
+/** Whose a credential is, and until when that is so by the clock alone. */
+type Found = { caller: KnownCaller; until: number };
+
+/** What is kept of sign-ins, by functions that write it. */
+export interface SignInKeeper {
+  /** Makes a sign-in of a JWT from before they were kept. Resolves once it is there. */
+  adopt(signIn: SignedIn): Promise<unknown>;
+  /** Notes that it is in use. */
+  see(signInId: string): void;
+}
+
+/** How exactly the last use of a sign-in is noted: so that it costs a call nothing. */
+const seenMs = 60 * 60 * 1_000;
+
 const agentBySecret = prepared(["secretHash"], (db, { secretHash }) =>
   db
     .selectFrom("agentCredentials")
@@ -51,8 +67,12 @@ const agentBySecret = prepared(["secretHash"], (db, { secretHash }) =>
 const userByKey = prepared(["apiKeyHash"], (db, { apiKeyHash }) =>
   db.selectFrom("users").select(["userId", "email", "status"]).where("apiKeyHash", "=", apiKeyHash),
 );
-const userById = prepared(["userId"], (db, { userId }) =>
-  db.selectFrom("users").select(["userId", "email", "status"]).where("userId", "=", userId),
+const userBySignIn = prepared(["signInId"], (db, { signInId }) =>
+  db
+    .selectFrom("signIns")
+    .innerJoin("users", "users.userId", "signIns.userId")
+    .select(["users.userId", "users.email", "users.status", "signIns.endedAt", "signIns.lastSeenAt"])
+    .where("signIns.signInId", "=", signInId),
 );
 
 export class Authenticator {
@@ -65,6 +85,7 @@ export class Authenticator {
     readonly clock: Clock,
     readonly tokens: Tokens,
     readonly adminEmails: ReadonlySet<string>,
+    readonly signIns: SignInKeeper,
     notices: NoticeBoard,
   ) {
     const forget = (isMeant: (caller: KnownCaller) => boolean) => {
@@ -126,7 +147,7 @@ export class Authenticator {
   async requireStanding(db: Kysely<Database>, { secret, caller }: Credential): Promise<void> {
     const secretHash = hashSecret(secret);
     try {
-      const found = await this.#find(secret, secretHash, (work) => work(db));
+      const found = await this.#find(secret, secretHash, (work) => work(db), "this snapshot only");
       if (JSON.stringify(found.caller) === JSON.stringify(caller)) return;
     } catch (error) {
       if (!(error instanceof CallError)) throw error;
@@ -136,16 +157,19 @@ export class Authenticator {
     throw new CredentialLapsed();
   }
 
-  async #find(secret: string, secretHash: string, read: Read): Promise<{ caller: KnownCaller; until: number }> {
+  async #find(secret: string, secretHash: string, read: Read, only?: "this snapshot only"): Promise<Found> {
     if (secret.startsWith("eyJ")) {
-      const { userId, expiresAt } = await this.tokens.verify(secret);
-      const { rows } = await read((db) => userById({ db }, { userId }));
-      return { caller: this.#user(rows[0], `jwt_${secretHash}`, "Token expired or invalid"), until: expiresAt };
+      const jwt = await this.tokens.verify(secret);
+      const signIn = { ...jwt, signInId: jwt.signInId ?? secretHash };
+      const found = await this.#findSignIn(signIn, read);
+      if (found || jwt.signInId !== undefined || only) return this.#ofSignIn(signIn, found);
+      await this.signIns.adopt(signIn);
+      return this.#ofSignIn(signIn, await this.#findSignIn(signIn, read));
     }
     const until = Number.POSITIVE_INFINITY;
     if (secret.startsWith(userKeyPrefix)) {
       const { rows } = await read((db) => userByKey({ db }, { apiKeyHash: secretHash }));
-      return { caller: this.#user(rows[0], `key_${secretHash}`, "Invalid API key"), until };
+      return { caller: this.#user(rows[0], userKeyCredentialId(secretHash), "Invalid API key"), until };
     }
     const { rows } = await read((db) => agentBySecret({ db }, { secretHash }));
     const [row] = rows;
@@ -157,6 +181,17 @@ export class Authenticator {
     // The key that an agent registered with was there before its owner: it is the agent's own, and never acts for them.
     const owner = kind === "apiKey" ? null : { userId, email };
     return { caller: { ...agent, owner, ownerId: userId }, until };
+  }
+
+  async #findSignIn({ signInId }: SignedIn, read: Read): Promise<SignInFound | undefined> {
+    return (await read((db) => userBySignIn({ db }, { signInId }))).rows[0];
+  }
+
+  #ofSignIn({ signInId, userId, expiresAt }: SignedIn, found: SignInFound | undefined): Found {
+    const isOpen = found?.userId === userId && found.endedAt === null;
+    const caller = this.#user(isOpen ? found : undefined, signInCredentialId(signInId), "Token expired or invalid");
+    if (isOpen && found.lastSeenAt <= this.clock.now() - seenMs) this.signIns.see(signInId);
+    return { caller, until: expiresAt };
   }
 
   #user(
@@ -176,6 +211,19 @@ export function agentCredentialId(secretHash: string): CredentialId {
   return `agent_${secretHash}`;
 }
 
+/** The id of a sign-in's credential, and the sign-in of such an id: undefined where it is another kind's. */
+export function signInCredentialId(signInId: string): CredentialId {
+  return `jwt_${signInId}`;
+}
+export function signInOf(credentialId: CredentialId): string | undefined {
+  return credentialId.startsWith("jwt_") ? credentialId.slice("jwt_".length) : undefined;
+}
+
+/** The id of a user's API key that has this hash. */
+export function userKeyCredentialId(apiKeyHash: string): CredentialId {
+  return `key_${apiKeyHash}`;
+}
+
 function refuseSuspended(status: string | null): void {
   if (status !== "active") throw new CallError("forbidden", "Account is suspended");
 }
@@ -189,6 +237,14 @@ export function callerFor(auth: Auth, caller: Caller): Caller {
   if (auth === "user" || auth === "admin") {
     const user = asUser(caller);
     if (auth === "admin" && !user.isAdmin) throw new CallError("forbidden", "Not authorized for this action");
+    return user;
+  }
+  if (auth === "account" || auth === "signIn") {
+    const user = asUser(caller);
+    if (user.agentId !== null) throw new CallError("forbidden", "Only the account's own credential can do this");
+    if (auth === "signIn" && signInOf(user.credentialId) === undefined) {
+      throw new CallError("forbidden", "Sign in with your password to do this; an API key cannot");
+    }
     return user;
   }
   return caller;

@@ -7,13 +7,13 @@ import type { Notice } from "./notices.js";
 
 /**
  * Who may call: anybody (a token in the arguments may still be needed), an agent, a user or an agent for its owner, a
- * user who is an admin, or only the server itself.
+ * user by their own JWT or API key, a user by their JWT alone, a user who is an admin, or only the server itself.
  */
-export type Auth = "none" | "agent" | "user" | "admin" | "system";
+export type Auth = "none" | "agent" | "user" | "account" | "signIn" | "admin" | "system";
 
 /**
  * What a caller came with, by the id under which the server knows it, which tells nothing of the secret: `agent_` and the
- * hash of a `c2c_` key or an agent token, `key_` and the hash of an API key, `jwt_` and the hash of a JWT. Whatever hangs
+ * hash of a `c2c_` key or an agent token, `key_` and the hash of an API key, `jwt_` and the id of a sign-in. Whatever hangs
  * on a credential refers to it, and ends with the `credentialEnded` notice that names it.
  */
 export type CredentialId = string;
@@ -48,7 +48,7 @@ export type Caller = AgentCaller | UserCaller | AnonymousCaller | SystemCaller;
 /** The caller that a handler of this `auth` sees. */
 export type CallerOf<A extends Auth> = A extends "agent"
   ? AgentCaller
-  : A extends "user" | "admin"
+  : A extends "user" | "account" | "signIn" | "admin"
     ? UserCaller
     : A extends "system"
       ? SystemCaller
@@ -130,6 +130,6 @@ export interface Preparation {
   hashPassword(password: string): Promise<string>;
   /** Takes as long without a stored hash, so that nobody learns whether there is one. */
   verifyPassword(password: string, stored: string | undefined): Promise<boolean>;
-  /** A JWT for the user. */
-  signToken(userId: string): Promise<string>;
+  /** A JWT for a sign-in of the user's. */
+  signToken(userId: string, signInId: string): Promise<string>;
 }

@@ -71,7 +71,7 @@ interface QueryDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns 
 interface MutationDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType, Prepared>
   extends Declaration<A, Shape, Returns> {
   /** Runs before the transaction, for what takes long. What it returns is the handler's third argument. */
-  prepare?(world: Preparation, args: Args<Shape>): Promise<Prepared>;
+  prepare?(world: Preparation, args: Args<Shape>, caller: CallerOf<A>): Promise<Prepared>;
   /** Calls with a key in common wait for one another in this process, instead of losing to one another in the database. */
   oneAtATime?(args: Args<Shape>, caller: CallerOf<A>): string | readonly string[];
   handler(
@@ -94,7 +94,7 @@ export interface FunctionDefinition {
   aside?: true;
   // The declaration's types were checked where it was written; the registry holds functions of every shape.
   limit?(args: never, caller: never, from: Origin): Counted[];
-  prepare?(world: Preparation, args: never): Promise<unknown>;
+  prepare?(world: Preparation, args: never, caller: never): Promise<unknown>;
   oneAtATime?(args: never, caller: never): string | readonly string[];
   handler(ctx: MutationContext<never>, args: never, prepared: never): Promise<unknown>;
 }

@@ -227,7 +227,8 @@ export class Runtime {
     if (definition.kind === "query") {
       return (await this.#runQuery(definition, system, args, { path: "a system query" })) as Returns;
     }
-    const run = () => this.#mutate("a system function", definition, system, args, undefined, nowhere);
+    const prepared = await definition.prepare?.(this.#preparation(nowhere), args as never, system as never);
+    const run = () => this.#mutate("a system function", definition, system, args, { from: nowhere, prepared });
     const outcome = await this.#queued(definition, args, system, run);
     if (outcome.status !== "success") throw outcome.error;
     return outcome.value as Returns;
@@ -374,7 +375,7 @@ export class Runtime {
       newUuid: () => newUuid(clock.now()),
       hashPassword: (password) => passwords.hash(password, from.addressKey),
       verifyPassword: (password, stored) => passwords.verify(password, stored, from.addressKey),
-      signToken: (userId) => tokens.sign(userId),
+      signToken: (userId, signInId) => tokens.sign(userId, signInId),
     };
   }
 
@@ -386,8 +387,12 @@ export class Runtime {
 
   async #runMutation(definition: FunctionDefinition, caller: Caller, args: object, call: Call): Promise<Outcome> {
     const key = this.#keyOf(call, caller, args);
+    const from = originOf(call);
+    // Before its turn, so that what takes long keeps nobody from theirs.
+    const prepared =
+      definition.prepare && (await definition.prepare(this.#preparation(from), args as never, caller as never));
     return this.#queued(definition, args, caller, () =>
-      this.#mutate(call.path, definition, caller, args, key, originOf(call), call.resent?.isFirst),
+      this.#mutate(call.path, definition, caller, args, { key, from, prepared, isFirst: call.resent?.isFirst }),
     );
   }
 
@@ -415,16 +420,14 @@ export class Runtime {
     definition: FunctionDefinition,
     caller: Caller,
     args: object,
-    key: IdempotencyKey | undefined,
-    from: Origin,
-    isFirst = false,
+    how: { key?: IdempotencyKey | undefined; from: Origin; prepared: unknown; isFirst?: boolean | undefined },
   ): Promise<Extract<Outcome, { status: "success" | "refused" }>> {
+    const { key, from, prepared, isFirst = false } = how;
     const { store, notices, live, bus, timestamps } = this.#parts;
     const effects: (() => void)[] = [];
     const told: Notice[] = [];
     // Looking at what is written is worth it only where somebody may have to hear of it.
     const writes = bus?.isHeard || live.isWatched ? new WriteSet() : undefined;
-    const prepared = await definition.prepare?.(this.#preparation(from), args as never);
     const written = store.write(
       async (transaction) => {
         effects.length = 0;

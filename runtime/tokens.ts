@@ -10,7 +10,7 @@ import type { Clock } from "./clock.js";
 import { CallError } from "./errors.js";
 
 /** How long a sign-in lasts. */
-const jwtMs = 7 * 24 * 60 * 60 * 1_000;
+export const jwtMs = 7 * 24 * 60 * 60 * 1_000;
 const issuer = "tidepool";
 
 /** The text in the file, made where there is none yet. Two processes that start together agree on one. */
@@ -36,6 +36,15 @@ function makeSecret(file: string): void {
   }
 }
 
+export interface VerifiedJwt {
+  userId: string;
+  /** The sign-in that it is of; undefined in one from before sign-ins were kept. */
+  signInId: string | undefined;
+  /** Unix ms. */
+  createdAt: number;
+  expiresAt: number;
+}
+
 export class Tokens {
   readonly #jwtKey: Buffer;
   readonly #deriveKey: Buffer;
@@ -54,27 +63,35 @@ export class Tokens {
     return createHmac("sha256", this.#deriveKey).update(purpose).digest("base64url");
   }
 
-  sign(userId: string): Promise<string> {
+  /** A JWT for a sign-in, which it names. */
+  sign(userId: string, signInId: string): Promise<string> {
     const now = this.clock.now();
     return new SignJWT()
       .setProtectedHeader({ alg: "HS256", typ: "JWT" })
       .setSubject(userId)
+      .setJti(signInId)
       .setIssuer(issuer)
       .setIssuedAt(Math.floor(now / 1_000))
       .setExpirationTime(Math.floor((now + jwtMs) / 1_000))
       .sign(this.#jwtKey);
   }
 
-  /** Whose JWT it is, and until when (Unix ms). Throws `unauthenticated`. */
-  async verify(jwt: string): Promise<{ userId: string; expiresAt: number }> {
+  /** What a JWT says. Throws `unauthenticated` where this server did not write it, or it has run out. */
+  async verify(jwt: string): Promise<VerifiedJwt> {
     try {
       const { payload } = await jwtVerify(jwt, this.#jwtKey, {
         algorithms: ["HS256"],
         issuer,
-        requiredClaims: ["sub", "exp"],
+        requiredClaims: ["sub", "exp", "iat"],
         currentDate: new Date(this.clock.now()),
       });
-      return { userId: payload.sub as string, expiresAt: (payload.exp as number) * 1_000 };
+      const { sub, jti, exp, iat } = payload;
+      return {
+        userId: sub as string,
+        signInId: jti,
+        createdAt: (iat as number) * 1_000,
+        expiresAt: (exp as number) * 1_000,
+      };
     } catch {
       throw new CallError("unauthenticated", "Token expired or invalid");
     }

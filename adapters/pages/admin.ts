@@ -32,7 +32,7 @@ export function addAdminPages(app: HttpApp, pages: Pages): void {
     post(address, (visit, form) => answerVisit(visit, () => doDeed(visit, deed, id(visit.c), form)));
   }
   post("/admin/sign-in", signIn);
-  post("/admin/sign-out", async (visit) => redirectWith(visit, undefined));
+  post("/admin/sign-out", signOut);
 }
 
 /** The form of a post that these pages sent. */
@@ -63,7 +63,10 @@ async function signIn(visit: Visit, form: URLSearchParams): Promise<Response> {
   const answer = await call(c, pages, "mutation", "users:signIn", { email, password: form.get("password") ?? "" });
   if (answer.status === "success") {
     const { user, token } = answer.value as { user: { isAdmin: boolean }; token: string };
-    if (!user.isAdmin) return sendPage(c, texts, signInPage(visit, 403, t.signIn.notAdmin, email));
+    if (!user.isAdmin) {
+      await call(c, pages, "mutation", "users:signOut", {}, token);
+      return sendPage(c, texts, signInPage(visit, 403, t.signIn.notAdmin, email));
+    }
     return redirectWith(visit, token);
   }
   if (answer.status === "fault") return sendProblem(c, texts, answer, t.missing);
@@ -82,6 +85,12 @@ async function signIn(visit: Visit, form: URLSearchParams): Promise<Response> {
     default:
       return sendProblem(c, texts, answer, t.missing);
   }
+}
+
+/** The cookie goes whatever comes of it; where its sign-in could not be ended, that runs out by itself. */
+async function signOut(visit: Visit): Promise<Response> {
+  if (visit.jwt !== undefined) await call(visit.c, visit.pages, "mutation", "users:signOut", {}, visit.jwt);
+  return redirectWith(visit, undefined);
 }
 
 /** To the first page, with the cookie of a sign-in or without any. */

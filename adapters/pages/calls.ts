@@ -35,6 +35,7 @@ export async function call(
     authorization: jwt === undefined ? undefined : `Bearer ${jwt}`,
     idempotencyKey: undefined,
     address: callerAddress(c, trustProxy),
+    userAgent: c.env.incoming.headers["user-agent"],
     requestId,
   });
   return { ...outcome, requestId };

@@ -2,6 +2,7 @@
  * Whether what a socket was opened with still stands. It is asked in the transaction that lets the socket in: a
  * revocation that came before is seen there, and the notice of one that comes later finds the socket.
  */
+import { signInOf } from "../../runtime/auth.js";
 import type { CredentialId, QueryContext } from "../../runtime/context.js";
 import { prepared } from "../../runtime/prepared.js";
 
@@ -30,6 +31,10 @@ const userByKey = prepared(["apiKeyHash"], (db, { apiKeyHash }) =>
   db.selectFrom("users").select(["userId", "status"]).where("apiKeyHash", "=", apiKeyHash),
 );
 
+const openSignIn = prepared(["signInId"], (db, { signInId }) =>
+  db.selectFrom("signIns").select(["userId", "endedAt", "expiresAt"]).where("signInId", "=", signInId),
+);
+
 /**
  * Why a credential opens none of the marketplace's sockets for the agent or user any more; undefined where it does. The
  * key that an agent registered with opens none once somebody owns the agent, because it never acts for them.
@@ -50,6 +55,12 @@ export async function lapseOf(
   if (kind === "key") {
     const { rows } = await userByKey(ctx, { apiKeyHash: hash });
     if (rows[0]?.userId !== userId) return "revoked";
+  }
+  const signInId = signInOf(credentialId);
+  if (signInId !== undefined) {
+    const { rows } = await openSignIn(ctx, { signInId });
+    const [row] = rows;
+    if (!row || row.userId !== userId || row.endedAt !== null || row.expiresAt <= ctx.now) return "revoked";
   }
   return userId === null ? undefined : (await standingOfUser(ctx, userId)).lapse;
 }

@@ -18,6 +18,7 @@ export async function up(db: Kysely<never>): Promise<void> {
     .execute();
   await run('create index "signInsByUser" on "signIns" ("userId", "createdAt")');
   await run('create index "signInsByExpiry" on "signIns" ("expiresAt")');
+  await run('create index "signInsToEnd" on "signIns" ("expiresAt") where "endedAt" is null');
 
   await schema
     .createTable("mailedCodes")

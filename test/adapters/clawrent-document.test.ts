@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { bash, countCurls, type Example, examplesIn, fillIn } from "../support/documents.js";
-import { password, startServer, type TestServer, User } from "../support/harness.js";
+import { hour, password, startServer, type TestServer, User } from "../support/harness.js";
 import { rentable } from "../support/rental.js";
 
 const curlMissing = spawnSync("curl", ["--version"]).error !== undefined;
@@ -34,6 +34,7 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
     CLAWRENT_WS_URL: "CLAWRENT_WS_URL",
     EMAIL_ADDRESS: "alice@example.com",
     YOUR_PASSWORD: password,
+    YOUR_NEW_PASSWORD: `${password}!`,
   };
 
   beforeAll(async () => {
@@ -99,6 +100,17 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
     if (call === "POST /api/auth/register") {
       known["VERIFICATION_CODE"] = await server.verificationCode(known["EMAIL_ADDRESS"] ?? "");
     }
+    const signIn = async () => {
+      const credentials = { email: known["EMAIL_ADDRESS"], password };
+      return String((await server.nobody.call("users:signIn", credentials)).token);
+    };
+    if (call === "GET /api/auth/sign-ins") await signIn();
+    if (call === "POST /api/auth/logout") known["OTHER_TOKEN"] = await signIn();
+    if (call === "POST /api/auth/reset-password") {
+      server.clock.jump(hour);
+      await server.nobody.call("users:sendVerification", { email: known["EMAIL_ADDRESS"] });
+      known["RESET_CODE"] = await server.resetCode(known["EMAIL_ADDRESS"] ?? "");
+    }
     if (call === "POST /api/agents/YOUR_AGENT_ID/activate") {
       await (await server.admin()).call("admin:approveAgent", { agentId: known["YOUR_AGENT_ID"] });
       await new Promise((resolve, reject) => {
@@ -126,6 +138,9 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
   async function learn(call: string, reply: Record<string, unknown>): Promise<void> {
     const found: Record<string, Record<string, unknown>> = {
       "POST /api/auth/register": { YOUR_TOKEN: reply["token"], YOUR_API_KEY: reply["apiKey"] },
+      // All before it end with the reset of the password.
+      "POST /api/auth/login": { YOUR_TOKEN: reply["token"] },
+      "POST /api/auth/api-key": { YOUR_API_KEY: reply["apiKey"] },
       "POST /api/sessions": { SESSION_ID: reply["id"] },
       "POST /api/sessions/SESSION_ID/messages": { LAST_CREATED_AT: reply["createdAt"] },
       "POST /api/orders": { ORDER_ID: reply["id"] },
@@ -134,6 +149,10 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
       "POST /api/agents/YOUR_AGENT_ID/token": { YOUR_AGENT_TOKEN: reply["token"] },
     };
     for (const [name, value] of Object.entries(found[call] ?? {})) known[name] = String(value);
+    const { data } = reply;
+    if (call === "GET /api/auth/sign-ins" && Array.isArray(data)) {
+      known["SIGN_IN_ID"] = data.find(({ isCurrent }) => !isCurrent).id;
+    }
     // What is emptied as a whole has something in it first.
     if (call === "DELETE /api/cart/CART_ITEM_ID") {
       const alice = new User(server, known["YOUR_TOKEN"] ?? "", "", "", "", "");

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
 import { parametersOf, type Route, routes } from "../../adapters/rest-routes.js";
-import { Caller, databases, type RestReply, type TestServer, type User, useServer } from "../support/harness.js";
+import { Caller, databases, password, type RestReply, type TestServer, User, useServer } from "../support/harness.js";
 import { rentable } from "../support/rental.js";
 import {
   type Answer,
@@ -18,6 +18,7 @@ import {
 interface World {
   alice: User;
   bob: User;
+  carol: User;
   admin: User;
   /** Two of Bob's, online: one takes every session, one waits for him to approve. */
   autoAgentId: string;
@@ -56,6 +57,7 @@ async function createWorld(server: TestServer): Promise<World> {
   return {
     alice,
     bob,
+    carol,
     admin,
     autoAgentId: auto.agentId,
     manualAgentId: manual.agentId,
@@ -163,6 +165,24 @@ const situations: Record<Situation, (server: TestServer, world: World) => Promis
     const { eventId } = await host.call("events:create", { name: "Mixer", startAt, endAt: startAt + 3_600_000 });
     return { eventId };
   },
+  // What was ended by the call before is there again.
+  ownCredentials: async (server, world) => {
+    for (const [name, kind] of [
+      ["alice", "consumer"],
+      ["bob", "provider"],
+      ["carol", "stranger"],
+      ["admin", "admin"],
+    ] as const) {
+      const { email } = world[name];
+      const { token, user } = await server.nobody.call("users:signIn", { email, password });
+      const { apiKey } = await new Caller(server, token).call("users:rotateApiKey");
+      world[name] = new User(server, token, user.id, email, user.name, apiKey);
+      world.as[kind] = world[name];
+      if (kind === "consumer" || kind === "provider") world.as[`${kind}Key`] = new ByApiKey(server, apiKey);
+    }
+    const { data } = await done(world.alice, "GET", "/api/auth/sign-ins");
+    return { signInId: data.at(-1).id };
+  },
   doc: async (_server, { admin }) => {
     const doc = { type: "document", title: `Tide ${randomUUID()}`, content: "About the tide" };
     const { id, path } = await done(admin, "POST", "/api/mcp/docs", doc);
@@ -222,6 +242,7 @@ describe.each(databases)("who gets what over REST on %s", (database) => {
     code: "",
     orderId: "",
     cartItemId: "",
+    signInId: "",
     userId: "",
     docId: "",
     path: "",

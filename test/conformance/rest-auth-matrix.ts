@@ -3,6 +3,8 @@
  * (rest-auth-matrix.test.ts), so a new route comes with its row.
  */
 
+import { password } from "../support/harness.js";
+
 /** In the order in which they call. Alice rents, Bob provides, Carol has nothing to do with either. */
 export const callers = [
   "nobody",
@@ -59,6 +61,7 @@ export type Situation =
   | "inCart"
   | "otherUser"
   | "suspendedUser"
+  | "ownCredentials"
   | "doc"
   | "publishedDoc"
   | "event";
@@ -78,6 +81,8 @@ export interface Names {
   code: string;
   orderId: string;
   cartItemId: string;
+  /** A sign-in of Alice's. */
+  signInId: string;
   userId: string;
   docId: string;
   path: string;
@@ -117,6 +122,17 @@ const both = (answer: Answer): Answers => ({
   consumerKey: "ok",
   consumerAgent: "ok",
 });
+const ownCredentialOnly = no(403, "Forbidden", "Only the account's own credential can do this");
+const signInOnly = no(403, "Forbidden", "Sign in with your password to do this; an API key cannot");
+const agents = {
+  consumerAgent: ownCredentialOnly,
+  providerAgent: ownCredentialOnly,
+  strangerAgent: ownCredentialOnly,
+  adminAgent: ownCredentialOnly,
+};
+/** Every account by its JWT, each for itself. */
+const everySignIn = (answer: Answer = "ok"): Answers =>
+  everybodyBut(answer, { ...refusedCredentials, ...agents, consumerKey: signInOnly, providerKey: signInOnly });
 /** The token's own agent. */
 const anyAgent = everybodyBut(agentsOnly, {
   ...refusedCredentials,
@@ -159,6 +175,29 @@ export const matrix: Record<string, Row> = {
     answers: everybodyBut(no(401, "Unauthorized", "Invalid email or password"), {}),
   },
   "GET /api/auth/me": { given: "nothing", answers: everyUser },
+  "POST /api/auth/logout": { given: "ownCredentials", answers: everySignIn() },
+  "POST /api/auth/change-password": {
+    given: "ownCredentials",
+    body: () => ({ password, newPassword: password }),
+    answers: everySignIn(),
+  },
+  "POST /api/auth/reset-password": {
+    // Whoever holds the code; this one is none.
+    given: "nothing",
+    body: ({ email }) => ({ email, resetCode: "ABCDEFGHJK", newPassword: "long enough" }),
+    answers: everybodyBut(no(400, "Bad Request", "Invalid or expired reset code"), {}),
+  },
+  "POST /api/auth/api-key": {
+    given: "ownCredentials",
+    answers: everybodyBut("ok", { ...refusedCredentials, ...agents }),
+  },
+  "GET /api/auth/sign-ins": { given: "nothing", answers: everySignIn() },
+  "DELETE /api/auth/sign-ins": { given: "ownCredentials", answers: everySignIn() },
+  "DELETE /api/auth/sign-ins/:signInId": {
+    given: "ownCredentials",
+    answers: { ...everySignIn(missing("Sign-in")), consumer: "ok" },
+    missing: { parameter: "signInId", answer: missing("Sign-in") },
+  },
 
   "POST /api/agents": {
     given: "nothing",

@@ -147,7 +147,9 @@ describe.each(databases)("garbage over REST on %s", (database) => {
           argumentsOf(registry, route).map((name, index) => [name, values[index] ?? fitting[name]]),
         );
         return { path, fields, ...rest, method: rest.method ?? route.method };
-      });
+      })
+      // Who signs out by chance has nothing more to say: this is asked as the agent.
+      .map((one) => (/^\/api\/auth\/(logout|sign-ins|api-key|change)/.test(one.path) ? { ...one, caller: 3 } : one));
 
     await fc.assert(
       fc.asyncProperty(fc.array(request, { minLength: atOnce, maxLength: atOnce }), async (batch) => {

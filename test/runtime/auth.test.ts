@@ -51,8 +51,20 @@ describe.each(databases)("who is calling on %s (clawrent.md section 1)", (databa
       ["c2c_unknown", badKey],
       ["eyJhbGciOiJub25lIn0.e30.", badToken],
       // Well signed, and its user is not there: the database was put back to a time before.
-      [await new Tokens(jwtSecret, server.clock).sign("8f3c1f44-0000-7000-8000-000000000000"), badToken],
-      [await new Tokens(`${jwtSecret}!`, server.clock).sign((await server.user("Alice")).userId), badToken],
+      [
+        await new Tokens(jwtSecret, server.clock).sign(
+          "8f3c1f44-0000-7000-8000-000000000000",
+          "8f3c1f44-0000-7000-8000-000000000001",
+        ),
+        badToken,
+      ],
+      [
+        await new Tokens(`${jwtSecret}!`, server.clock).sign(
+          (await server.user("Alice")).userId,
+          "8f3c1f44-0000-7000-8000-000000000001",
+        ),
+        badToken,
+      ],
     ] as const) {
       await expect(new Caller(server, credential).call("users:me"), credential).rejects.toMatchObject(refused);
     }

@@ -32,7 +32,7 @@ describe("JWTs (clawrent.md section 1)", () => {
   };
 
   test("name their user for seven days by the server's clock", async () => {
-    const jwt = await tokens.sign("alice");
+    const jwt = await tokens.sign("alice", "her sign-in");
     expect(jwt).toMatch(/^eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/);
     const { userId, expiresAt } = await tokens.verify(jwt);
     expect(userId).toBe("alice");
@@ -44,7 +44,7 @@ describe("JWTs (clawrent.md section 1)", () => {
   });
 
   test("survive a restart with the same secret, and no other", async () => {
-    const jwt = await tokens.sign("alice");
+    const jwt = await tokens.sign("alice", "her sign-in");
     expect(await new Tokens(secret, clock).verify(jwt)).toMatchObject({ userId: "alice" });
     await expect(new Tokens(`${secret}!`, clock).verify(jwt)).rejects.toMatchObject(refused);
   });
@@ -68,7 +68,7 @@ describe("JWTs (clawrent.md section 1)", () => {
   test("are refused without a signature", async () => {
     const claims = new UnsecuredJWT({ sub: "alice" }).setIssuer("tidepool").setExpirationTime(seconds + 60);
     await expect(tokens.verify(claims.encode())).rejects.toMatchObject(refused);
-    const [header, payload, signature = ""] = (await tokens.sign("alice")).split(".");
+    const [header, payload, signature = ""] = (await tokens.sign("alice", "her sign-in")).split(".");
     for (const jwt of [
       `${header}.${payload}.`,
       `${header}.${payload}`,

@@ -25,18 +25,34 @@ export async function makeWorld(server: TestServer): Promise<World> {
   const values = { coordination: coordination.values, marketplace: await market.fill() };
   const agent = [...coordination.callers, ...market.callers.agent];
   const { user, admin, suspended } = market.callers;
+  const own = await ownCredentials(server);
   return {
     callers: {
       agent,
       user: [...user, ...market.callers.agent],
+      ...own,
       admin,
       anybody: [...agent, ...user, ...admin, suspended, {}],
     },
     valuesOf: (system) => values[system],
     renew: async () => {
       values.marketplace = await market.fill();
+      const { account, signIn } = await ownCredentials(server);
+      own.account.splice(0, own.account.length, ...account);
+      own.signIn.splice(0, own.signIn.length, ...signIn);
     },
   };
+}
+
+/** A user whom nothing else hangs on: what ends credentials ends theirs. */
+async function ownCredentials(server: TestServer): Promise<{ account: Headers[]; signIn: Headers[] }> {
+  const dora = await server.user("Dora");
+  const tokens: string[] = [dora.credential];
+  while (tokens.length < 5) {
+    tokens.push((await server.nobody.call("users:signIn", { email: dora.email, password })).token);
+  }
+  const signIn = tokens.map((token) => ({ Authorization: `Bearer ${token}` }));
+  return { signIn, account: [...signIn, { "x-api-key": dora.apiKey }] };
 }
 
 const bearer = ({ credential }: Caller) => ({ Authorization: `Bearer ${credential}` });
@@ -235,6 +251,8 @@ async function openMarket(server: TestServer) {
       email: [email, alice.email],
       "users:sendVerification.email": [`${freshSlug()}@example.com`, email],
       password: [password],
+      newPassword: [password],
+      resetCode: ["ABCDEFGHJK"],
       verificationCode: [await server.verificationCode(email), "000000"],
       slug: [freshSlug(), freshSlug(), shown.slug],
       "docs:create.slug": [freshSlug(), freshSlug(), null],
@@ -278,9 +296,11 @@ async function openMarket(server: TestServer) {
 /** Mostly those whom the function is for, and at times anybody. */
 export function callersOf(auth: Auth, { callers }: World): fc.Arbitrary<Headers> {
   const suited = auth === "none" || auth === "system" ? callers.anybody : callers[auth];
+  // What ends the caller's own credential would take everything else's ground away.
+  const others = auth === "account" || auth === "signIn" ? [...callers.agent, {}] : callers.anybody;
   return fc.oneof(
     { weight: 7, arbitrary: fc.constantFrom(...suited) },
-    { weight: 3, arbitrary: fc.constantFrom(...callers.anybody) },
+    { weight: 3, arbitrary: fc.constantFrom(...others) },
   );
 }
 

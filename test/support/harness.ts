@@ -112,6 +112,16 @@ export class TestServer {
     return code;
   }
 
+  /** The reset code in the newest mail to an address that has an account. */
+  async resetCode(email: string): Promise<string> {
+    await this.server.mailer.idle();
+    const code = this.mails
+      .findLast(({ recipient }) => recipient === email)
+      ?.body.match(/reset code ([A-Z2-9]{10})/)?.[1];
+    if (!code) throw new Error(`No reset code was mailed to ${email}`);
+    return code;
+  }
+
   /** The same agent, proving itself with an `agt_clawrent_` token. */
   async withAgentToken(agent: Agent): Promise<Agent> {
     const issue = mutation({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { createDatabase } from "../support/databases.js";
+import { createDatabase } from "../../support/databases.js";
 import {
   Caller,
   databases,
@@ -9,7 +9,7 @@ import {
   startServer,
   type TestServer,
   useServer,
-} from "../support/harness.js";
+} from "../../support/harness.js";
 
 const invalidCode = { code: "failed_precondition", message: "Invalid or expired verification code" };
 const wrongPassword = { code: "unauthenticated", message: "Invalid email or password" };

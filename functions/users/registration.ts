@@ -1,12 +1,13 @@
 /** Accounts of people: an address proved by a code, a password, and who one is (clawrent.md section 2.3). */
 import { z } from "zod";
-import { userKeyPrefix } from "../runtime/auth.js";
-import { mutation, query, Refusal } from "../runtime/define.js";
-import { CallError } from "../runtime/errors.js";
-import { hashSecret } from "../runtime/ids.js";
-import { email, text } from "../schema/values.js";
-import { countWrongCode, lookAtCode, mailCodes, spendCodes } from "./model/mailed-codes.js";
-import { findUserByEmail, requireUser, user, userView } from "./model/users.js";
+import { userKeyPrefix } from "../../runtime/auth.js";
+import { mutation, query, Refusal } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
+import { hashSecret } from "../../runtime/ids.js";
+import { email, text } from "../../schema/values.js";
+import { countWrongCode, lookAtCode, mailCodes, spendCodes } from "../model/mailed-codes.js";
+import { startSignIn } from "../model/sign-ins.js";
+import { findUserByEmail, requireUser, user, userView } from "../model/users.js";
 
 /** Mails a code to an address. The answer is the same for one that has an account (clawrent.md section 2.3). */
 export const sendVerification = mutation({
@@ -42,9 +43,12 @@ export const register = mutation({
         !(await findUserByEmail({ db }, args.email)),
     );
     if (!isWorthwhile) return undefined;
-    const userId = world.newUuid();
-    const [passwordHash, token] = await Promise.all([world.hashPassword(args.password), world.signToken(userId)]);
-    return { userId, passwordHash, token };
+    const [userId, signInId] = [world.newUuid(), world.newUuid()];
+    const [passwordHash, token] = await Promise.all([
+      world.hashPassword(args.password),
+      world.signToken(userId, signInId),
+    ]);
+    return { userId, signInId, passwordHash, token };
   },
   oneAtATime: (args) => `verification ${args.email}`,
   handler: async (ctx, args, prepared) => {
@@ -55,7 +59,7 @@ export const register = mutation({
     // Only whoever holds the address's code gets this far, so nobody else learns that it has an account.
     if (await findUserByEmail(ctx, args.email)) throw new CallError("conflict", "Email is already registered");
     if (!prepared) throw invalid;
-    const { userId, passwordHash, token } = prepared;
+    const { userId, signInId, passwordHash, token } = prepared;
 
     const apiKey = ctx.newSecret(userKeyPrefix);
     const row = {
@@ -72,6 +76,7 @@ export const register = mutation({
     };
     await ctx.db.insertInto("users").values(row).execute();
     await spendCodes(ctx, args.email, "register");
+    await startSignIn(ctx, userId, signInId);
     return { user: await userView(ctx, row), token, apiKey };
   },
 });
@@ -92,7 +97,8 @@ export const signIn = mutation({
     const matches = await world.verifyPassword(args.password, found?.passwordHash);
     if (!found || !matches) return undefined;
     const { userId, passwordHash } = found;
-    return { userId, passwordHash, token: await world.signToken(userId) };
+    const signInId = world.newUuid();
+    return { userId, signInId, passwordHash, token: await world.signToken(userId, signInId) };
   },
   handler: async (ctx, _args, signedIn) => {
     const row = signedIn && (await requireUser(ctx, signedIn.userId));
@@ -101,6 +107,7 @@ export const signIn = mutation({
       throw new CallError("unauthenticated", "Invalid email or password");
     }
     if (row.status !== "active") throw new CallError("forbidden", "Account is suspended");
+    await startSignIn(ctx, row.userId, signedIn.signInId);
     return { user: await userView(ctx, row), token: signedIn.token };
   },
 });
