@@ -6,7 +6,7 @@
  * A handler awaits nothing but the database, which answers at once here, so a whole group runs inside one turn of the
  * event loop. A handler that waits for something else would hold everybody up: the watchdog ends it.
  */
-import { mkdirSync, statSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import SqliteDatabase from "better-sqlite3";
 import {
@@ -77,10 +77,15 @@ export class SqliteStore implements Store {
   #flushing: Promise<void> | undefined;
 
   constructor(path: string) {
-    if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    this.#path = path;
+    if (path !== ":memory:") {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      makePrivately(path);
+    }
     this.#file = new SqliteDatabase(path, { timeout: 5_000 });
     this.#file.pragma("journal_mode = WAL");
+    // The log is beside the file itself, wherever a link to it is; and one that led nowhere made the file only now.
+    this.#path = path === ":memory:" ? path : realpathSync(path);
+    narrow(this.#path);
     // better-sqlite3 is compiled so that a reopened WAL database drops to NORMAL, which loses acknowledged writes on power loss.
     this.#file.pragma("synchronous = FULL");
     this.#file.pragma("foreign_keys = ON");
@@ -300,6 +305,29 @@ export class SqliteStore implements Store {
       throw error;
     } finally {
       lease.end();
+    }
+  }
+}
+
+/** A new file is nobody else's from its first byte on; one that is there is opened by SQLite alone, for its locks. */
+function makePrivately(path: string): void {
+  try {
+    closeSync(openSync(path, "wx", 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  if (existsSync(path)) narrow(realpathSync(path));
+}
+
+/** Takes from others what they may do with the database and its log. Whoever owns the files may; nothing is widened. */
+function narrow(path: string): void {
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+    const mode = statSync(file, { throwIfNoEntry: false })?.mode;
+    if (mode === undefined || (mode & 0o177) === 0) continue;
+    try {
+      chmodSync(file, mode & 0o600);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EPERM") throw error;
     }
   }
 }
