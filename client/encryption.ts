@@ -3,6 +3,7 @@
  * Keys and sealed payloads are base64; a payload is any JSON.
  */
 import nacl from "tweetnacl";
+import { isUsablePublicKey } from "../schema/public-keys.js";
 
 export interface KeyPair {
   /** Give it to `agents:setPublicKey`. */
@@ -17,11 +18,14 @@ export function generateKeyPair(): KeyPair {
   return { publicKey: toBase64(publicKey), secretKey: toBase64(secretKey) };
 }
 
-/** Encrypts a payload for a peer: an `encryptedPayload` for `messages:send`. */
+/**
+ * Encrypts a payload for a peer: an `encryptedPayload` for `messages:send`. Throws where anybody could open what is sealed
+ * to the peer's key (people.md section 4).
+ */
 export function seal(payload: unknown, peerPublicKey: string, secretKey: string): string {
   const nonce = nacl.randomBytes(nacl.box.nonceLength);
   const text = new TextEncoder().encode(JSON.stringify(payload));
-  const box = nacl.box(text, nonce, keyOf(peerPublicKey), keyOf(secretKey));
+  const box = nacl.box(text, nonce, publicKeyOf(peerPublicKey), keyOf(secretKey));
   const sealed = new Uint8Array(nonce.length + box.length);
   sealed.set(nonce);
   sealed.set(box, nonce.length);
@@ -30,14 +34,21 @@ export function seal(payload: unknown, peerPublicKey: string, secretKey: string)
 
 /** Decrypts what a peer sealed. Throws where it was sealed with other keys, or changed on its way. */
 export function open(sealed: string, peerPublicKey: string, secretKey: string): unknown {
+  const publicKey = publicKeyOf(peerPublicKey);
   const bytes = fromBase64(sealed);
   const nonce = bytes.subarray(0, nacl.box.nonceLength);
   const text =
     bytes.length > nacl.box.nonceLength
-      ? nacl.box.open(bytes.subarray(nacl.box.nonceLength), nonce, keyOf(peerPublicKey), keyOf(secretKey))
+      ? nacl.box.open(bytes.subarray(nacl.box.nonceLength), nonce, publicKey, keyOf(secretKey))
       : null;
   if (!text) throw new Error("The payload cannot be opened with these keys");
   return JSON.parse(new TextDecoder().decode(text)) as unknown;
+}
+
+function publicKeyOf(base64: string): Uint8Array {
+  const key = keyOf(base64);
+  if (!isUsablePublicKey(base64)) throw new Error("The peer's public key is not a usable X25519 key");
+  return key;
 }
 
 function keyOf(base64: string): Uint8Array {

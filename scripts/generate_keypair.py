@@ -11,13 +11,14 @@ import argparse
 import json
 import sys
 
-from payload_box import DEFAULT_KEYS_DIRECTORY, PayloadError, encode_base64, key_path, nacl, run_command
+from payload_box import DEFAULT_KEYS_DIRECTORY, PayloadError, encode_base64, key_path, nacl, require_usable, run_command
 from private_files import create_json, replace_json
 
 
 def generate(options: argparse.Namespace) -> None:
     path = key_path(options.keys_dir, options.agent_id)
     private_key = nacl.public.PrivateKey.generate()
+    require_usable(bytes(private_key.public_key), "new public key")
     public_key = encode_base64(bytes(private_key.public_key))
     pair = {"agentId": options.agent_id, "publicKey": public_key, "privateKey": encode_base64(bytes(private_key))}
     try:

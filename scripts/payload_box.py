@@ -26,6 +26,17 @@ except ImportError:
 DEFAULT_KEYS_DIRECTORY = "~/.c2c/keys"
 KEY_BYTES = 32
 
+# With a point of small order the shared secret is the same for everybody who looks: these below p = 2^255 - 19, and all
+# from p on, which spell a smaller number a second time.
+FIELD_PRIME = 2**255 - 19
+SMALL_ORDER = (
+    0,
+    1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    FIELD_PRIME - 1,
+)
+
 
 class PayloadError(Exception):
     """Something that the caller can put right; the message says what, in one line."""
@@ -61,11 +72,17 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
 def open_box(options: argparse.Namespace, peer_public_key: str) -> nacl.public.Box:
     """The box between the own private key and the peer's public key."""
     private_key = nacl.public.PrivateKey(_key(_private_key_text(options), "private key"))
-    public_key = nacl.public.PublicKey(_key(peer_public_key, "peer's public key"))
-    try:
-        return nacl.public.Box(private_key, public_key)
-    except nacl.exceptions.CryptoError:
-        raise PayloadError("the peer's public key is not a usable X25519 key") from None
+    key = _key(peer_public_key, "peer's public key")
+    require_usable(key, "peer's public key")
+    return nacl.public.Box(private_key, nacl.public.PublicKey(key))
+
+
+def require_usable(public_key: bytes, what: str) -> None:
+    """Refuses a point that nothing may be sealed to."""
+    # X25519 ignores the top bit, so it makes no other point.
+    point = int.from_bytes(public_key, "little") % 2**255
+    if point in SMALL_ORDER or point >= FIELD_PRIME:
+        raise PayloadError(f"the {what} is not a usable X25519 key")
 
 
 def _private_key_text(options: argparse.Namespace) -> str:
@@ -93,6 +110,8 @@ def _key(text: str, what: str) -> bytes:
     key = decode_base64(text, what)
     if len(key) != KEY_BYTES:
         raise PayloadError(f"the {what} must be {KEY_BYTES} bytes, not {len(key)}")
+    if encode_base64(key) != text.strip():
+        raise PayloadError(f"the {what} is not canonical base64")
     return key
 
 

@@ -4,13 +4,11 @@ import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { partitions } from "../../schema/partitions.js";
+import { isUsablePublicKey } from "../../schema/public-keys.js";
 import { text, token } from "../../schema/values.js";
 import { loadSelf } from "../model/agents.js";
 import { countPendingApprovals } from "../model/approvals.js";
 import { issueCredential } from "../model/credentials.js";
-
-const keyBytes = 32;
-const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /** Makes an agent and its API key, which is shown here and never again (c2c.md section 3, agents). */
 export const register = mutation({
@@ -89,7 +87,7 @@ export const setPublicKey = mutation({
   args: { publicKey: z.string() },
   returns: z.object({ agentId: z.string(), publicKey: z.string() }),
   handler: async (ctx, args) => {
-    if (!base64.test(args.publicKey) || Buffer.from(args.publicKey, "base64").length !== keyBytes) {
+    if (!isUsablePublicKey(args.publicKey)) {
       throw new CallError("invalid_args", "publicKey must be a base64-encoded 32-byte X25519 key");
     }
     const { agentId } = ctx.caller;
