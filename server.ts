@@ -147,7 +147,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   addRpcRoutes(app, runtime, { trustProxy });
   addPageRoutes(app, runtime, { trustProxy });
   const background = new Background(clock, log);
-  const sockets = new SocketServer({ clock, log, limits, notices, background, trustProxy });
+  const sockets = new SocketServer({ clock, log, limits, held, notices, background, trustProxy });
   const presence = addMarketplaceSockets(sockets, {
     runtime,
     notices,

@@ -10,7 +10,7 @@ import { type ServerOptions, type WebSocket, WebSocketServer } from "ws";
 import type { Clock } from "../runtime/clock.js";
 import { CallError } from "../runtime/errors.js";
 import { newUuid } from "../runtime/ids.js";
-import { addressKey, type RateLimits, sizes } from "../runtime/limits.js";
+import { addressKey, type Held, type RateLimits, sizes } from "../runtime/limits.js";
 import type { NoticeBoard } from "../runtime/notices.js";
 import { addressOf } from "./caller-address.js";
 import type { Background } from "./sockets/background.js";
@@ -36,6 +36,7 @@ export interface SocketServerParts {
   clock: Clock;
   log: Logger;
   limits: RateLimits;
+  held: Held;
   notices: NoticeBoard;
   background: Background;
   trustProxy: boolean;
@@ -49,6 +50,9 @@ export class SocketServer {
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: sizes.frameBytes,
+    // Each piece takes more than its bytes.
+    maxFragments: sizes.frameFragments,
+    maxBufferedChunks: sizes.frameChunks,
     closeTimeout: goodbyeMs,
   } as ServerOptions);
   readonly #sockets = new Map<string, Socket>();
@@ -98,7 +102,7 @@ export class SocketServer {
 
   /** Whoever opened a socket is known now: it closes when they lose the right to it. */
   identify(socket: Socket, opener: NonNullable<Socket["opener"]>): void {
-    socket.opener = opener;
+    socket.openedBy(opener);
     this.#ofCredential.add(opener.credentialId, socket, socket);
     if (opener.agentId !== null) this.#ofAgent.add(opener.agentId, socket, socket);
     if (opener.userId !== null) this.#ofUser.add(opener.userId, socket, socket);
@@ -205,6 +209,7 @@ export class SocketServer {
       (delayMs, task) => void clock.after(delayMs, task),
       (work) => void background.track(work),
       this.#opened++,
+      this.#parts.held,
     );
     this.#sockets.set(socket.id, socket);
     this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);

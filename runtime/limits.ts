@@ -20,6 +20,9 @@ export const sizes = {
   batchedQueries: 64,
   /** One frame of a WebSocket. */
   frameBytes: 1024 * 1024,
+  /** The pieces that a frame may come in, as the client cut it and as the network does. */
+  frameFragments: 1_024,
+  frameChunks: 16 * 1_024,
   /** What is written to a WebSocket and not yet taken by the network; a reader that is slower is closed. */
   unreadBytes: 4 * 1024 * 1024,
   /** Frames of one WebSocket that are worked on at once. Further ones wait, in the end on the sender's side. */

@@ -6,8 +6,9 @@
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { WebSocket } from "ws";
+import type { Holding } from "../../runtime/byte-budget.js";
 import type { CredentialId } from "../../runtime/context.js";
-import { sizes } from "../../runtime/limits.js";
+import { type Held, sizes } from "../../runtime/limits.js";
 import { type Closing, closings } from "./close-codes.js";
 
 /** What a client sent, as far as every channel agrees on it. */
@@ -42,7 +43,7 @@ export interface Opener {
   suspended: Closing;
 }
 
-const heartbeatAck = Buffer.from('{"type":"system.heartbeat_ack","payload":{}}');
+export const heartbeatAck = Buffer.from('{"type":"system.heartbeat_ack","payload":{}}');
 
 const asText = { binary: false };
 
@@ -50,6 +51,12 @@ const asText = { binary: false };
 export const checkEveryMs = 5_000;
 const checksPerPing = 4;
 const mostSilentMs = 60_000;
+
+/** What a pong counts as, with what a write takes beside it; and the most that may wait of a client that only pings. */
+const pongBytes = 256;
+const mostPongBytes = 1024 * 1024;
+/** As much is taken without a word of when it was read. */
+const littleBytes = 16 * 1024;
 
 declare const whole: unique symbol;
 /** A text frame with its head, as it goes over the wire. */
@@ -85,6 +92,14 @@ export class Socket {
   #working = 0;
   /** Bytes of the frames that wait or are worked on. */
   #heldBytes = 0;
+  /** Bytes that have arrived of a frame that is not whole yet, and of what was read last. */
+  #partBytes = 0;
+  #chunkBytes = 0;
+  /** What its pongs count that the network may not have taken yet. */
+  #pongBytes = 0;
+  /** What is held for it: what it sent, until that is dealt with, and what it was sent, until the network has that. */
+  readonly #inbound: Holding;
+  #outbound: Holding;
   #resting = false;
   #gone = false;
   #closedByUs = false;
@@ -104,27 +119,70 @@ export class Socket {
     readonly track: (work: Promise<unknown>) => void,
     /** Spreads the pings of many sockets over time. */
     phase: number,
+    readonly held: Held,
   ) {
+    this.#inbound = held.requests.hold({ address, caller: undefined }, () => this.close(closings.later));
+    this.#outbound = this.#holdOutbound(undefined);
+    // Before `ws` hears of it, so that what it makes of this is subtracted from it.
+    connection.prependListener("data", (chunk: Buffer) => this.#arrived(chunk.length));
+    connection.on("drain", () => {
+      this.#pongBytes = 0;
+      this.#outbound.set(0);
+    });
     this.#ws = ws;
     this.#connection = connection;
     this.#checks = phase % checksPerPing;
     ws.on("message", (data, isBinary) => {
       this.#silentChecks = 0;
+      this.#isWhole((data as Buffer).length);
       if (this.#closedByUs) return;
       this.#waiting.push({ data: data as Buffer, isBinary });
       this.#heldBytes += (data as Buffer).length;
       this.#work();
     });
-    ws.on("ping", () => {
+    ws.on("ping", (data) => {
       this.#silentChecks = 0;
+      this.#isWhole(data.length);
+      // `ws` has answered it.
+      this.#pongBytes = ws.bufferedAmount === 0 ? 0 : this.#pongBytes + pongBytes;
+      if (this.#pongBytes > mostPongBytes) this.terminate();
     });
     ws.on("pong", (data) => {
       this.#silentChecks = 0;
+      this.#isWhole(data.length);
       if (data.length > 0) this.#pong?.(data.toString("latin1"));
     });
     // What breaks the protocol or the frame limit ends in `close`, with the code that `ws` chose.
     ws.on("error", (error) => this.log.debug({ socket: this.id, err: error }, "socket error"));
     ws.on("close", () => this.#leave());
+  }
+
+  /** It is known now who opened it. */
+  openedBy(opener: Opener): void {
+    this.opener = opener;
+    const before = this.#outbound;
+    this.#outbound = this.#holdOutbound(opener.userId ?? opener.agentId ?? undefined);
+    this.#outbound.set(before.bytes);
+    before.end();
+    if (this.#gone) this.#outbound.end();
+  }
+
+  #holdOutbound(caller: string | undefined): Holding {
+    return this.held.answers.hold({ address: this.address, caller }, () => this.close(closings.tooSlow));
+  }
+
+  #arrived(bytes: number): void {
+    this.#chunkBytes = bytes;
+    this.#partBytes += bytes;
+    if (this.#closedByUs) return;
+    const more = this.#heldBytes + this.#partBytes - this.#inbound.bytes;
+    if (more > 0 && !this.#inbound.take(more)) this.close(closings.later);
+  }
+
+  /** A frame is whole: what else has arrived is of the next, and came with what was read last. */
+  #isWhole(length: number): void {
+    const headBytes = length < 126 ? 6 : length < 0x1_0000 ? 8 : 14;
+    this.#partBytes = Math.max(0, Math.min(this.#partBytes - length - headBytes, this.#chunkBytes));
   }
 
   /** Whether it is closed, or about to be. */
@@ -147,18 +205,26 @@ export class Socket {
   send(frame: Buffer): void {
     if (this.#gone) return;
     this.#ws.send(frame, asText);
-    if (this.#ws.bufferedAmount > sizes.unreadBytes) this.close(closings.tooSlow);
+    this.#countUnread();
+    const { bufferedAmount } = this.#ws;
+    if (bufferedAmount > sizes.unreadBytes || (this.#outbound.bytes > 0 && !this.#outbound.hasRoom)) {
+      this.close(closings.tooSlow);
+    }
   }
 
-  /** Answers a heartbeat. */
-  acknowledge(): void {
-    this.send(heartbeatAck);
+  /** A little is in the network's own buffers, and there is no word of its end. */
+  #countUnread(): void {
+    const { bufferedAmount } = this.#ws;
+    this.#outbound.set(bufferedAmount > littleBytes ? bufferedAmount : 0);
   }
 
   /** Sends, and resolves once the network has taken it: for a sender that goes at the reader's pace. */
   sendAndDrain(frame: Buffer): Promise<void> {
     if (this.#gone) return Promise.resolve();
-    return new Promise((resolve) => this.#ws.send(frame, asText, () => resolve()));
+    return new Promise((resolve) => {
+      this.#ws.send(frame, asText, () => resolve());
+      this.#countUnread();
+    });
   }
 
   /**
@@ -211,6 +277,8 @@ export class Socket {
   #leave(): void {
     if (this.#gone) return;
     this.#gone = true;
+    this.#inbound.end();
+    this.#outbound.end();
     for (const listener of this.#goneListeners) listener();
     this.#goneListeners.length = 0;
   }
@@ -224,6 +292,7 @@ export class Socket {
       const work = this.#handle(next, this.#handler, counted).finally(() => {
         this.#working -= 1;
         this.#heldBytes -= next.data.length;
+        this.#inbound.set(Math.min(this.#inbound.bytes, this.#heldBytes + this.#partBytes));
         this.#work();
       });
       this.track(work);
@@ -252,7 +321,7 @@ export class Socket {
       const frame = isBinary ? undefined : parseFrame(data);
       if (frame === undefined)
         await handler.bad('A frame is a JSON object with a string "type" and an object "payload"');
-      else if (frame.type === "system.heartbeat") this.acknowledge();
+      else if (frame.type === "system.heartbeat") this.send(heartbeatAck);
       else await handler.frame(frame);
     } catch (error) {
       this.log.error({ socket: this.id, err: error }, "a frame failed");

@@ -10,7 +10,7 @@ import { CallError } from "../../runtime/errors.js";
 import { nextRequestId } from "../../runtime/ids.js";
 import { heldBytes, parsedArgumentBytes, sizes, subscriptionBytes } from "../../runtime/limits.js";
 import type { Closing } from "../sockets/close-codes.js";
-import { type RawFrameHandler, type Socket, type WholeFrame, wholeFrame } from "../sockets/socket.js";
+import { heartbeatAck, type RawFrameHandler, type Socket, type WholeFrame, wholeFrame } from "../sockets/socket.js";
 import { readArgsText, tooManyValues } from "../wire.js";
 import type { Credentials } from "./credentials.js";
 import {
@@ -213,7 +213,7 @@ export class SyncSocket implements RawFrameHandler {
   }
 
   async #take(frame: Inbound): Promise<void> {
-    if (frame.type === "system.heartbeat") return this.#socket.acknowledge();
+    if (frame.type === "system.heartbeat") return this.#reply(heartbeatAck);
     if (frame.type === "Connect") {
       if (this.#sessionId !== undefined) return this.#end(again("Connect came twice"));
       this.#sessionId = frame.sessionId;

@@ -4,8 +4,9 @@ import { PassThrough } from "node:stream";
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { Socket } from "../../../adapters/sockets/socket.js";
-import { sizes } from "../../../runtime/limits.js";
+import { type Opener, Socket } from "../../../adapters/sockets/socket.js";
+import { heldBytes, openBudgets, sizes } from "../../../runtime/limits.js";
+import { ManualClock } from "../../support/clock.js";
 
 /** What a socket uses of `ws`. */
 class Wire extends EventEmitter {
@@ -18,24 +19,30 @@ class Wire extends EventEmitter {
   resume() {
     this.isPaused = false;
   }
+  closedWith: number | undefined;
+  isTerminated = false;
   send() {}
+  close(code: number) {
+    this.closedWith = code;
+  }
+  terminate() {
+    this.isTerminated = true;
+  }
+}
+
+function open() {
+  const wire = new Wire();
+  const connection = new PassThrough();
+  const held = openBudgets(new ManualClock(), true);
+  const log = pino({ level: "silent" });
+  const nothing = () => undefined;
+  const ws = wire as unknown as WebSocket;
+  const socket = new Socket(ws, connection, "s", "a", log, nothing, nothing, nothing, 0, held);
+  return { wire, connection, held, socket };
 }
 
 test("a client that sends large frames waits until they are worked on", async () => {
-  const wire = new Wire();
-  const log = pino({ level: "silent" });
-  const nothing = () => undefined;
-  const socket = new Socket(
-    wire as unknown as WebSocket,
-    new PassThrough(),
-    "s",
-    "a",
-    log,
-    nothing,
-    nothing,
-    nothing,
-    0,
-  );
+  const { wire, socket } = open();
   const large = Buffer.from(JSON.stringify({ type: "x", payload: { text: "x".repeat(sizes.heldBytes / 2) } }));
 
   wire.emit("message", large, false);
@@ -53,4 +60,66 @@ test("a client that sends large frames waits until they are worked on", async ()
   finish();
   await new Promise(setImmediate);
   expect(wire.isPaused).toBe(false);
+});
+
+test("what arrives of a frame counts until it is whole, and then until it is worked on", async () => {
+  const { wire, connection, held, socket } = open();
+  connection.emit("data", Buffer.alloc(70_000));
+  connection.emit("data", Buffer.alloc(30_000));
+  expect(held.requests.bytes).toBe(100_000);
+  // Its head and 99,000 bytes; what else came is of the next one.
+  const rest = 100_000 - 99_000 - 14;
+  wire.emit("message", Buffer.from(JSON.stringify({ type: "x" }).padEnd(99_000)), false);
+  expect(held.requests.bytes).toBe(100_000);
+  socket.handle({ frame: async () => {}, bad: async () => {} });
+  await new Promise(setImmediate);
+  expect(held.requests.bytes).toBe(rest);
+  socket.close({ code: 1012, reason: "" });
+  expect(held.requests.bytes).toBe(0);
+});
+
+test("over its address's share of unfinished frames a socket is closed, and a small frame is not refused", () => {
+  const one = open();
+  const others = one.held.requests.hold({ address: "a", caller: undefined });
+  others.add(heldBytes.requests.address - 20_000);
+  one.connection.emit("data", Buffer.alloc(20_000));
+  expect(one.wire.closedWith).toBeUndefined();
+  one.connection.emit("data", Buffer.alloc(1));
+  expect(one.wire.closedWith).toBe(1013);
+
+  const small = open();
+  small.held.requests.hold({ address: "a", caller: undefined }).add(heldBytes.requests.address);
+  small.connection.emit("data", Buffer.alloc(10_000));
+  expect(small.wire.closedWith).toBeUndefined();
+});
+
+test("a socket that reads nothing is closed once its account has too much unread, wherever that is", () => {
+  const { wire, held, socket } = open();
+  const opener = { userId: "user", agentId: null, secretHash: null, byAgentToken: false };
+  socket.openedBy({ ...opener, revoked: { code: 4001, reason: "" } } as unknown as Opener);
+  const others = held.answers.hold({ address: "b", caller: "user" });
+  others.add(heldBytes.answers.caller - 100_001);
+  wire.bufferedAmount = 100_000;
+  socket.send(Buffer.from("{}"));
+  expect([wire.closedWith, held.answers.bytes]).toEqual([undefined, heldBytes.answers.caller - 1]);
+  wire.bufferedAmount = 100_001;
+  socket.send(Buffer.from("{}"));
+  expect(wire.closedWith).toBe(1013);
+  expect(held.answers.bytes).toBe(heldBytes.answers.caller - 100_001);
+});
+
+test("a client that only pings, and reads none of the pongs, is cut", () => {
+  const { wire, connection } = open();
+  const ping = (times: number) => {
+    for (let count = 0; count < times; count += 1) wire.emit("ping", Buffer.alloc(0));
+  };
+  ping(10_000);
+  expect(wire.isTerminated).toBe(false);
+  wire.bufferedAmount = 1_000;
+  ping(4_000);
+  connection.emit("drain");
+  ping(4_096);
+  expect(wire.isTerminated).toBe(false);
+  ping(1);
+  expect(wire.isTerminated).toBe(true);
 });
