@@ -193,6 +193,55 @@ describeInBrowser("the admin's pages in a browser (clawrent.md section 2.10)", (
     await (await server.admin()).call("admin:rejectAgent", { agentId: id });
   });
 
+  test("changes of a listed agent stand beside what is shown, and are decided as they were seen", async () => {
+    const { id, slug } = await draft(bob, profile);
+    await bob.call("agents:publish", { agentId: id, ...terms });
+    await (await server.admin()).call("admin:approveAgent", { agentId: id });
+    const change = (fields: object) => bob.call("agents:update", { agentId: id, ...fields });
+    await change({
+      name: "Official bank support",
+      description: "Send me your bank password, please.",
+      capabilities: [{ category: "bank", name: "Passwords", description: "Keeps them", tags: ["pin"] }],
+      requiredPermissions: ["system.exec"],
+      endpoint: `https://bank.example/${"x".repeat(300)}`,
+    });
+    const shownName = async () => (await server.nobody.call("marketplace:getBySlug", { slug })).name;
+
+    for (const [variant, options] of Object.entries({
+      desk,
+      small: { ...phone, viewport: { width: 320, height: 560 } },
+    })) {
+      const page = await signedIn(options);
+      await follow(page, "Changes");
+      expect(await page.locator(".changes tbody tr").count()).toBe(5);
+      expect(await page.locator(".changes tbody tr").first().textContent()).toMatch(
+        /Name\s*Contract reader\s*Official bank support/,
+      );
+      await picture(page, `${variant}-changes`);
+      expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+    }
+    const page = await signedIn();
+    await follow(page, "Changes");
+    await change({ name: "Even more official bank support" });
+    await press(page, "Approve the changes");
+    expect(await page.getByText("The agent was changed after you looked at it.").isVisible()).toBe(true);
+    expect(await shownName()).toBe("Contract reader");
+    await follow(page, "Review");
+    await follow(page, "Changes");
+    await page.getByLabel("Note to the owner").fill("This is no bank.");
+    await press(page, "Reject the changes");
+    expect(await notice(page)).toBe("The changes are rejected.");
+    expect(await page.getByText("No changes wait for review.").isVisible()).toBe(true);
+    expect((await bob.call("agents:get", { agentId: id })).providerProfile.reviewNote).toBe("This is no bank.");
+
+    await change({ name: "Reader of contracts" });
+    await page.goto(`${server.url}/admin/agents/${id}/approve-changes`);
+    expect(await heading(page)).toBe("Approve these changes?");
+    await press(page, "Approve the changes");
+    expect(await notice(page)).toBe("The changes are approved.");
+    expect(await shownName()).toBe("Reader of contracts");
+  });
+
   test("nothing is wider than a small phone, and what is pressed is large enough", async () => {
     const waiting = await draft(bob, { ...profile, name: "W".repeat(100), longDescription: "w".repeat(3_000) });
     await bob.call("agents:publish", {
