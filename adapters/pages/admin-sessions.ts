@@ -63,7 +63,7 @@ function listedSession(visit: Visit, place: Place, session: AdminSession): Html 
   const { status } = session;
   const address = (verb: string) => `${visit.href(`/sessions/${session.id}/${verb}`)}${placeQuery(place)}`;
   const open = status === "active" || status === "pending_approval";
-  const refundable = session.billingStatus === "settled" && session.billingRecordId !== null;
+  const refundable = ["settled", "disputed"].includes(session.billingStatus) && session.billingRecordId !== null;
   return html`<article class="item">
 ${sessionFacts(visit, session)}
 <div class="ways">

@@ -78,20 +78,28 @@ export const adminChinese: AdminTexts = {
         "每条分录与其转账币种一致，且只有钱包的分录属于某个用户",
       "Every balance is the sum of its entries": "每个账户的余额等于其分录之和",
       "Every entry follows on the one before it": "每条分录都与前一条首尾相接",
-      "No wallet has less than it holds, and no fees are negative": "钱包余额不少于其冻结金额，平台费不为负",
+      "No wallet has less than it holds and has pending, and no fees are negative":
+        "钱包余额不少于其冻结与待定金额之和，平台费不为负",
       "All accounts of a currency sum to zero": "同一币种的所有账户之和为零",
-      "Wallets and fees are what was topped up": "钱包与平台费之和等于充值总额",
+      "Wallets and fees are what was topped up, credited and redeemed": "钱包与平台费之和等于充值、赠予与兑换的总额",
       "What an account holds is the sum of its open holds": "账户的冻结金额等于其未结冻结之和",
+      "What is pending of an account is what is pending of its records": "账户的待定金额等于其账单的待定金额之和",
       "A hold is on its consumer's wallet, and open exactly as long as its session is":
         "冻结在租用方的钱包上，并与会话同时开始和结束",
       "Every open session that costs something holds money": "每个未结束的收费会话都冻结了金额",
+      "Nothing is held for a session or charged beyond its limit": "会话的冻结与收费都不超过其上限",
       "A session that was completed is settled, with one record, and no other is":
         "已完成的会话恰好结算一次，有一条账单，其他会话没有",
       "Every charge is fee plus income, in the record as in the session": "每笔收费等于平台费加收入，账单与会话一致",
-      "Every record's amount was paid once, and given back once where it was refunded":
-        "每条账单恰好支付一次，已退款的恰好退还一次",
-      "Every payment and refund is of a session with a record, and every recharge of a top-up":
-        "每笔付款和退款都属于有账单的会话，每笔入账都属于充值",
+      "Every record's amount was paid once, and given back as far as it was refunded":
+        "每条账单恰好支付一次，退还的金额与退款一致",
+      "What is pending of a record is all that its provider kept of it": "账单的待定金额等于提供方保留的全部收入",
+      "A dispute is of a settled session's consumer, and its income is pending while it is open":
+        "争议由已结算会话的租用方提出，未决期间其收入待定",
+      "A code that was redeemed brought its amount in, and no other brought in anything":
+        "已兑换的兑换码恰好入账其金额，其他兑换码没有入账",
+      "Every payment and refund is of a session with a record, and every recharge of money from outside":
+        "每笔付款和退款都属于有账单的会话，每笔入账都来自外部",
       "The journal cannot be changed": "流水账不可更改",
     },
   },
@@ -155,13 +163,14 @@ export const adminChinese: AdminTexts = {
     aborted: "已中止",
     expired: "已过期",
   },
-  billingStatus: { pending: "未结算", settled: "已结算", refunded: "已退款" },
+  billingStatus: { pending: "未结算", settled: "已结算", refunded: "已退款", disputed: "有争议" },
   endReason: {
     completed: "正常结束",
     terminated: "被管理员终止",
     cancelled: "已取消",
     refused: "智能体所有者拒绝",
     insufficient_balance: "余额不足",
+    limit_reached: "达到上限",
     expired: "无人同意，已过期",
   },
   verdict: { block: "已拦截，须人工复核", advisory: "仅供参考", allow: "无异常" },

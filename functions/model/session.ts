@@ -149,7 +149,7 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
   };
   if (wasActive) {
     const { toldLevel } = toldOf({ ...session, ...ended }, ctx.now);
-    if (toldLevel > session.toldLevel) tellLimit(ctx, { ...session, ...ended });
+    if (toldLevel > session.toldLevel) tellLimit(ctx, { ...session, ...ended, limitAt: session.limitAt });
     const { amountMinor, platformFeeMinor, providerIncomeMinor } = await settle(ctx, { ...session, ...ended });
     await change(ctx, session, {
       ...ended,

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { describeInBrowser, launchBrowser } from "../support/browser.js";
 import { adminEmail, minute, password, startServer, type TestServer, type User } from "../support/harness.js";
 import { connect, draft } from "../support/market.js";
-import { openSession, rentable } from "../support/rental.js";
+import { openSession, rentable, serve } from "../support/rental.js";
 
 /** A folder for pictures of what the tests saw, for a look at the layout. */
 const pictures = process.env["SCREENSHOTS"];
@@ -128,6 +128,7 @@ describeInBrowser("the admin's pages in a browser (clawrent.md section 2.10)", (
     await connect(server, id);
     await bob.call("agents:activate", { agentId: id });
     const { consumer, sessionId } = await openSession(server, {}, { of: { agentId: id } as never });
+    await serve(bob, sessionId);
     server.clock.jump(5 * minute);
     await follow(page, "Sessions");
     expect(await page.getByText(sessionId).isVisible()).toBe(true);

@@ -13,7 +13,7 @@ import {
 } from "../support/harness.js";
 import { description, draft } from "../support/market.js";
 import { inChinese, open, type Page } from "../support/pages.js";
-import { openSession, rentable, write } from "../support/rental.js";
+import { openSession, rentable, serve, write } from "../support/rental.js";
 
 /** A browser on the admin's pages: it keeps the cookie, and says where its forms come from. */
 class Browser {
@@ -405,7 +405,8 @@ describe.each(databases)("sessions and money on the admin's pages on %s", (datab
   });
 
   test("a session is terminated after a question, and refunded once", async () => {
-    const { sessionId, consumer } = await openSession(server);
+    const { sessionId, consumer, provider } = await openSession(server);
+    await serve(provider, sessionId);
     const state = async () => (await consumer.call("sessions:get", { sessionId })) as Record<string, unknown>;
     const browser = await signedIn(server);
     const path = `/admin/sessions/${sessionId}/terminate?status=active`;

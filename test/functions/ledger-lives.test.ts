@@ -1,6 +1,6 @@
 /**
- * The ledger under everything at once: random top-ups, rents, approvals, tokens, ends, refunds and leaps of the clock,
- * many at the same moment. Whatever order they came in, every invariant holds, and every wallet has what the sessions
+ * The ledger under everything at once: random top-ups, credits, codes, rents, approvals, tokens, raised limits, ends,
+ * disputes, decisions, refunds and leaps of the clock, many at the same moment. Whatever order they came in, every invariant holds, and every wallet has what the sessions
  * and top-ups come to by the rules of clawrent.md section 6, written down here a second time.
  */
 import fc from "fast-check";
@@ -8,6 +8,7 @@ import { describe, expect, test } from "vitest";
 import { auditLedger } from "../../functions/model/audit.js";
 import { CallError } from "../../runtime/errors.js";
 import { type Currency, currencies, pricingModels } from "../../schema/listings.js";
+import { printAmount } from "../../schema/money.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { databases, hour, minute, type TestServer, useServer } from "../support/harness.js";
 import { Ledger, type Party, type Terms } from "../support/ledger.js";
@@ -21,7 +22,7 @@ describe.each(databases)("the ledger on %s", (database) => {
   test(
     `is sound after ${runs * stepsPerRun} operations, ${workers} at a time`,
     async () => {
-      const seen = { settled: 0, refunded: 0, unpaid: 0, dropped: 0 };
+      const seen = { settled: 0, refunded: 0, partly: 0, pending: 0, unpaid: 0, dropped: 0 };
       await fc.assert(
         // The number stands for its steps: thousands of them would only fill the screen.
         fc.asyncProperty(fc.integer(), async (seed) => {
@@ -43,13 +44,23 @@ describe.each(databases)("the ledger on %s", (database) => {
 const workers = 16;
 const people = 6;
 /** Refusals that a step may meet. Another one, or a fault, is a mistake. */
-const expected = new Set(["insufficient_funds", "conflict", "not_found", "failed_precondition"]);
+const expected = new Set([
+  "insufficient_funds",
+  "conflict",
+  "not_found",
+  "failed_precondition",
+  "expired",
+  "invalid_args",
+]);
 
 /** Sessions are counted from the newest, so that steps that run at once often want the same. */
 type Step =
   | { do: "topUp"; who: number; cents: number; currency: Currency }
   | { do: "rent"; who: number; from: number; terms: Required<Omit<Terms, "maxAmountMinor">> & Terms; approved: boolean }
   | { do: "approve" | "end" | "meter" | "refund"; session: number }
+  | { do: "dispute" | "withdraw"; session: number }
+  | { do: "raise" | "decide"; session: number; cents: number }
+  | { do: "credit" | "code"; who: number; cents: number; currency: Currency }
   | { do: "use"; session: number; tokens: number }
   | { do: "pass"; ms: number }
   | { do: "audit" };
@@ -60,10 +71,11 @@ const currency = fc.oneof(
   { weight: 5, arbitrary: fc.constant<Currency>("CNY") },
   { weight: 1, arbitrary: fc.constantFrom(...currencies) },
 );
-const on = <Do extends "approve" | "end" | "meter" | "refund">(act: Do, weight: number) => ({
+const on = <Do extends "approve" | "end" | "meter" | "refund" | "dispute" | "withdraw">(act: Do, weight: number) => ({
   weight,
   arbitrary: fc.record({ do: fc.constant(act), session }),
 });
+const cents = fc.integer({ min: 1, max: 5_000 });
 
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -94,7 +106,15 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   on("approve", 180),
   on("end", 140),
   on("meter", 60),
-  on("refund", 80),
+  on("refund", 60),
+  on("dispute", 100),
+  on("withdraw", 20),
+  { weight: 60, arbitrary: fc.record({ do: fc.constant("decide" as const), session, cents: fc.nat(3_000) }) },
+  { weight: 40, arbitrary: fc.record({ do: fc.constant("raise" as const), session, cents }) },
+  {
+    weight: 20,
+    arbitrary: fc.record({ do: fc.constantFrom("credit" as const, "code" as const), who, cents, currency }),
+  },
   {
     weight: 160,
     arbitrary: fc.record({
@@ -171,6 +191,14 @@ class Life {
         if (step.approved) await ledger.approve(sessionId);
         return;
       }
+      case "credit":
+      case "code":
+        return this.#fund(step);
+      case "raise":
+      case "dispute":
+      case "withdraw":
+      case "decide":
+        return this.#argue(step);
       case "pass":
         this.server.clock.jump(step.ms);
         return;
@@ -182,6 +210,50 @@ class Life {
         if (step.do === "use") await ledger.use(sessionId, step.tokens);
         else await ledger[step.do](sessionId);
       }
+    }
+  }
+
+  /** Money that comes in another way than by a top-up. */
+  async #fund(step: Extract<Step, { do: "credit" | "code" }>): Promise<void> {
+    const ledger = this.#ledger;
+    const [{ userId }, admin] = [this.#party(step.who), this.#party(0)];
+    const { cents, currency } = step;
+    const given = { amount: printAmount(cents * 100), currency };
+    if (step.do === "credit") {
+      await ledger.call(admin.userId, "admin:credit", { ...given, userId, reason: "A gift" }, true);
+    } else {
+      const made = (await ledger.call(admin.userId, "admin:createTopUpCodes", given, true)) as {
+        codes: { topUpCode: string }[];
+      };
+      const tries = [0, 1, 2].map(() => ledger.call(userId, "billing:redeem", { code: made.codes[0]?.topUpCode }));
+      const won = (await Promise.allSettled(tries)).filter(({ status }) => status === "fulfilled");
+      expect(won.length).toBeLessThanOrEqual(1);
+      if (won.length === 0) return;
+    }
+    const key = `${userId} ${currency}`;
+    this.#toppedUp.set(key, (this.#toppedUp.get(key) ?? 0) + cents * 100);
+  }
+
+  /** What a consumer says of a session's limit and price, and an admin to that. */
+  async #argue(step: Extract<Step, { do: "raise" | "dispute" | "withdraw" | "decide" }>): Promise<void> {
+    const ledger = this.#ledger;
+    const sessionId = this.#sessions.at(-1 - step.session);
+    if (sessionId === undefined) return;
+    const { consumerUserId } = await ledger.session(sessionId);
+    const cents = "cents" in step ? step.cents : 0;
+    if (step.do === "raise") {
+      const maxAmount = printAmount(cents * 1_000);
+      await ledger.call(consumerUserId, "sessions:raiseLimit", { sessionId, maxAmount });
+    } else if (step.do === "dispute") {
+      await ledger.call(consumerUserId, "sessions:dispute", { sessionId, reason: "Not good" });
+    } else if (step.do === "withdraw") await ledger.call(consumerUserId, "sessions:withdrawDispute", { sessionId });
+    else {
+      const dispute = await this.server.read((db) =>
+        db.selectFrom("disputes").select("disputeId").where("sessionId", "=", sessionId).executeTakeFirst(),
+      );
+      const [decision, amount] = cents === 0 ? ["none"] : cents < 1_000 ? ["part", printAmount(cents)] : ["all"];
+      const disputeId = dispute?.disputeId ?? "none";
+      await ledger.call(consumerUserId, "admin:decideDispute", { disputeId, decision, amount }, true);
     }
   }
 
@@ -197,10 +269,13 @@ class Life {
   }
 
   /** The invariants, and every wallet against what the sessions say. Counts what became of the sessions. */
-  async check(seen: Record<"settled" | "refunded" | "unpaid" | "dropped", number>): Promise<void> {
+  async check(
+    seen: Record<"settled" | "refunded" | "partly" | "pending" | "unpaid" | "dropped", number>,
+  ): Promise<void> {
     await this.#audit();
     const due = new Map(this.#toppedUp);
     const held = new Map<string, number>();
+    const pending = new Map<string, number>();
     const add = (to: Map<string, number>, key: string, minor: number) => to.set(key, (to.get(key) ?? 0) + minor);
     for (const sessionId of this.#sessions) {
       const session = await this.#ledger.session(sessionId);
@@ -237,11 +312,21 @@ class Life {
       }
       const fee = (paid * 15n + 50n) / 100n;
       expect([session.platformFeeMinor, session.providerIncomeMinor]).toEqual([Number(fee), Number(paid - fee)]);
-      if (session.billingStatus === "refunded") seen.refunded += 1;
-      else {
-        seen.settled += 1;
-        add(due, consumer, -Number(paid));
-        add(due, provider, Number(paid - fee));
+      // What was kept of it is divided as if no more had been charged.
+      const kept = paid - BigInt(record.refundedMinor);
+      const keptFee = (kept * 15n + 50n) / 100n;
+      expect(session.billingStatus).toBe(record.status);
+      if (record.status === "refunded") {
+        expect(kept).toBe(0n);
+        seen.refunded += 1;
+      } else if (record.refundedMinor > 0) seen.partly += 1;
+      else seen.settled += 1;
+      add(due, consumer, -Number(kept));
+      add(due, provider, Number(kept - keptFee));
+      if (record.releaseAt !== null) {
+        expect(record.pendingMinor).toBe(Number(kept - keptFee));
+        add(pending, provider, record.pendingMinor);
+        seen.pending += 1;
       }
     }
     for (const { userId } of this.parties) {
@@ -249,6 +334,7 @@ class Life {
         const key = `${userId} ${currency}`;
         const wallet = { balanceMinor: due.get(key) ?? 0, heldMinor: held.get(key) ?? 0 };
         expect(await this.#ledger.wallet(userId, currency)).toEqual(wallet);
+        expect(await this.#ledger.pending(userId, currency)).toBe(pending.get(key) ?? 0);
       }
     }
   }

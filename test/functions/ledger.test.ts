@@ -461,6 +461,10 @@ describe.each(databases)("the audit on %s", (database) => {
     await ledger.end(await ledger.start(alice, bob, { ...terms, priceMinor: 0 }));
     await ledger.start(alice, bob, { ...terms, currency: "USD" });
     await ledger.rent(alice, bob, terms);
+    await ledger.call(alice.userId, "sessions:dispute", { sessionId: ended[1], reason: "Not good" });
+    const made = await ledger.call(alice.userId, "admin:createTopUpCodes", { amount: "2.00" }, true);
+    const { codes } = made as { codes: { topUpCode: string }[] };
+    await ledger.call(bob.userId, "billing:redeem", { code: codes[0]?.topUpCode });
   });
 
   /** What the audit says after changes that are undone behind it. */
@@ -498,6 +502,9 @@ describe.each(databases)("the audit on %s", (database) => {
         : [
             ...["transfers", "entries"].map((table) => `drop trigger "${table}_append_only" on "${table}"`),
             `alter table "ledgerAccounts" drop constraint "ledgerAccountsNotOverspent"`,
+            `alter table "ledgerAccounts" drop constraint "ledgerAccountsPendingIsThere"`,
+            `alter table "billingRecords" drop constraint "billingRecordsRefundedExactly"`,
+            `alter table sessions drop constraint "sessionsWithinLimit"`,
             `alter table sessions drop constraint "sessionsSettledExactly"`,
             `alter table "billingRecords" drop constraint "billingRecordsExact"`,
           ];
@@ -600,6 +607,46 @@ describe.each(databases)("the audit on %s", (database) => {
     [
       "Every record's amount was paid once, and given back as far as it was refunded",
       `update "billingRecords" set "amountMinor" = 1, "platformFeeMinor" = 0, "providerIncomeMinor" = 1 where "amountMinor" = 0`,
+    ],
+    [
+      "No wallet has less than it holds and has pending, and no fees are negative",
+      `update "ledgerAccounts" set "pendingMinor" = "balanceMinor" + 1 where kind = 'wallet'`,
+    ],
+    [
+      "What is pending of an account is what is pending of its records",
+      `update "ledgerAccounts" set "pendingMinor" = "pendingMinor" - 1 where "pendingMinor" > 0`,
+    ],
+    [
+      "What is pending of an account is what is pending of its records",
+      `update "billingRecords" set "pendingMinor" = 0 where "pendingMinor" > 0`,
+    ],
+    [
+      "What is pending of a record is all that its provider kept of it",
+      `update "billingRecords" set "pendingMinor" = "pendingMinor" - 1 where "pendingMinor" > 0`,
+    ],
+    [
+      "Nothing is held for a session or charged beyond its limit",
+      `update sessions set "maxAmountMinor" = 1 where "billingAmountMinor" > 1`,
+    ],
+    [
+      "Nothing is held for a session or charged beyond its limit",
+      `update sessions set "maxAmountMinor" = 1 where status = 'active'`,
+    ],
+    [
+      "A dispute is of a settled session's consumer, and its income is pending while it is open",
+      `update disputes set "decideBy" = "decideBy" + 1`,
+    ],
+    [
+      "A dispute is of a settled session's consumer, and its income is pending while it is open",
+      `update sessions set "disputedAt" = null`,
+    ],
+    [
+      "A code that was redeemed brought its amount in, and no other brought in anything",
+      `update "topUpCodes" set "redeemedAt" = null, "redeemedBy" = null`,
+    ],
+    [
+      "A code that was redeemed brought its amount in, and no other brought in anything",
+      `update "topUpCodes" set "amountMinor" = 1`,
     ],
     [
       "Every payment and refund is of a session with a record, and every recharge of money from outside",

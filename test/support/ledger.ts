@@ -226,14 +226,14 @@ export class Ledger {
     return this.runtime.runSystem(makeParty);
   }
 
-  /** Calls a function of the product as a user, whose rows nobody signed up for. */
-  async call(userId: string, path: string, args: object = {}): Promise<unknown> {
+  /** Calls a function of the product as a user, whose rows nobody signed up for; an admin where that is asked for. */
+  async call(userId: string, path: string, args: object = {}, isAdmin = false): Promise<unknown> {
     const caller: UserCaller = {
       kind: "user",
       userId,
       credentialId: "none",
       email: `${userId}@example.com`,
-      isAdmin: false,
+      isAdmin,
       agentId: null,
     };
     const outcome = await this.runtime.dispatch({
@@ -294,6 +294,18 @@ export class Ledger {
     return this.server.read((db) =>
       db.selectFrom("sessions").selectAll().where("sessionId", "=", sessionId).executeTakeFirstOrThrow(),
     );
+  }
+
+  /** What of a user's money is stored as pending, in 1/10000. */
+  async pending(userId: string, currency: Currency = "CNY"): Promise<number> {
+    const row = await this.server.read((db) =>
+      db
+        .selectFrom("ledgerAccounts")
+        .select("pendingMinor")
+        .where("accountId", "=", `wallet:${userId}:${currency}`)
+        .executeTakeFirst(),
+    );
+    return row?.pendingMinor ?? 0;
   }
 
   /** What a user has and what of it is held, in 1/10000. */
