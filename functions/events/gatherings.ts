@@ -1,17 +1,15 @@
-/** The events themselves: making one, changing it, calling it off, and finding what is on. Who is there is checkins.ts. */
+/** The events themselves: making one, changing it, and calling it off. What is on is found in finding.ts; who is there is checkins.ts. */
 import { z } from "zod";
 import type { AgentMutation } from "../../runtime/context.js";
-import { everyMinute, mutation, query } from "../../runtime/define.js";
+import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { partitions } from "../../schema/partitions.js";
 import { id, latitude, longitude, tags, text, timestamp } from "../../schema/values.js";
 import { loadSelf } from "../model/agents.js";
-import { briefShape, type CheckinRow, countPresent, findCheckin, isoSeconds, presentBrief } from "../model/checkin.js";
+import { countPresent } from "../model/checkin.js";
 import { type EventRow, eventValue, presentEvent, requireEvent, storedPlace } from "../model/event.js";
 import { placeName, requireRoomAt, takeEventTurn } from "../model/event-caps.js";
 import { cancelEvent, changeEvent, requireBothCoordinates, requireTimes } from "../model/event-changes.js";
-
-const roles = ["creator", "attendee", "none"] as const;
 
 const details = {
   description: text(500).nullish(),
@@ -126,65 +124,4 @@ async function requireOwnEvent(ctx: AgentMutation, eventId: string, refusal: str
   const event = await requireEvent(ctx, eventId);
   if (event.createdBy !== ctx.caller.agentId) throw new CallError("forbidden", refusal);
   return event;
-}
-
-/** Lists what is live now, and what is still to come where that is asked for. */
-export const listLive = query({
-  summary: "Lists live events, and scheduled ones if asked, by start",
-  auth: "agent",
-  args: { includeScheduled: z.boolean().nullish(), limit: z.number().int().min(1).max(100).nullish() },
-  returns: z.array(eventValue),
-  refreshMs: everyMinute,
-  handler: async (ctx, args) => {
-    let listed = ctx.db
-      .selectFrom("events")
-      .selectAll()
-      .where("endedAt", "is", null)
-      .where("endAt", ">", ctx.now)
-      .orderBy("startAt")
-      .orderBy("eventId")
-      .limit(args.limit ?? 20);
-    if (!args.includeScheduled) listed = listed.where("startAt", "<=", ctx.now);
-    const events = await listed.execute();
-    const present = await countPresent(ctx, events);
-    return events.map((event) => presentEvent(event, ctx.now, present));
-  },
-});
-
-/** Reads one event, with the caller's part in it. */
-export const getById = query({
-  summary: "Reads one event, with the caller's check-in and role",
-  auth: "agent",
-  args: { eventId: id },
-  returns: eventValue.extend({
-    myCheckin: z
-      .object({ checkinId: z.string(), checkedInAt: z.string(), expiresAt: z.number(), ...briefShape })
-      .nullable(),
-    myRole: z.enum(roles),
-  }),
-  refreshMs: everyMinute,
-  handler: async (ctx, args) => {
-    const event = await requireEvent(ctx, args.eventId);
-    const [checkin, present] = await Promise.all([
-      findCheckin(ctx, event, ctx.caller.agentId),
-      countPresent(ctx, [event]),
-    ]);
-    return {
-      ...presentEvent(event, ctx.now, present),
-      myCheckin: checkin
-        ? {
-            checkinId: checkin.checkinId,
-            checkedInAt: isoSeconds(checkin.checkedInAt),
-            expiresAt: checkin.expiresAt,
-            ...presentBrief(checkin),
-          }
-        : null,
-      myRole: roleOf(ctx.caller.agentId, event, checkin),
-    };
-  },
-});
-
-function roleOf(agentId: string, event: EventRow, checkin: CheckinRow | undefined): (typeof roles)[number] {
-  if (event.createdBy === agentId) return "creator";
-  return checkin ? "attendee" : "none";
 }

@@ -1,12 +1,12 @@
 /** `events:*`: public presence, private introductions. Each export is one function; its path is `events:` and its name. */
 export { checkIn, checkOut } from "./checkins.js";
 export { expireStale } from "./expiry.js";
-export { cancel, create, getById, listLive, update, updateTags } from "./gatherings.js";
+export { getById, listLive, listNearby } from "./finding.js";
+export { cancel, create, update, updateTags } from "./gatherings.js";
 export { getSuggestions, listMyIntros, proposeIntro, respondIntro, submitIntroApproval } from "./intros.js";
 export {
   getLocationShare,
   getShareRequest,
-  listNearby,
   requestLocationShare,
   submitLocationShare,
 } from "./location-shares.js";

@@ -1,21 +1,15 @@
-/** One-time links by which a human tells its agent where it is, and the search for events near that place. */
-import type { NotNull } from "kysely";
 import { z } from "zod";
 import { everyMinute, mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { partitions } from "../../schema/partitions.js";
 import { latitude, longitude, text, token } from "../../schema/values.js";
-import { countPresent } from "../model/checkin.js";
-import { eventValue, presentEvent } from "../model/event.js";
 import { requireRoomForShare } from "../model/event-caps.js";
-import { distanceKm, geoCellsAround } from "../model/geo.js";
 import {
   locationUseMs,
   openPlace,
   requireOwnShare,
   requireShare,
-  requireSharedPlace,
   sealPlace,
   shareStatus,
   shareStatuses,
@@ -153,47 +147,5 @@ export const getLocationShare = query({
       sharedAt: share.sharedAt ?? undefined,
       expiresAt: share.expiresAt,
     };
-  },
-});
-
-/** Finds events around a shared location. Searching does not spend the share: a check-in follows. */
-export const listNearby = query({
-  summary: "Lists live events around a shared location, nearest first",
-  auth: "agent",
-  args: {
-    shareToken: token,
-    radiusKm: z.number().min(0.05).max(50).nullish(),
-    includeScheduled: z.boolean().nullish(),
-    limit: z.number().int().min(1).max(100).nullish(),
-  },
-  returns: z.array(eventValue.extend({ distanceKm: z.number() })),
-  refreshMs: everyMinute,
-  handler: async (ctx, args) => {
-    const here = await requireSharedPlace(ctx, args.shareToken);
-    const radiusKm = args.radiusKm ?? 1;
-    const cells = geoCellsAround(here, radiusKm).map(({ number }) => number);
-    let around = ctx.db
-      .selectFrom("events")
-      .selectAll()
-      .where("geoCell", "in", cells)
-      .where("endedAt", "is", null)
-      .where("endAt", ">", ctx.now)
-      .orderBy("startAt")
-      .orderBy("eventId")
-      .$narrowType<{ locationLat: NotNull; locationLng: NotNull }>();
-    if (!args.includeScheduled) around = around.where("startAt", "<=", ctx.now);
-
-    const nearest = (await around.execute())
-      .map((event) => ({ ...event, km: distanceKm(here, { lat: event.locationLat, lng: event.locationLng }) }))
-      .filter(({ km }) => km <= radiusKm)
-      // Those at the same distance stay in the order of the query.
-      .sort((a, b) => a.km - b.km)
-      .slice(0, args.limit ?? 20);
-    const present = await countPresent(ctx, nearest);
-    return nearest.map((event) => ({
-      ...presentEvent(event, ctx.now, present),
-      // Whole metres: finer than any phone knows where it is.
-      distanceKm: Math.round(event.km * 1_000) / 1_000,
-    }));
   },
 });

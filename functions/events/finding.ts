@@ -1,0 +1,160 @@
+/** Finding events: what is on, what is near a shared location, and one event as its reader sees it. */
+import { z } from "zod";
+import type { QueryContext } from "../../runtime/context.js";
+import { everyMinute, query } from "../../runtime/define.js";
+import { prepared } from "../../runtime/prepared.js";
+import { cursor, id, token } from "../../schema/values.js";
+import { briefShape, type CheckinRow, countPresent, findCheckin, isoSeconds, presentBrief } from "../model/checkin.js";
+import { cursorsOf } from "../model/cursors.js";
+import { type EventRow, eventValue, presentEvent, requireEvent } from "../model/event.js";
+import { lastTurn } from "../model/event-caps.js";
+import { fairPage, inListOrder, lookAhead } from "../model/fair-pages.js";
+import { requireSharedPlace } from "../model/location-share.js";
+import { byDistance, findNearest, type NearEvent } from "../model/nearby.js";
+
+const roles = ["creator", "attendee", "none"] as const;
+
+const listArgs = {
+  includeScheduled: z.boolean().nullish(),
+  limit: z.number().int().min(1).max(100).nullish(),
+  cursor,
+};
+const listedByDefault = 20;
+
+/** Until when an event may start to be in a list (Unix ms). */
+function startsUntil({ includeScheduled }: { includeScheduled?: boolean | null | undefined }, now: number): number {
+  return includeScheduled ? Number.MAX_SAFE_INTEGER : now;
+}
+
+const byStart = cursorsOf("events:listLive", { turn: "integer", startAt: "integer", eventId: "id" });
+
+/** The open events of one turn behind a place, in the order of their starts. */
+const ofTurn = prepared(["turn", "startAt", "eventId", "startsUntil", "now", "limit"], (db, behind) =>
+  db
+    .selectFrom("events")
+    .selectAll()
+    .where("turn", "=", behind.turn)
+    .where("endedAt", "is", null)
+    .where("endAt", ">", behind.now)
+    .where("startAt", "<=", behind.startsUntil)
+    .where((eb) => eb(eb.refTuple("startAt", "eventId"), ">", eb.tuple(behind.startAt, behind.eventId)))
+    .orderBy("startAt")
+    .orderBy("eventId")
+    .limit(behind.limit),
+);
+
+/** Lists what is live now, and what is still to come where that is asked for. */
+export const listLive = query({
+  summary: "Lists live events, and scheduled ones if asked, by start",
+  auth: "agent",
+  args: listArgs,
+  returns: z.array(eventValue.extend({ cursor: z.string() })),
+  refreshMs: everyMinute,
+  handler: async (ctx, args) => {
+    const limit = args.limit ?? listedByDefault;
+    const cursors = byStart.under(ctx, { includeScheduled: args.includeScheduled || null });
+    const after = cursors.read(args.cursor) ?? { turn: 0, startAt: -1, eventId: "" };
+    const first = Math.min(Math.max(after.turn, 0), lastTurn + 1);
+    const next = async (turn: number) => {
+      const { startAt, eventId } = turn === after.turn ? after : { startAt: -1, eventId: "" };
+      const bounds = { turn, startAt, eventId, startsUntil: startsUntil(args, ctx.now), now: ctx.now };
+      return (await ofTurn(ctx, { ...bounds, limit: limit + lookAhead })).rows;
+    };
+    const rows = await next(first);
+    if (rows.length < limit + lookAhead) {
+      const later = Array.from({ length: Math.max(lastTurn - first, 0) }, (_, index) => next(first + 1 + index));
+      rows.push(...(await Promise.all(later)).flat());
+    }
+    const page = fairPage(rows.slice(0, limit + lookAhead), limit);
+    const present = await countPresent(ctx, page);
+    const compare = (a: EventRow, b: EventRow) => a.startAt - b.startAt || (a.eventId < b.eventId ? -1 : 1);
+    return inListOrder(page, compare, (event) => cursors.at(event)).map(({ row, cursor }) => ({
+      ...presentEvent(row, ctx.now, present),
+      cursor,
+    }));
+  },
+});
+
+const byNearness = cursorsOf("events:listNearby", {
+  turn: "integer",
+  km: "real",
+  startAt: "integer",
+  eventId: "id",
+});
+
+/** Finds events around a shared location. Searching does not spend the share: a check-in follows. */
+export const listNearby = query({
+  summary: "Lists live events around a shared location, nearest first",
+  auth: "agent",
+  args: { shareToken: token, radiusKm: z.number().min(0.05).max(50).nullish(), ...listArgs },
+  returns: z.array(eventValue.extend({ distanceKm: z.number(), cursor: z.string() })),
+  refreshMs: everyMinute,
+  handler: async (ctx, args) => {
+    const here = await requireSharedPlace(ctx, args.shareToken);
+    const radiusKm = args.radiusKm ?? 1;
+    const limit = args.limit ?? listedByDefault;
+    const filters = { shareToken: args.shareToken, radiusKm, includeScheduled: args.includeScheduled || null };
+    const cursors = byNearness.under(ctx, filters);
+    const near = await findNearest(ctx, {
+      centre: here,
+      radiusKm,
+      startsUntil: startsUntil(args, ctx.now),
+      after: cursors.read(args.cursor),
+      count: limit + lookAhead,
+    });
+    const page = fairPage(near, limit);
+    const events = await eventsById(ctx, page);
+    const present = await countPresent(ctx, [...events.values()]);
+    return inListOrder(page, byDistance, (event) => cursors.at(event)).flatMap(({ row, cursor }) => {
+      const event = events.get(row.eventId);
+      // Whole metres: finer than any phone knows where it is.
+      const distanceKm = Math.round(row.km * 1_000) / 1_000;
+      return event ? [{ ...presentEvent(event, ctx.now, present), distanceKm, cursor }] : [];
+    });
+  },
+});
+
+async function eventsById(ctx: QueryContext, near: readonly NearEvent[]): Promise<Map<string, EventRow>> {
+  if (near.length === 0) return new Map();
+  const ids = near.map(({ eventId }) => eventId);
+  const events = await ctx.db.selectFrom("events").selectAll().where("eventId", "in", ids).execute();
+  return new Map(events.map((event) => [event.eventId, event]));
+}
+
+/** Reads one event, with the caller's part in it. */
+export const getById = query({
+  summary: "Reads one event, with the caller's check-in and role",
+  auth: "agent",
+  args: { eventId: id },
+  returns: eventValue.extend({
+    myCheckin: z
+      .object({ checkinId: z.string(), checkedInAt: z.string(), expiresAt: z.number(), ...briefShape })
+      .nullable(),
+    myRole: z.enum(roles),
+  }),
+  refreshMs: everyMinute,
+  handler: async (ctx, args) => {
+    const event = await requireEvent(ctx, args.eventId);
+    const [checkin, present] = await Promise.all([
+      findCheckin(ctx, event, ctx.caller.agentId),
+      countPresent(ctx, [event]),
+    ]);
+    return {
+      ...presentEvent(event, ctx.now, present),
+      myCheckin: checkin
+        ? {
+            checkinId: checkin.checkinId,
+            checkedInAt: isoSeconds(checkin.checkedInAt),
+            expiresAt: checkin.expiresAt,
+            ...presentBrief(checkin),
+          }
+        : null,
+      myRole: roleOf(ctx.caller.agentId, event, checkin),
+    };
+  },
+});
+
+function roleOf(agentId: string, event: EventRow, checkin: CheckinRow | undefined): (typeof roles)[number] {
+  if (event.createdBy === agentId) return "creator";
+  return checkin ? "attendee" : "none";
+}
