@@ -323,7 +323,7 @@ export class Runtime {
     definition: FunctionDefinition,
     caller: Caller,
     args: object,
-    call: Pick<Call, "path" | "refusal" | "finish">,
+    call: Pick<Call, "path" | "refusal" | "finish"> & Partial<Pick<Call, "address">>,
     seen?: Seen,
     credential?: Credential,
   ): Promise<unknown> {
@@ -333,7 +333,8 @@ export class Runtime {
     const { aside } = definition;
     // Nothing wakes who watches what is read aside, so its answer is never one to keep.
     if (aside && seen) seen.usedClock = true;
-    const read: Store["read"] = (work, observe) => (aside ? store.readAside(work) : store.read(work, observe));
+    const who = countedAs(caller, call.address ?? "");
+    const read: Store["read"] = (work, observe) => (aside ? store.readAside(work) : store.read(work, observe, who));
     return read(
       async (db) => {
         const refused = call.refusal?.(caller);

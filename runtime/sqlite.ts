@@ -24,8 +24,10 @@ import { Aside } from "./aside.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { sqliteDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
+
 import { Lease, type Observe } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
+import { RoundRobin } from "./round-robin.js";
 import type { Store, WriteTransaction } from "./store.js";
 
 /** Most calls that share one transaction: bounds how long the first of them waits for the last. */
@@ -72,7 +74,7 @@ export class SqliteStore implements Store {
   readonly #savepoint: SqliteDatabase.Statement;
   readonly #release: SqliteDatabase.Statement;
   readonly #undo: SqliteDatabase.Statement;
-  #reads: Job[] = [];
+  readonly #reads = new RoundRobin<Job>();
   #writes: Job[] = [];
   #flushing: Promise<void> | undefined;
 
@@ -110,9 +112,9 @@ export class SqliteStore implements Store {
     this.#undo = this.#file.prepare("rollback to call");
   }
 
-  read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T> {
+  read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe, who = ""): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#reads.push({ work: ({ db }) => work(db), observe, resolve: resolve as Job["resolve"], reject });
+      this.#reads.push(who, { work: ({ db }) => work(db), observe, resolve: resolve as Job["resolve"], reject });
       this.#schedule();
     });
   }
@@ -217,7 +219,7 @@ export class SqliteStore implements Store {
         turnBeganAt = performance.now();
       }
       if (this.#writes.length > 0) await this.#runGroup("write", this.#writes.splice(0, largestGroup));
-      if (this.#reads.length > 0) await this.#runGroup("read", this.#reads.splice(0, largestReadGroup));
+      if (this.#reads.length > 0) await this.#runGroup("read", this.#reads.take(largestReadGroup));
     }
   }
 

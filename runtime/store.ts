@@ -27,8 +27,11 @@ export interface WriteTransaction {
 
 export interface Store {
   dialect: Dialect;
-  /** Runs `work` on one snapshot. Writing in it throws. */
-  read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T>;
+  /**
+   * Runs `work` on one snapshot. Writing in it throws. Where reads wait for one another, those of each `who` take turns:
+   * one caller's hundreds do not come before another's one.
+   */
+  read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe, who?: string): Promise<T>;
   /**
    * As `read`, for work that goes through whole tables: on a connection of its own, after the one before it has ended.
    * Every statement has a turn of its own, and the others' calls run in between, so `work` keeps its statements short.

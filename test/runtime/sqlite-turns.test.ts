@@ -38,6 +38,14 @@ test.each([
   expect(began).toEqual(began.toSorted((one, other) => one - other));
 });
 
+test("one caller's hundred reads do not come before another's one", async () => {
+  const order: string[] = [];
+  const read = (who: string) => store.read(async () => order.push(who), undefined, who);
+  await Promise.all([...Array.from({ length: 100 }, () => read("alice")), read("bob")]);
+  expect(order.indexOf("bob")).toBeLessThanOrEqual(1);
+  expect(order).toHaveLength(101);
+});
+
 test("a write that fails in a group that was cut undoes itself alone", async () => {
   const write = (mailId: string, fails: boolean) =>
     store.write(async ({ db }) => {
