@@ -23,7 +23,8 @@ export function changesTable(visit: Visit, agent: Changed): Html {
   };
   const rows = Object.entries(pendingChanges ?? {}).map(
     ([field, value]) => html`<tr><th scope="row">${t.fields[field as keyof typeof t.fields]}</th>
-<td>${shown(visit, field, now[field])}</td><td>${shown(visit, field, value)}</td></tr>`,
+<td data-label="${t.now}">${shown(visit, field, now[field])}</td>
+<td data-label="${t.wanted}">${shown(visit, field, value)}</td></tr>`,
   );
   return html`<div class="changes"><table>
 <thead><tr><td></td><th scope="col">${t.now}</th><th scope="col">${t.wanted}</th></tr></thead>
