@@ -200,7 +200,8 @@ describe.each(databases)("admin:audit on %s", (database) => {
         balanceAfterMinor: 'row."balanceAfterMinor" + i * row."amountMinor"',
       });
       await write(server, (db) =>
-        sql`update "ledgerAccounts" set "entryCount" = "entryCount" + ${count}, "balanceMinor" = "balanceMinor" + ${count} *
+        sql`update "ledgerAccounts" set "entryCount" = "entryCount" + ${count},
+          "pendingMinor" = "pendingMinor" * ${count + 1}, "balanceMinor" = "balanceMinor" + ${count} *
           (select "amountMinor" from entries where "entryId" = ${entryId}) where "accountId" = ${accountId}`.execute(
           db,
         ),
