@@ -19,7 +19,8 @@ const userAgentCharacters = 200;
 
 /** The user's sign-ins that are kept, the oldest first. */
 export function signInsOf(ctx: QueryContext, userId: string): Promise<SignInRow[]> {
-  return ctx.db.selectFrom("signIns").selectAll().where("userId", "=", userId).orderBy("createdAt").execute();
+  const ofUser = ctx.db.selectFrom("signIns").selectAll().where("userId", "=", userId);
+  return ofUser.orderBy("createdAt").orderBy("signInId").execute();
 }
 
 /** The sign-in that a call came with; functions with `auth: "signIn"` have one. */

@@ -113,7 +113,24 @@ describe.each(databases)("the marketplace's secrets on %s", (database) => {
     });
     const { user, apiKey } = registered.body;
     const { body } = await rest(server.nobody, "POST", "/api/auth/login", { email, password });
-    return new User(server, body.token, user.id, email, name, apiKey);
+    return keepSafe(new User(server, body.token, user.id, email, name, apiKey), password);
+  }
+
+  /** They change the password, forget it, get a new one by mail, and a new key; and sign in again. */
+  async function keepSafe(user: User, password: string): Promise<User> {
+    const { email, name } = user;
+    const newPasswords = ["second", "third"].map((which) =>
+      canaries.secret(`${name}'s ${which} password`, `${random()} ✓`),
+    );
+    const [newPassword, last] = newPasswords as [string, string];
+    const { body } = await rest(user, "POST", "/api/auth/api-key");
+    await rest(user, "POST", "/api/auth/change-password", { password, newPassword });
+    server.clock.jump(minute);
+    await rest(server.nobody, "POST", "/api/auth/send-verification", { email });
+    const resetCode = canaries.secret(`${name}'s reset code`, await server.resetCode(email));
+    await rest(server.nobody, "POST", "/api/auth/reset-password", { email, resetCode, newPassword: last });
+    const { token } = (await rest(server.nobody, "POST", "/api/auth/login", { email, password: last })).body;
+    return new User(server, token, user.userId, email, name, body.apiKey);
   }
 
   /** An agent of Bob's that is listed, connected and activated, with its control channel. */
