@@ -20,6 +20,7 @@ import { addSyncSockets } from "./adapters/sync.js";
 import { SocketServer } from "./adapters/websocket.js";
 import { expire } from "./functions/deadlines.js";
 import { modules } from "./functions/index.js";
+import { noteFirstUse } from "./functions/key-use.js";
 import { adoptSignIn, seeSignIn } from "./functions/sign-ins.js";
 import { Authenticator, type SignInKeeper } from "./runtime/auth.js";
 import type { Bus, BusParts } from "./runtime/bus.js";
@@ -110,7 +111,9 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     log,
     limits,
     held,
-    authenticator: new Authenticator(store, clock, tokens, adminEmails, signIns, notices),
+    authenticator: new Authenticator(store, clock, tokens, adminEmails, signIns, notices, (secretHash) =>
+      runtime.runSystem(noteFirstUse, { secretHash }),
+    ),
     passwords: parts.passwords ?? new Passwords(),
     tokens,
     notices,

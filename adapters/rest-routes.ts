@@ -54,6 +54,9 @@ export const routes: readonly Route[] = [
   patch("/api/agents/:agentId/status", "agents:setOnlineStatus"),
   post("/api/agents/:agentId/token", "agents:replaceToken"),
   remove("/api/agents/:agentId/token", "agents:revokeToken"),
+  post("/api/agents/:agentId/key", "agents:rotateKey"),
+  remove("/api/agents/:agentId/key", "agents:revokeKey"),
+  get("/api/agents/:agentId/credentials", "agents:listCredentials"),
 
   // Marketplace, section 2.5
   get("/api/marketplace/browse", "marketplace:browse"),

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import { z } from "zod";
 import { mutation } from "../runtime/define.js";
 import { dialectOf } from "../runtime/dialects.js";
+import { endExpiredKeys, nextKeyExpiry } from "./model/agent-keys.js";
 import { followMovedEnds } from "./model/event-changes.js";
 import { batchSize, expireDue, forgetOld, nextDeadline } from "./model/expiry.js";
 import { nextRelease, releaseDueIncome } from "./model/pending-income.js";
@@ -24,20 +25,23 @@ export const expire = mutation({
     const { expired, more } = await expireDue(ctx, batchSize);
     const moreToFollow = await followMovedEnds(ctx);
     const moreToForget = await forgetOld(ctx, batchSize);
+    const keys = await endExpiredKeys(ctx, batchSize);
     const sessions = await sweepSessions(ctx);
     const income = await releaseDueIncome(ctx);
     const signIns = await endRunOut(ctx, batchSize);
     const deadlines = [
       await nextDeadline(ctx),
+      await nextKeyExpiry(ctx),
       await nextSessionDeadline(ctx),
       await nextRelease(ctx),
       await nextRunOut(ctx),
     ];
     const next = deadlines.flatMap((at) => at ?? []);
-    const counts = [...Object.values(expired), sessions.changed, income.changed, signIns];
+    const counts = [...Object.values(expired), keys, sessions.changed, income.changed, signIns];
     return {
       changed: counts.reduce((sum, count) => sum + count, 0),
-      more: more || moreToFollow || moreToForget || sessions.more || income.more || signIns === batchSize,
+      more:
+        more || moreToFollow || moreToForget || sessions.more || income.more || Math.max(keys, signIns) === batchSize,
       nextDeadlineAt: next.length > 0 ? Math.min(...next) : null,
     };
   },

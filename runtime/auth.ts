@@ -27,6 +27,15 @@ type KnownCaller = AgentCaller | UserCaller;
 /** Runs `work` on a snapshot of the database. */
 type Read = <T>(work: (db: Kysely<Database>) => Promise<T>) => Promise<T>;
 
+/** Whose a credential is, and until when that is so by the clock alone. */
+interface Found {
+  caller: KnownCaller;
+  /** Unix ms. */
+  until: number;
+  /** It took the place of another, and nobody has used it yet. */
+  isFirstUse?: boolean;
+}
+
 /** A caller, and the secret that it came with. */
 export interface Credential {
   secret: string;
@@ -42,8 +51,6 @@ export class CredentialLapsed extends CallError {
 
 type SignedIn = VerifiedJwt & { signInId: string };
 type SignInFound = { userId: string; email: string; status: string; endedAt: number | null; lastSeenAt: number };
-/** Whose a credential is, and until when that is so by the clock alone. */
-type Found = { caller: KnownCaller; until: number };
 
 /** What is kept of sign-ins, by functions that write it. */
 export interface SignInKeeper {
@@ -61,7 +68,15 @@ const agentBySecret = prepared(["secretHash"], (db, { secretHash }) =>
     .selectFrom("agentCredentials")
     .innerJoin("agents", "agents.agentId", "agentCredentials.agentId")
     .leftJoin("users", "users.userId", "agents.ownerId")
-    .select(["agentCredentials.agentId", "agentCredentials.kind", "users.userId", "users.email", "users.status"])
+    .select([
+      "agentCredentials.agentId",
+      "agentCredentials.kind",
+      "agentCredentials.expiresAt",
+      "agentCredentials.isUnused",
+      "users.userId",
+      "users.email",
+      "users.status",
+    ])
     .where("agentCredentials.secretHash", "=", secretHash),
 );
 const userByKey = prepared(["apiKeyHash"], (db, { apiKeyHash }) =>
@@ -87,6 +102,8 @@ export class Authenticator {
     readonly adminEmails: ReadonlySet<string>,
     readonly signIns: SignInKeeper,
     notices: NoticeBoard,
+    /** Has the key end that this one was made to replace. */
+    readonly noteFirstUse: (secretHash: string) => Promise<unknown>,
   ) {
     const forget = (isMeant: (caller: KnownCaller) => boolean) => {
       this.#forgotten += 1;
@@ -130,7 +147,8 @@ export class Authenticator {
   async #lookUp(secret: string, secretHash: string): Promise<KnownCaller> {
     this.#trusted.delete(secretHash);
     const forgotten = this.#forgotten;
-    const { caller, until } = await this.#find(secret, secretHash, (work) => this.store.read(work));
+    const { caller, until, isFirstUse } = await this.#find(secret, secretHash, (work) => this.store.read(work));
+    if (isFirstUse) await this.noteFirstUse(secretHash);
     if (forgotten !== this.#forgotten) return caller;
     if (this.#trusted.size >= mostTrusted) {
       const [oldest] = this.#trusted.keys();
@@ -166,21 +184,24 @@ export class Authenticator {
       await this.signIns.adopt(signIn);
       return this.#ofSignIn(signIn, await this.#findSignIn(signIn, read));
     }
-    const until = Number.POSITIVE_INFINITY;
     if (secret.startsWith(userKeyPrefix)) {
       const { rows } = await read((db) => userByKey({ db }, { apiKeyHash: secretHash }));
+      const until = Number.POSITIVE_INFINITY;
       return { caller: this.#user(rows[0], userKeyCredentialId(secretHash), "Invalid API key"), until };
     }
     const { rows } = await read((db) => agentBySecret({ db }, { secretHash }));
     const [row] = rows;
-    if (!row) throw new CallError("unauthenticated", "Invalid API key");
+    const until = row?.expiresAt ?? Number.POSITIVE_INFINITY;
+    if (!row || until <= this.clock.now()) throw new CallError("unauthenticated", "Invalid API key");
     const { agentId, kind, userId, email, status } = row;
+    const isFirstUse = row.isUnused === 1;
     const agent = { kind: "agent" as const, agentId, credentialId: agentCredentialId(secretHash) };
-    if (userId === null || email === null) return { caller: { ...agent, owner: null, ownerId: null }, until };
+    if (userId === null || email === null)
+      return { caller: { ...agent, owner: null, ownerId: null }, until, isFirstUse };
     refuseSuspended(status);
     // The key that an agent registered with was there before its owner: it is the agent's own, and never acts for them.
     const owner = kind === "apiKey" ? null : { userId, email };
-    return { caller: { ...agent, owner, ownerId: userId }, until };
+    return { caller: { ...agent, owner, ownerId: userId }, until, isFirstUse };
   }
 
   async #findSignIn({ signInId }: SignedIn, read: Read): Promise<SignInFound | undefined> {
@@ -211,6 +232,11 @@ export function agentCredentialId(secretHash: string): CredentialId {
   return `agent_${secretHash}`;
 }
 
+/** The hash of the secret of an agent's credential; undefined for a user's. */
+export function secretHashOf(credentialId: CredentialId): string | undefined {
+  return credentialId.startsWith("agent_") ? credentialId.slice("agent_".length) : undefined;
+}
+
 /** The id of a sign-in's credential, and the sign-in of such an id: undefined where it is another kind's. */
 export function signInCredentialId(signInId: string): CredentialId {
   return `jwt_${signInId}`;
@@ -234,6 +260,7 @@ export function callerFor(auth: Auth, caller: Caller): Caller {
     if (caller.kind === "agent") return caller;
     throw new CallError("forbidden", "Agent token required");
   }
+  if (auth === "agentOrUser") return caller.kind === "agent" ? caller : asUser(caller);
   if (auth === "user" || auth === "admin") {
     const user = asUser(caller);
     if (auth === "admin" && !user.isAdmin) throw new CallError("forbidden", "Not authorized for this action");
@@ -251,7 +278,7 @@ export function callerFor(auth: Auth, caller: Caller): Caller {
 }
 
 /** An agent acts for its owner's account. */
-function asUser(caller: Caller): UserCaller {
+export function asUser(caller: Caller): UserCaller {
   if (caller.kind === "user") return caller;
   if (caller.kind === "agent" && caller.owner) {
     const { credentialId, owner, agentId } = caller;

@@ -6,10 +6,11 @@ import type { IdPrefix } from "./ids.js";
 import type { Notice } from "./notices.js";
 
 /**
- * Who may call: anybody (a token in the arguments may still be needed), an agent, a user or an agent for its owner, a
- * user by their own JWT or API key, a user by their JWT alone, a user who is an admin, or only the server itself.
+ * Who may call: anybody (a token in the arguments may still be needed), an agent, a user or an agent for its owner, an
+ * agent or a user each as what they are, a user by their own JWT or API key, a user by their JWT alone, a user who is an
+ * admin, or only the server itself.
  */
-export type Auth = "none" | "agent" | "user" | "account" | "signIn" | "admin" | "system";
+export type Auth = "none" | "agent" | "user" | "agentOrUser" | "account" | "signIn" | "admin" | "system";
 
 /**
  * What a caller came with, by the id under which the server knows it, which tells nothing of the secret: `agent_` and the
@@ -50,9 +51,11 @@ export type CallerOf<A extends Auth> = A extends "agent"
   ? AgentCaller
   : A extends "user" | "account" | "signIn" | "admin"
     ? UserCaller
-    : A extends "system"
-      ? SystemCaller
-      : Caller;
+    : A extends "agentOrUser"
+      ? AgentCaller | UserCaller
+      : A extends "system"
+        ? SystemCaller
+        : Caller;
 
 /** What the operator decided and handlers ask about. */
 export interface Settings {

@@ -9,13 +9,20 @@ export interface AgentsTable {
   agentId: string;
   name: string;
   description: string | null;
+  /** Of the link by which a human claims it; a new link takes the place of the old. */
   claimTokenHash: string;
+  /** When that link was used; null for one that still opens something. */
+  claimSpentAt: number | null;
+  /** The signed-in user who claimed it, until it has an owner or a new link. */
+  claimedBy: string | null;
   claimedAt: number | null;
   /** Base64 of a 32-byte X25519 key. */
   publicKey: string | null;
   createdAt: number;
   /** The user whose agent it is. */
   ownerId: string | null;
+  /** The hash of the agent token that made it, took it over or gave it its token; null where its owner did so themselves. */
+  parentTokenHash: string | null;
   slug: string | null;
   longDescription: string | null;
   /** `both` once an admin approved its provider profile; it stays. */
@@ -30,10 +37,21 @@ export interface AgentsTable {
   updatedAt: number | null;
 }
 
+export const credentialKinds = ["apiKey", "agentToken"] as const;
+/** The registration of the agent, the agent by its own key, its owner by a credential of their own, or an agent token. */
+export const credentialMakers = ["registration", "agent", "owner", "agentToken"] as const;
+
 /** One row per secret that stands for an agent: its `c2c_` API key, its `agt_clawrent_` token. Only hashes are kept. */
 export interface AgentCredentialsTable {
   secretHash: string;
   agentId: string;
-  kind: "apiKey" | "agentToken";
+  kind: (typeof credentialKinds)[number];
   createdAt: number;
+  madeBy: Generated<(typeof credentialMakers)[number]>;
+  /** The agent whose token made it, where one did. */
+  madeByAgentId: string | null;
+  /** When a key ends that was rotated; null for the one of its kind that is current. */
+  expiresAt: number | null;
+  /** 1 for a key that took the place of another and was never used. */
+  isUnused: Generated<number>;
 }

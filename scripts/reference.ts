@@ -30,6 +30,11 @@ function argumentNames(args: z.ZodType<object>): string {
   return names.length === 0 ? "none" : names.map((name) => `\`${name}\``).join(" ");
 }
 
+function whoOf(auth: string): string {
+  if (auth === "none") return "anybody";
+  return auth === "agentOrUser" ? "agent or user" : auth;
+}
+
 const sections: Record<string, () => string> = {
   functions: () =>
     table(
@@ -39,7 +44,7 @@ const sections: Record<string, () => string> = {
         .map(([path, { kind, auth, args, summary }]) => [
           `\`${path}\``,
           kind,
-          auth === "none" ? "anybody" : auth,
+          whoOf(auth),
           argumentNames(args),
           summary,
         ]),

@@ -9,7 +9,7 @@ import type { Texts } from "./texts.js";
 interface Claim {
   name: string;
   description: string | null;
-  claimed: boolean;
+  used: boolean;
 }
 
 export function addClaimPage(app: HttpApp, pages: Pages): void {
@@ -18,16 +18,22 @@ export function addClaimPage(app: HttpApp, pages: Pages): void {
     const answer = await call(c, pages, "query", "agents:getClaim", { claimToken: c.req.param("claimToken") });
     if (answer.status !== "success") return sendProblem(c, texts, answer, texts.claim.missing);
     const claim = answer.value as Claim;
-    return claim.claimed ? sendClaimed(c, texts, texts.claim.already, claim.name) : sendQuestion(c, texts, claim);
+    return claim.used ? sendClaimed(c, texts, texts.claim.already, claim.name) : sendQuestion(c, texts, claim);
   });
 
   app.post("/claim/:claimToken", async (c) => {
     const texts = textsFor(c);
     const form = await readForm(c);
     if (typeof form === "number") return sendUnreadableForm(c, texts, form);
-    const answer = await call(c, pages, "mutation", "agents:claim", { claimToken: c.req.param("claimToken") });
+    const claimToken = { claimToken: c.req.param("claimToken") };
+    const asked = await call(c, pages, "query", "agents:getClaim", claimToken);
+    if (asked.status !== "success") return sendProblem(c, texts, asked, texts.claim.missing);
+    const { name, used } = asked.value as Claim;
+    // What somebody else did must not look like the reader's own deed.
+    if (used) return sendClaimed(c, texts, texts.claim.already, name);
+    const answer = await call(c, pages, "mutation", "agents:claim", claimToken);
     if (answer.status !== "success") return sendProblem(c, texts, answer, texts.claim.missing);
-    return sendClaimed(c, texts, texts.claim.done, (answer.value as Claim).name);
+    return sendClaimed(c, texts, texts.claim.done, name);
   });
 }
 

@@ -99,8 +99,8 @@ export const english: Texts = {
       text: "You have claimed it. There is nothing more to do; you can close this page.",
     },
     already: {
-      title: "This agent is claimed",
-      text: "Somebody has opened this link and claimed it. If that was you, there is nothing more to do.",
+      title: "This link has been used",
+      text: "Somebody has claimed the agent with it. If that was you, there is nothing more to do. If not, ask the agent for a new link.",
     },
     missing: {
       title: "This claim link is not valid",

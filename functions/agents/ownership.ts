@@ -6,11 +6,13 @@ import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { partitions } from "../../schema/partitions.js";
 import { cursor, id, limit, page, pageOf, text, token } from "../../schema/values.js";
+import { actingTokenOf, issueToken } from "../model/agent-tokens.js";
 import { agentView, agentViews, loadAgentView } from "../model/agent-view.js";
 import { requireOwnAgent } from "../model/agents.js";
 import { capabilities, replaceCapabilities } from "../model/capabilities.js";
 import { caps, requireRoom } from "../model/caps.js";
-import { issueCredential } from "../model/credentials.js";
+import { invalidClaimToken, requireClaimLink } from "../model/claims.js";
+import { requireStanding } from "../model/credentials.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { relist } from "../model/listing.js";
 import { applyChanges, changesOf, dropChanges, pendingChangesOf, submitChanges } from "../model/pending-changes.js";
@@ -36,6 +38,7 @@ export const create = mutation({
   args: { name: text(100, 1), slug, description, ...details, ...profileFields },
   returns: agentView.extend({ agentToken: z.string() }),
   handler: async (ctx, args) => {
+    await requireStanding(ctx, ctx.caller);
     await requireRoomForAgent(ctx);
     await refuseTakenSlug(ctx, args.slug);
 
@@ -50,6 +53,8 @@ export const create = mutation({
         // Its owner is known from the start, so nobody ever holds a token to claim it with.
         claimTokenHash: hashSecret(ctx.newSecret("claim_")),
         claimedAt: ctx.now,
+        claimSpentAt: ctx.now,
+        parentTokenHash: actingTokenOf(ctx.caller),
         publicKey: null,
         createdAt: ctx.now,
         ownerId: ctx.caller.userId,
@@ -60,14 +65,15 @@ export const create = mutation({
       })
       .execute();
     await replaceCapabilities(ctx, agentId, args.capabilities ?? []);
-    const agentToken = await issueCredential(ctx, agentId, "agentToken");
+    const agentToken = await issueToken(ctx, agentId);
     return { ...(await loadAgentView(ctx, agentId)), agentToken };
   },
 });
 
 /**
- * Makes an agent that registered itself the caller's, who proves it with the agent's claim token. Taking over one's own
- * agent again is the same success; somebody else's reads as a wrong token.
+ * Makes an agent that registered itself the caller's, who proves it with a claim token that nobody has used, or used it
+ * signed in as themselves (people.md section 5). Taking over one's own agent again is the same success; somebody else's
+ * reads as a wrong token.
  */
 export const takeOver = mutation({
   summary: "Makes an agent that registered itself the caller's, by its claim token",
@@ -76,15 +82,16 @@ export const takeOver = mutation({
   returns: agentView,
   handler: async (ctx, args) => {
     const { userId } = ctx.caller;
-    const agent = await ctx.db
-      .selectFrom("agents")
-      .select(["agentId", "ownerId", "description", "claimedAt"])
-      .where("claimTokenHash", "=", hashSecret(args.claimToken))
-      .executeTakeFirst();
-    if (!agent || (agent.ownerId !== null && agent.ownerId !== userId)) {
-      throw new CallError("not_found", "Invalid claim token");
-    }
+    await requireStanding(ctx, ctx.caller);
+    const agent = await requireClaimLink(ctx, args.claimToken);
     if (agent.ownerId === userId) return loadAgentView(ctx, agent.agentId);
+    if (agent.ownerId !== null) throw invalidClaimToken();
+    if (agent.claimSpentAt !== null && agent.claimedBy !== userId) {
+      throw new CallError(
+        "conflict",
+        "This claim link has been used. Ask the agent for a new one: it makes it with agents:renewClaim.",
+      );
+    }
 
     const described = args.description ?? agent.description;
     if (described === null) {
@@ -100,6 +107,9 @@ export const takeOver = mutation({
         slug: args.slug,
         description: described,
         claimedAt: agent.claimedAt ?? ctx.now,
+        claimSpentAt: agent.claimSpentAt ?? ctx.now,
+        claimedBy: null,
+        parentTokenHash: actingTokenOf(ctx.caller),
         updatedAt: ctx.now,
       })
       .where("agentId", "=", agent.agentId)

@@ -8,7 +8,8 @@ import { isUsablePublicKey } from "../../schema/public-keys.js";
 import { text, token } from "../../schema/values.js";
 import { loadSelf } from "../model/agents.js";
 import { countPendingApprovals } from "../model/approvals.js";
-import { issueCredential } from "../model/credentials.js";
+import { requireClaimLink, userBehind } from "../model/claims.js";
+import { issueCredential, requireStanding } from "../model/credentials.js";
 
 /** Makes an agent and its API key, which is shown here and never again (c2c.md section 3, agents). */
 export const register = mutation({
@@ -32,51 +33,73 @@ export const register = mutation({
         createdAt: ctx.now,
       })
       .execute();
-    const apiKey = await issueCredential(ctx, agentId, "apiKey");
+    const apiKey = await issueCredential(ctx, { agentId, kind: "apiKey", madeBy: "registration" });
     return { agentId, apiKey, claimToken, claimUrl: `${ctx.publicUrl}/claim/${claimToken}` };
   },
 });
 
-/** Records that a human stands behind the agent. Claiming twice is the same success. */
+/**
+ * Records that a human stands behind the agent. That spends the link: used again it is the same success and changes
+ * nothing (c2c.md section 3). Whoever is signed in can make the agent theirs afterwards (agents:takeOver).
+ */
 export const claim = mutation({
   summary: "Claims an agent for its human, with the token from its registration",
   auth: "none",
   args: { claimToken: token },
   returns: z.object({ agentId: z.string(), name: z.string(), claimed: z.literal(true), claimedAt: z.number() }),
   handler: async (ctx, args) => {
-    const agent = await ctx.db
-      .selectFrom("agents")
-      .select(["agentId", "name", "claimedAt"])
-      .where("claimTokenHash", "=", hashSecret(args.claimToken))
-      .executeTakeFirst();
-    if (!agent) throw new CallError("not_found", "Invalid claim token");
-
-    if (agent.claimedAt === null) {
+    const { agentId, name, claimedAt, claimSpentAt } = await requireClaimLink(ctx, args.claimToken);
+    if (claimSpentAt === null) {
       await ctx.db
         .updateTable("agents")
-        .set({ claimedAt: ctx.now })
-        .where("agentId", "=", agent.agentId)
+        .set({ claimedAt: claimedAt ?? ctx.now, claimSpentAt: ctx.now, claimedBy: userBehind(ctx.caller) })
+        .where("agentId", "=", agentId)
         .returning(partitions.agents)
         .execute();
     }
-    return { agentId: agent.agentId, name: agent.name, claimed: true as const, claimedAt: agent.claimedAt ?? ctx.now };
+    return { agentId, name, claimed: true as const, claimedAt: claimedAt ?? ctx.now };
   },
 });
 
 /** Who a claim token would claim: what the claim page shows before its button is pressed. */
 export const getClaim = query({
-  summary: "Shows which agent a claim token belongs to",
+  summary: "Shows which agent a claim token belongs to, and whether the token was used",
   auth: "none",
   args: { claimToken: token },
-  returns: z.object({ name: z.string(), description: z.string().nullable(), claimed: z.boolean() }),
+  returns: z.object({
+    name: z.string(),
+    description: z.string().nullable(),
+    claimed: z.boolean(),
+    /** Whether this link has been used; it opens nothing any more then. */
+    used: z.boolean(),
+  }),
   handler: async (ctx, args) => {
-    const agent = await ctx.db
-      .selectFrom("agents")
-      .select(["name", "description", "claimedAt"])
-      .where("claimTokenHash", "=", hashSecret(args.claimToken))
-      .executeTakeFirst();
-    if (!agent) throw new CallError("not_found", "Invalid claim token");
-    return { name: agent.name, description: agent.description, claimed: agent.claimedAt !== null };
+    const { name, description, claimedAt, claimSpentAt } = await requireClaimLink(ctx, args.claimToken);
+    return { name, description, claimed: claimedAt !== null, used: claimSpentAt !== null };
+  },
+});
+
+/**
+ * Makes a new claim link for an agent that nobody owns: the old one was lost, or somebody else used it. The old link
+ * dies, and so does what its use left to whoever used it. A claimed agent stays claimed.
+ */
+export const renewClaim = mutation({
+  summary: "Makes a new claim link for the calling agent, while nobody owns it; the old link dies",
+  auth: "agent",
+  args: {},
+  returns: z.object({ agentId: z.string(), claimToken: z.string(), claimUrl: z.string() }),
+  handler: async (ctx) => {
+    await requireStanding(ctx, ctx.caller);
+    const { agentId, ownerId } = await loadSelf(ctx);
+    if (ownerId !== null) throw new CallError("conflict", "This agent has an owner: there is nothing to claim");
+    const claimToken = ctx.newSecret("claim_");
+    await ctx.db
+      .updateTable("agents")
+      .set({ claimTokenHash: hashSecret(claimToken), claimSpentAt: null, claimedBy: null })
+      .where("agentId", "=", agentId)
+      .returning(partitions.agents)
+      .execute();
+    return { agentId, claimToken, claimUrl: `${ctx.publicUrl}/claim/${claimToken}` };
   },
 });
 

@@ -4,7 +4,7 @@ import { mutation, query } from "../../runtime/define.js";
 import { partitions } from "../../schema/partitions.js";
 import { sessionStatuses } from "../../schema/sessions.js";
 import { agentView, loadAgentView } from "../model/agent-view.js";
-import { loadSelf } from "../model/agents.js";
+import { loadSelf, requireAgentToken } from "../model/agents.js";
 
 /** More than one daemon can serve; it reads the list again every few seconds. */
 const mostSessions = 1_000;
@@ -38,6 +38,7 @@ export const listMySessions = query({
     ),
   }),
   handler: async (ctx) => {
+    requireAgentToken(ctx);
     const rows = await ctx.db
       .selectFrom("sessions")
       .select(["sessionId", "status", "taskDescription", "providerAgentId"])
@@ -65,6 +66,7 @@ export const getServeRules = query({
   args: {},
   returns: z.object({ rules: z.array(rule).nullable() }),
   handler: async (ctx) => {
+    requireAgentToken(ctx);
     const { serveRules } = await loadSelf(ctx);
     return { rules: serveRules === null ? null : (JSON.parse(serveRules) as z.output<typeof rule>[]) };
   },
@@ -82,6 +84,7 @@ export const setServeRules = mutation({
   },
   returns: z.object({ rules: z.array(rule) }),
   handler: async (ctx, args) => {
+    requireAgentToken(ctx);
     const { agentId } = ctx.caller;
     await ctx.db
       .updateTable("agents")

@@ -73,7 +73,7 @@ export const getShareRequest = query({
   },
 });
 
-/** Takes the location from whoever holds the link. That a human opened it also claims the agent. */
+/** Takes the location from whoever holds the link. That a human opened it also claims the agent, and spends its claim link. */
 export const submitLocationShare = mutation({
   summary: "Submits the location that a link asks for, and claims the agent",
   auth: "none",
@@ -109,7 +109,7 @@ export const submitLocationShare = mutation({
       .execute();
     await ctx.db
       .updateTable("agents")
-      .set({ claimedAt: ctx.now })
+      .set({ claimedAt: ctx.now, claimSpentAt: ctx.now })
       .where("agentId", "=", share.agentId)
       .where("claimedAt", "is", null)
       .returning(partitions.agents)

@@ -9,6 +9,14 @@ export function loadSelf(ctx: QueryContext<AgentMutation["caller"]>): Promise<Se
   return ctx.db.selectFrom("agents").selectAll().where("agentId", "=", ctx.caller.agentId).executeTakeFirstOrThrow();
 }
 
+/**
+ * What an agent does on the marketplace it does for its owner, so its own key is not enough where it has one: only a token
+ * of its owner's making acts for them (clawrent.md sections 1 and 2.4).
+ */
+export function requireAgentToken({ caller }: QueryContext<AgentMutation["caller"]>): void {
+  if (caller.ownerId !== null && caller.owner === null) throw new CallError("forbidden", "Agent token required");
+}
+
 /** An agent of the caller's own. Anybody else's reads as missing (clawrent.md section 2.1). */
 export async function requireOwnAgent(
   ctx: QueryContext<UserCaller>,

@@ -24,7 +24,13 @@ const agentCredential = prepared(["secretHash"], (db, { secretHash }) =>
     .selectFrom("agentCredentials")
     .innerJoin("agents", "agents.agentId", "agentCredentials.agentId")
     .leftJoin("users", "users.userId", "agents.ownerId")
-    .select(["agentCredentials.agentId", "agentCredentials.kind", "agents.ownerId", "users.status"])
+    .select([
+      "agentCredentials.agentId",
+      "agentCredentials.kind",
+      "agentCredentials.expiresAt",
+      "agents.ownerId",
+      "users.status",
+    ])
     .where("agentCredentials.secretHash", "=", secretHash),
 );
 const userByKey = prepared(["apiKeyHash"], (db, { apiKeyHash }) =>
@@ -47,7 +53,8 @@ export async function lapseOf(
   if (kind === "agent") {
     const { rows } = await agentCredential(ctx, { secretHash: hash });
     const [row] = rows;
-    if (!row || (agentId !== null && row.agentId !== agentId)) return "revoked";
+    if (!row || (row.expiresAt ?? Number.POSITIVE_INFINITY) <= ctx.now) return "revoked";
+    if (agentId !== null && row.agentId !== agentId) return "revoked";
     if (row.kind === "apiKey" && row.ownerId !== null) return "revoked";
     if (row.ownerId !== userId) return "moved";
     return row.status === null || row.status === "active" ? undefined : "suspended";

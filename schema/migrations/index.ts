@@ -6,6 +6,7 @@ import * as processes from "./0003-processes.js";
 import * as keptResults from "./0004-kept-results.js";
 import * as events from "./0006-events.js";
 import * as lists from "./0007-lists.js";
+import * as credentials from "./0008-credentials.js";
 import * as signIns from "./0009-sign-ins.js";
 import * as money from "./0010-money.js";
 import * as reviewedListings from "./0011-reviewed-listings.js";
@@ -24,6 +25,7 @@ export const migrations: readonly Migration[] = [
   { name: "0004-kept-results", up: keptResults.up },
   { name: "0006-events", up: events.up },
   { name: "0007-lists", up: lists.up },
+  { name: "0008-credentials", up: credentials.up },
   { name: "0009-sign-ins", up: signIns.up },
   { name: "0010-money", up: money.up },
   { name: "0011-reviewed-listings", up: reviewedListings.up },

@@ -27,11 +27,19 @@ describe.each(databases)("the claim page on %s (c2c.md section 4)", (database) =
 
     expect(await post(server, path)).toMatchObject({ status: 200, title: "The agent is yours" });
     expect((await agent.call("agents:getStatus")).claimed).toBe(true);
-    expect(await post(server, path)).toMatchObject({ status: 200, title: "The agent is yours" });
+    // Pressed by whoever comes second, the button says whose deed it was not.
+    expect(await post(server, path)).toMatchObject({ status: 200, title: "This link has been used" });
 
     const later = await open(server, path);
-    expect(later).toMatchObject({ status: 200, title: "This agent is claimed" });
+    expect(later).toMatchObject({ status: 200, title: "This link has been used" });
     expect(later.html).not.toContain("<form");
+
+    const { claimToken } = await agent.call("agents:renewClaim");
+    expect((await open(server, path)).status).toBe(404);
+    const renewed = `/claim/${claimToken}`;
+    expect((await open(server, renewed)).html).toMatch(/<form method="post"><button type="submit">/);
+    expect(await post(server, renewed)).toMatchObject({ status: 200, title: "The agent is yours" });
+    expect(await open(server, renewed)).toMatchObject({ status: 200, title: "This link has been used" });
   });
 
   test("a token that opens nothing is 404 for both methods, however it is spelled", async () => {

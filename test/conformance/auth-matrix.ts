@@ -116,6 +116,7 @@ export const matrix: Record<string, Row> = {
     args: () => ({ publicKey: Buffer.alloc(32, 9).toString("base64") }),
     answers: anyAgent,
   },
+  "agents:renewClaim": { given: "connected", args: () => ({}), answers: anyAgent },
   "agents:getStatus": { given: "awaiting", args: () => ({}), answers: anyAgent },
 
   "connections:invite": { given: "connected", args: () => ({}), answers: anyAgent },

@@ -151,6 +151,21 @@ const notTheProvider = (answer: Answer): Answers => ({
   providerAgent: answer,
 });
 
+/** What changes an agent's credentials is for its owner, and not for the token of another agent of theirs. */
+const notByASibling: Answers = {
+  ...providerOnly(missing("Agent")),
+  providerAgent: no(
+    403,
+    "Forbidden",
+    "An agent token changes its own agent's credentials and those that it made. Use a credential of the owner's own.",
+  ),
+};
+const noKeyByToken = no(
+  403,
+  "Forbidden",
+  "An agent token makes no API key. Rotate it with the key itself, or with a credential of the owner's own.",
+);
+
 const agentOf = { parameter: "agentId", answer: missing("Agent") } as const;
 const sessionOf = { parameter: "sessionId", answer: missing("Session") } as const;
 const orderOf = { parameter: "orderId", answer: missing("Order") } as const;
@@ -250,8 +265,19 @@ export const matrix: Record<string, Row> = {
     answers: providerOnly(missing("Agent")),
     missing: agentOf,
   },
-  "POST /api/agents/:agentId/token": { given: "draft", answers: providerOnly(missing("Agent")), missing: agentOf },
-  "DELETE /api/agents/:agentId/token": { given: "draft", answers: providerOnly(missing("Agent")), missing: agentOf },
+  "POST /api/agents/:agentId/token": { given: "draft", answers: notByASibling, missing: agentOf },
+  "DELETE /api/agents/:agentId/token": { given: "draft", answers: notByASibling, missing: agentOf },
+  "POST /api/agents/:agentId/key": {
+    given: "draft",
+    answers: {
+      ...providerOnly(missing("Agent")),
+      ...{ consumerAgent: noKeyByToken, providerAgent: noKeyByToken },
+      ...{ strangerAgent: noKeyByToken, adminAgent: noKeyByToken },
+    },
+    missing: agentOf,
+  },
+  "DELETE /api/agents/:agentId/key": { given: "draft", answers: notByASibling, missing: agentOf },
+  "GET /api/agents/:agentId/credentials": { given: "draft", answers: providerOnly(missing("Agent")), missing: agentOf },
 
   "GET /api/marketplace/browse": { given: "nothing", answers: anybody },
   "GET /api/marketplace/categories": { given: "nothing", answers: anybody },

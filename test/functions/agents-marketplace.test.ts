@@ -439,7 +439,8 @@ describe.each(databases)("agents:takeOver on %s", (database) => {
     const [alice, carol] = [await server.user("Alice"), await server.agent("Carol", { claimed: true })];
     const { claimedAt } = await carol.call("agents:getStatus");
     await server.advance(5_000);
-    await alice.call("agents:takeOver", { claimToken: carol.claimToken, slug: freshSlug(), description });
+    const { claimToken } = await carol.call("agents:renewClaim");
+    await alice.call("agents:takeOver", { claimToken, slug: freshSlug(), description });
     expect(await carol.call("agents:getStatus")).toMatchObject({ claimedAt });
   });
 

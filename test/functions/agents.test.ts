@@ -159,10 +159,10 @@ describe.each(databases)("agents on %s (c2c.md section 3, agents)", (database) =
         description: "dinners",
       });
       const look = () => server.nobody.call("agents:getClaim", { claimToken });
-      expect(await look()).toEqual({ name: "Ann's", description: "dinners", claimed: false });
+      expect(await look()).toEqual({ name: "Ann's", description: "dinners", claimed: false, used: false });
       expect(await new Caller(server, apiKey).call("agents:getStatus")).toMatchObject({ claimed: false });
       await server.nobody.call("agents:claim", { claimToken });
-      expect(await look()).toEqual({ name: "Ann's", description: "dinners", claimed: true });
+      expect(await look()).toEqual({ name: "Ann's", description: "dinners", claimed: true, used: true });
     });
 
     test("a claim token is no bearer", async () => {

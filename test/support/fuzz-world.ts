@@ -30,6 +30,7 @@ export async function makeWorld(server: TestServer): Promise<World> {
     callers: {
       agent,
       user: [...user, ...market.callers.agent],
+      agentOrUser: [...agent, ...user],
       ...own,
       admin,
       anybody: [...agent, ...user, ...admin, suspended, {}],

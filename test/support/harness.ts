@@ -129,7 +129,7 @@ export class TestServer {
       auth: "system",
       args: {},
       returns: z.string(),
-      handler: (ctx) => issueCredential(ctx, agent.agentId, "agentToken"),
+      handler: (ctx) => issueCredential(ctx, { agentId: agent.agentId, kind: "agentToken", madeBy: "owner" }),
     });
     const token = await this.server.runtime.runSystem(issue);
     return new Agent(this, token, agent.agentId, agent.name, agent.claimToken);
