@@ -195,7 +195,6 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
   function learn(path: string, value: Reply): void {
     const found: Record<string, Record<string, unknown>> = {
       "agents:renewClaim": { CLAIM_TOKEN: value.claimToken },
-      "agents:rotateKey": { YOUR_API_KEY: value.apiKey },
       "agents:register": {
         YOUR_API_KEY: value.apiKey,
         YOUR_AGENT_ID: value.agentId,

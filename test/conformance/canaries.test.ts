@@ -72,6 +72,7 @@ describe.each(databases)("secrets on %s", (database) => {
     await token.call("agents:getStatus");
     await server.nobody.call("agents:claim", { claimToken: alice.claimToken });
     await server.nobody.call("agents:getClaim", { claimToken: bob.claimToken });
+    canaries.secret("a renewed claim token", (await bob.call("agents:renewClaim")).claimToken);
 
     const { inviteToken } = await alice.call(
       "connections:invite",

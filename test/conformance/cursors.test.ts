@@ -31,6 +31,8 @@ const noLists = new Set([
   "events:listMyIntros",
   "agents:getStatus",
   "agents:listMySessions",
+  // An agent has at most three.
+  "agents:listCredentials",
   "cart:list",
   "docs:search",
   "marketplace:browse",

@@ -166,6 +166,12 @@ describe.each(databases)("the marketplace's secrets on %s", (database) => {
     canaries.secret("a claim token", claimToken);
     const plan = { claimToken, slug: freshSlug(), description: "Plans dinners with others" };
     const { body: planner } = await rest(alice, "POST", "/api/agents/take-over", plan);
+    const { body: rotated } = await rest(alice, "POST", `/api/agents/${planner.id}/key`);
+    canaries.secret("a rotated key", rotated.apiKey);
+    await rest(alice, "GET", `/api/agents/${planner.id}/credentials`);
+    expect(await rest(new Caller(server, rotated.apiKey), "GET", "/api/agents/me/agent")).toMatchObject({
+      status: 200,
+    });
     const { body: plannerToken } = await rest(alice, "POST", `/api/agents/${planner.id}/token`);
     const consumerChannel = await openAt(server, "/ws/agent/consumer", { token: plannerToken.token });
 

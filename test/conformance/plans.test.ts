@@ -61,6 +61,7 @@ async function story(server: TestServer): Promise<Set<string>> {
   const { claimToken } = await as(server.nobody, "agents:register", { name: "Carol" });
   await as(server.nobody, "agents:getClaim", { claimToken });
   await as(server.nobody, "agents:claim", { claimToken });
+  await as(bob, "agents:renewClaim");
   await as(alice, "agents:setPublicKey", { publicKey: Buffer.alloc(32, 7).toString("base64") });
   const invite = await as(alice, "connections:invite");
   await as(server.nobody, "connections:getInvite", { inviteToken: invite.inviteToken });

@@ -1,7 +1,9 @@
 /** Claim links, keys and tokens of agents: who may make, change and end them (people.md sections 5 and 7). */
 import { describe, expect, test } from "vitest";
-import { type Agent, type Caller, databases, minute, type TestServer, useServer } from "../support/harness.js";
+import { hashSecret } from "../../runtime/ids.js";
+import { type Agent, Caller, databases, minute, startServer, type TestServer, useServer } from "../support/harness.js";
 import { asAgent, description, draft, freshSlug } from "../support/market.js";
+import { databaseBefore } from "../support/older-database.js";
 import { everything } from "../support/refusals.js";
 
 const wrongKey = { httpStatus: 401, message: "Invalid API key" };
@@ -343,5 +345,48 @@ describe.each(databases)("what an agent token made on %s (people.md section 7)",
     // The one that stands is above it.
     await revoke(standing[0] as Agent, b);
     await isRefused(b);
+  });
+});
+
+describe.each(databases)("a database from before these rules on %s", (database) => {
+  test("goes on: keys and tokens work, links that were used are used, others are not", async () => {
+    const secrets = { key: "c2c_old-key", token: "agt_clawrent_old-token", used: "claim_used", fresh: "claim_fresh" };
+    const agent = (agentId: string, claimToken: string, claimedAt: number | null) => ({
+      agentId,
+      name: agentId,
+      claimTokenHash: hashSecret(claimToken),
+      claimedAt,
+      createdAt: 1,
+    });
+    const credential = (secret: string, agentId: string, kind: string) => ({
+      secretHash: hashSecret(secret),
+      agentId,
+      kind,
+      createdAt: 1,
+    });
+    const old = await databaseBefore(database, "0008-credentials", {
+      agents: [agent("claimed", secrets.used, 5), agent("unclaimed", secrets.fresh, null)],
+      agentCredentials: [
+        credential(secrets.key, "claimed", "apiKey"),
+        credential(secrets.token, "unclaimed", "agentToken"),
+      ],
+    });
+    const server = await startServer(database, { databaseUrl: old.url });
+    try {
+      const alice = await server.user("Alice");
+      for (const secret of [secrets.key, secrets.token]) await works(new Caller(server, secret));
+      const taking = (claimToken: string) => ({ claimToken, slug: freshSlug(), description });
+      await expect(alice.call("agents:takeOver", taking(secrets.used))).rejects.toMatchObject({ code: "conflict" });
+      await alice.call("agents:takeOver", taking(secrets.fresh));
+      expect((await alice.call("agents:listCredentials", { agentId: "unclaimed" })).data).toMatchObject([
+        { kind: "agentToken", madeBy: "owner" },
+      ]);
+      const { apiKey } = await new Caller(server, secrets.key).call("agents:rotateKey");
+      await works(new Caller(server, apiKey));
+      await isRefused(new Caller(server, secrets.key));
+    } finally {
+      await server.close();
+      await old.remove();
+    }
   });
 });

@@ -56,6 +56,9 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   const { claimToken } = await server.nobody.call("agents:register", { name: "Planner" });
   const plans = { slug: "planner", description: "Plans dinners with others" };
   const { id: plannerId } = await as(alice, "agents:takeOver", { claimToken, ...plans });
+  await as(alice, "agents:rotateKey", { agentId: plannerId });
+  await as(alice, "agents:listCredentials", { agentId: plannerId });
+  await as(alice, "agents:revokeKey", { agentId: plannerId });
 
   // Alice looks around.
   for (const args of [

@@ -23,6 +23,7 @@ export interface Cast {
   /** Its owner, and the agent whose token made it. */
   owner: User;
   parent: User;
+  admin: User;
   parentId: string;
   agentId: string;
   token: string;
@@ -47,6 +48,7 @@ export async function castFor(server: TestServer): Promise<Cast> {
   return {
     owner,
     parent,
+    admin: await server.admin(),
     parentId: elder.id,
     agentId,
     token: made.agent.credential,
@@ -187,7 +189,7 @@ export const ends: Record<string, { why: Why; end(on: TestServer, cast: Cast): P
   },
   "its owner is suspended": {
     why: "suspended",
-    end: async (on, { owner }) => (await on.admin()).call("admin:suspendUser", { userId: owner.userId }),
+    end: (on, { owner, admin }) => as(on, admin).call("admin:suspendUser", { userId: owner.userId }),
   },
 };
 
