@@ -57,7 +57,10 @@ export const configVariables = {
     schema: onOff.default(true),
     about: "`off` refuses wallet top-ups; admins credit wallets or hand out codes",
   },
-  RATE_LIMITS: { schema: onOff.default(true), about: "`off` for benchmarks and private networks" },
+  RATE_LIMITS: {
+    schema: onOff.default(true),
+    about: "`off` for benchmarks and private networks: it lifts what is per time or per address, and no other bound",
+  },
   TRUST_PROXY: {
     schema: trueFalse.default(false),
     about:

@@ -64,6 +64,9 @@ export const heldBytes = {
 /** The most that is kept of the results of one caller's writes, to be given again where they are retried. */
 export const keptResults = { bytes: 16 * MiB, results: 100_000 } as const;
 
+/** The most that is stored of the payloads of messages: in one session, and of one account in its sessions of 30 days. */
+export const storedPayloadBytes = { session: 64 * MiB, account: 1024 * MiB } as const;
+
 /** What a subscription takes beside its arguments. */
 export const subscriptionBytes = KiB;
 

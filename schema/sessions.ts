@@ -45,6 +45,9 @@ export interface SessionsTable {
   /** Until when the tokens that count take to produce; null before the first (functions/model/token-counts.ts). */
   tokensUntil: number | null;
   totalTokensConsumer: number;
+  /** Of the payloads that each side has sent. */
+  providerPayloadBytes: number;
+  consumerPayloadBytes: number;
   billingStatus: (typeof billingStatuses)[number];
   /** When its consumer disputed it; null where they never did. What became of that is in `disputes`. */
   disputedAt: number | null;

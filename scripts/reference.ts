@@ -8,7 +8,16 @@ import { modules } from "../functions/index.js";
 import { caps } from "../functions/model/caps.js";
 import { configVariables } from "../runtime/config.js";
 import { errorCodes } from "../runtime/errors.js";
-import { liveBudget, rates, sizes, tokenRate } from "../runtime/limits.js";
+import {
+  heldBytes,
+  keptResults,
+  liveBudget,
+  parsedArgumentBytes,
+  rates,
+  sizes,
+  storedPayloadBytes,
+  tokenRate,
+} from "../runtime/limits.js";
 import { Registry } from "../runtime/registry.js";
 
 const readmePath = join(import.meta.dirname, "..", "README.md");
@@ -108,11 +117,32 @@ const sections: Record<string, () => string> = {
           "database time for the live queries of one caller; beyond it they are answered later",
           `${liveBudget.msPerSecond} ms per second, ${liveBudget.mostMs} ms at once`,
         ],
+        ["arguments of one call once they are parsed, about", `${parsedArgumentBytes / 1024} KiB`],
+        ...Object.entries(heldNames).map(([kind, name]) => {
+          const { socket, address, caller, process } = heldBytes[kind as keyof typeof heldNames];
+          const shares = [socket, caller, address, process].map((bytes) => `${bytes / 1024 / 1024}`).join(", ");
+          return [`${name}, of one socket or request, one account, one address, the process`, `${shares} MiB`];
+        }),
+        [
+          "results of the writes of one account, kept for retries",
+          `${keptResults.bytes / 1024 / 1024} MiB and ${keptResults.results} results`,
+        ],
+        [
+          "payloads of a session's messages; of one account in the sessions of 30 days",
+          `${storedPayloadBytes.session / 1024 / 1024} MiB; ${storedPayloadBytes.account / 1024 / 1024} MiB`,
+        ],
         ["open WebSockets; from one address", `${sizes.sockets}; ${sizes.socketsPerAddress}`],
         ["new WebSockets from one address", perTime(rates.socketOpenings)],
       ],
     ),
 };
+
+/** What the budgets of bytes are for. */
+const heldNames = {
+  subscriptions: "arguments of live queries",
+  requests: "requests and frames that are not dealt with",
+  answers: "answers that are not read",
+} as const satisfies Partial<Record<keyof typeof heldBytes, string>>;
 
 function perTime({ points, seconds }: { points: number; seconds: number }): string {
   const time = seconds === 60 ? "minute" : seconds === 3_600 ? "hour" : `${seconds / 60} minutes`;

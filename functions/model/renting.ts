@@ -95,6 +95,8 @@ export async function rent(
     totalInstructions: 0,
     totalTokensProvider: 0,
     totalTokensConsumer: 0,
+    providerPayloadBytes: 0,
+    consumerPayloadBytes: 0,
     totalTokensReported: 0,
     tokensUntil: null,
     maxAmountMinor: null,

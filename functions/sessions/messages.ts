@@ -23,6 +23,7 @@ import {
   sessionMessageView,
 } from "../model/session-messages.js";
 import { tellLimit, toldOf } from "../model/spending-limit.js";
+import { storePayload } from "../model/stored-payloads.js";
 import { countTokens, tokensReported } from "../model/token-counts.js";
 
 /** Blocked messages of a session that are kept whole. */
@@ -143,6 +144,8 @@ export const sendMessage = mutation({
     if (earlier) return sent(earlier);
     requireActive(session);
     const sender = await requireSender(ctx, session, side, args);
+
+    await storePayload(ctx, session, side, payload);
 
     const checked = {
       type: args.type,
@@ -337,6 +340,8 @@ const countedColumns = [
   "totalMessages",
   "totalInstructions",
   "totalTokensProvider",
+  "providerPayloadBytes",
+  "consumerPayloadBytes",
   "totalTokensReported",
   "tokensUntil",
   "servedAt",

@@ -3,7 +3,7 @@ import type { Kysely } from "kysely";
 import * as coordination from "./0001-coordination.js";
 import * as marketplace from "./0002-marketplace.js";
 import * as processes from "./0003-processes.js";
-import * as keptResults from "./0004-kept-results.js";
+import * as keptBytes from "./0004-kept-bytes.js";
 import * as events from "./0006-events.js";
 import * as lists from "./0007-lists.js";
 import * as credentials from "./0008-credentials.js";
@@ -22,7 +22,7 @@ export const migrations: readonly Migration[] = [
   { name: "0001-coordination", up: coordination.up },
   { name: "0002-marketplace", up: marketplace.up },
   { name: "0003-processes", up: processes.up },
-  { name: "0004-kept-results", up: keptResults.up },
+  { name: "0004-kept-bytes", up: keptBytes.up },
   { name: "0006-events", up: events.up },
   { name: "0007-lists", up: lists.up },
   { name: "0008-credentials", up: credentials.up },

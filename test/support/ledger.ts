@@ -102,6 +102,8 @@ const rent = mutation({
       totalInstructions: 0,
       totalTokensProvider: 0,
       totalTokensConsumer: 0,
+      providerPayloadBytes: 0,
+      consumerPayloadBytes: 0,
       totalTokensReported: 0,
       tokensUntil: null,
       maxAmountMinor: limitOf(terms, maxAmountMinor, availableMinor),

@@ -1,4 +1,7 @@
-/** On whose behalf the results of writes are kept, how much of them, and which a live client has shown that it has. */
+/**
+ * What is kept on somebody's behalf, in bytes: the results of writes, and which of them a live client has shown that it
+ * has; and the payloads of a session's messages, by the side that sent them.
+ */
 import { type Kysely, sql } from "kysely";
 
 export async function up(db: Kysely<never>): Promise<void> {
@@ -14,4 +17,11 @@ export async function up(db: Kysely<never>): Promise<void> {
   await run(
     'create index "idempotencyBySession" on "idempotency" ("sessionHash", "requestId") where "sessionHash" is not null',
   );
+
+  for (const side of ["provider", "consumer"]) {
+    await run(`alter table "sessions" add column "${side}PayloadBytes" bigint not null default 0`);
+    await run(`update "sessions" set "${side}PayloadBytes" = coalesce((
+      select sum(octet_length(payload)) from "sessionMessages"
+      where "sessionMessages"."sessionId" = "sessions"."sessionId" and "senderSide" = '${side}'), 0)`);
+  }
 }
