@@ -25,7 +25,8 @@ export function distanceKm(from: Place, to: Place): number {
 }
 
 function betweenKm(a: Vector, b: Vector): number {
-  const chord = Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
+  // Several times as fast as Math.hypot, and nothing here is near overflow.
+  const chord = Math.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2);
   return 2 * earthRadiusKm * Math.asin(Math.min(chord / 2, 1));
 }
 

@@ -12,9 +12,9 @@ import { distanceKm, geoCellsAround, type Place, quartersOf, reachOf } from "./g
 /** More rows than this and a cell is divided. */
 const mostPerCell = 50;
 /** Cells of half a metre are not: so many events can stand on one spot. */
-const mostOnOneSpot = 1_000;
+const mostOnOneSpot = 250;
 /** Rows that one search reads at most. Whoever has more around them than that finds the nearest. */
-const mostRead = 6_000;
+const mostRead = 2_500;
 const cellsAtOnce = 4;
 const cellsOfCover = 16;
 
