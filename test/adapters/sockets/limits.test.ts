@@ -1,90 +1,123 @@
-/**
- * How much of its limit a session has used, told on the control channels of both sides and nowhere else: on a session's
- * own channels a client would take a new frame for the answer (clawrent.md sections 0, rule 12, and 6.2).
- */
+import { connect as openTcp } from "node:net";
+import { pino } from "pino";
 import { describe, expect, test } from "vitest";
-import { databases, minute, useServer } from "../../support/harness.js";
-import { asAgent, draft } from "../../support/market.js";
-import { rentable, task } from "../../support/rental.js";
-import { cutSocketsAfterEach, openAgent, openAt, openGroup, openSession } from "../../support/sockets.js";
+import { WebSocket } from "ws";
+import { sizes } from "../../../runtime/limits.js";
+import { databases, startServer, useServer } from "../../support/harness.js";
+import { openSession as rentAgent } from "../../support/rental.js";
+import { cutSocketsAfterEach, eventually, openAgent, openAt, openGroup, openSession } from "../../support/sockets.js";
 
 cutSocketsAfterEach();
 
-describe.each(databases)("a session's limit on sockets on %s", (database) => {
-  const server = useServer(database);
-
-  /** A session with an agent on each side, and everything that both can have open. */
-  async function watched(terms: Record<string, string>, maxAmount: string) {
-    const alice = await server.user("Alice", { topUp: "100.00" });
-    const helper = asAgent(server, await draft(alice));
-    const rented = await rentable(server, terms);
-    const control = await openAgent(server, rented.agent.credential ?? "");
-    const consumer = await openAt(server, "/ws/agent/consumer", { token: helper.credential });
-    await consumer.next("agent.connected");
-    const { id: sessionId, sessionToken: token } = await alice.call("sessions:create", {
-      agentId: rented.agentId,
-      taskDescription: task,
-      consumerAgentId: helper.agentId,
-      maxAmount,
-    });
-    const room = await openSession(server, { sessionId, token });
-    const group = await openGroup(server, sessionId, helper.credential ?? "");
-    const told = (socket: typeof control) =>
-      socket.frames.filter(({ type }) => type === "session.limit").map(({ payload }) => payload);
-    return { alice, provider: rented.provider, sessionId, control, consumer, room, group, told };
-  }
-
-  test("by the token at 50, 80 and 100 percent, once each, and again after a raise", async () => {
-    const terms = { pricingModel: "per_token", priceAmount: "0.001" };
-    const { alice, provider, sessionId, control, consumer, room, group, told } = await watched(terms, "2.00");
-    const use = (totalTokens: number) =>
-      provider.call("sessions:sendMessage", {
-        sessionId,
-        type: "result.success",
-        payload: { usage: { totalTokens } },
-      });
-    for (const tokens of [999, 1, 1, 600]) await use(tokens);
-    await alice.call("sessions:raiseLimit", { sessionId, maxAmount: "4.00" });
-    await use(9_999);
-    await control.settled();
-    await consumer.settled();
-    const said = (level: number, amount: string, maxAmount: string) => ({
-      sessionId,
-      level,
-      amount,
-      maxAmount,
-      currency: "CNY",
-      timestamp: new Date(server.clock.now()).toISOString(),
-    });
-    const expected = [
-      said(50, "1.0000", "2.00"),
-      said(80, "1.6010", "2.00"),
-      said(0, "1.6010", "4.00"),
-      said(100, "4.0000", "4.00"),
-    ];
-    expect(told(control)).toEqual(expected);
-    expect(told(consumer)).toEqual(expected);
-    for (const socket of [room, group]) expect(told(socket)).toEqual([]);
-    expect(await alice.call("sessions:get", { sessionId })).toMatchObject({
-      status: "completed",
-      endReason: "limit_reached",
-    });
+describe.each(databases)("the limits of sockets on %s", (database) => {
+  test("no token of a query reaches the log", async () => {
+    const lines: string[] = [];
+    const log = pino({ level: "trace" }, { write: (line: string) => void lines.push(line) });
+    const server = await startServer(database, { log });
+    const { sessionId, session, agent, consumer } = await rentAgent(server);
+    const control = await openAgent(server, agent.credential);
+    const group = await openGroup(server, sessionId, consumer.credential);
+    const side = await openSession(server, { sessionId, token: session.sessionToken });
+    side.send("no JSON");
+    side.send({ type: "dialogue.message", payload: { content: "a secret message" } });
+    await side.next("system.error");
+    const wrong = "agt_clawrent_wrong_but_secret";
+    for (const path of ["/ws/agent", "/ws/agent/consumer", "/ws/group", "/ws/session"]) {
+      const refused = await openAt(server, path, { token: wrong, sessionId, role: "provider" });
+      await refused.closed;
+    }
+    await server.close();
+    await Promise.all([control.closed, group.closed, side.closed]);
+    expect(lines.join("")).toContain("socket opened");
+    for (const secret of [agent.credential, consumer.credential, session.sessionToken, wrong, "a secret message"]) {
+      expect(lines.join("")).not.toContain(secret);
+    }
   });
 
-  test("by the minute as time passes, with the instant of the end", async () => {
-    const terms = { pricingModel: "per_minute", priceAmount: "0.10" };
-    const { control, consumer, room, group, told } = await watched(terms, "1.00");
-    const endsAt = new Date(server.clock.now() + 10 * minute).toISOString();
-    for (let passed = 0; passed < 10; passed += 1) await server.advance(minute);
-    await control.settled();
-    await consumer.settled();
-    const expected = [
-      { level: 50, amount: "0.5000", maxAmount: "1.00", endsAt },
-      { level: 80, amount: "0.8000", maxAmount: "1.00", endsAt },
-      { level: 100, amount: "1.0000", maxAmount: "1.00", endsAt },
-    ];
-    expect(told(control)).toMatchObject(expected);
-    expect(told(consumer)).toMatchObject(expected);
-    for (const socket of [room, group]) expect(told(socket)).toEqual([]);
+  test("a socket that sends too much is read more slowly, and stays", async () => {
+    const server = await startServer(database, { config: { rateLimits: true } });
+    try {
+      const { agent } = await rentAgent(server);
+      const socket = await openAt(server, "/ws/agent", { token: agent.credential });
+      await socket.next("agent.connected");
+      let acks = 0;
+      socket.ws.on("message", () => {
+        acks += 1;
+      });
+      for (let count = 0; count < 2_000; count += 1) socket.send({ type: "system.heartbeat" });
+      await eventually(
+        async () => acks,
+        (count) => count >= 1_200,
+      );
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      expect(acks).toBeLessThan(1_200 + sizes.framesAtOnce);
+      expect(socket.ws.readyState).toBe(WebSocket.OPEN);
+    } finally {
+      await server.close();
+    }
+  });
+
+  test("an address has so many sockets and no more", async () => {
+    const server = await startServer(database, { config: { rateLimits: true } });
+    try {
+      // Refused ones count as long as their client does not say goodbye.
+      const { hostname, port } = new URL(server.url);
+      const handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+      const key = Buffer.alloc(16).toString("base64");
+      const held = Array.from({ length: sizes.socketsPerAddress }, () => {
+        const socket = openTcp(Number(port), hostname, () =>
+          socket.write(`GET /ws/agent HTTP/1.1\r\nHost: x\r\n${handshake}Sec-WebSocket-Key: ${key}\r\n\r\n`),
+        );
+        return new Promise<typeof socket>((resolve) => socket.once("data", () => resolve(socket)));
+      });
+      const open = await Promise.all(held);
+      const refused = await openAt(server, "/ws/agent", {});
+      expect((await refused.closed).code).toBe(1013);
+      for (const socket of open) socket.destroy();
+      await eventually(
+        async () => (await (await openAt(server, "/ws/agent", {})).closed).code,
+        (code) => code === 4000,
+      );
+    } finally {
+      await server.close();
+    }
+  });
+});
+
+describe("the server's port", () => {
+  const server = useServer("sqlite");
+
+  /** What comes back on a raw connection. */
+  const raw = (text: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const { hostname, port } = new URL(server.url);
+      const socket = openTcp(Number(port), hostname, () => socket.write(text));
+      let got = "";
+      socket.on("data", (data) => {
+        got += String(data);
+        if (got.includes("}")) socket.end();
+      });
+      socket.on("close", () => resolve(got));
+      socket.on("error", reject);
+    });
+
+  test("serves requests that offer HTTP/2 as if they had not", async () => {
+    const offer = "Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    expect(await raw(`GET /api/health HTTP/1.1\r\n${offer}\r\n`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*"healthy"/);
+    const body = JSON.stringify({ path: "agents:register", args: { name: "Alice" }, format: "json" });
+    const head = `POST /api/mutation HTTP/1.1\r\n${offer}Content-Type: application/json\r\nContent-Length: ${body.length}`;
+    expect(await raw(`${head}\r\n\r\n${body}`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*"success"/);
+  });
+
+  test("answers a WebSocket at an unknown address with 404, and a broken handshake with 400", async () => {
+    const offer = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+    expect(await raw(`GET /ws/nothing HTTP/1.1\r\n${offer}\r\n`)).toMatch(/^HTTP\/1\.1 404 [\s\S]*"Not Found"/);
+    expect(await raw(`GET http://x:99999/ws/nothing HTTP/1.1\r\n${offer}\r\n`)).toMatch(/^HTTP\/1\.1 404 /);
+    const broken = await new Promise<string>((resolve) => {
+      const { hostname, port } = new URL(server.url);
+      const socket = openTcp(Number(port), hostname, () => socket.write(`GET /ws/agent HTTP/1.1\r\n${offer}\r\n`));
+      socket.once("data", (data) => resolve(String(data)));
+    });
+    expect(broken).toMatch(/^HTTP\/1\.1 4\d\d /);
   });
 });
