@@ -64,7 +64,8 @@ export async function everything(server: TestServer): Promise<string[]> {
       // A process renews its lease while a test looks.
       if (table === "serverProcesses") continue;
       const stored = await db.selectFrom(table).selectAll(table).execute();
-      rows.push(...stored.map((row) => `${table} ${JSON.stringify(row)}`));
+      // When a sign-in was last seen is written by whatever its user calls.
+      rows.push(...stored.map((row) => `${table} ${JSON.stringify({ ...row, lastSeenAt: undefined })}`));
     }
     return rows.sort();
   });
