@@ -1,5 +1,5 @@
 /** A tour of the marketplace in which every one of its functions is called with success at least once. */
-import type { Caller, TestServer } from "./harness.js";
+import { Caller, minute, type TestServer } from "./harness.js";
 import { connect } from "./market.js";
 import { task } from "./rental.js";
 
@@ -15,7 +15,18 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   await as(server.nobody, "users:sendVerification", { email });
   const verificationCode = await server.verificationCode(email);
   await as(server.nobody, "users:register", { email, password: "a good password", name: "Carol", verificationCode });
-  await as(server.nobody, "users:signIn", { email, password: "a good password" });
+  const carol = async (password: string) =>
+    new Caller(server, (await as(server.nobody, "users:signIn", { email, password })).token);
+  const [here, there] = [await carol("a good password"), await carol("a good password")];
+  await as(here, "users:listSignIns");
+  await as(there, "users:signOut");
+  await as(here, "users:endSignIn");
+  await as(here, "users:changePassword", { password: "a good password", newPassword: "a better password" });
+  await as(here, "users:rotateApiKey");
+  server.clock.jump(minute);
+  await as(server.nobody, "users:sendVerification", { email });
+  const resetCode = await server.resetCode(email);
+  await as(server.nobody, "users:resetPassword", { email, resetCode, newPassword: "the best password" });
   const [alice, bob] = [await server.user("Alice"), await server.user("Bob")];
   await as(alice, "users:me");
   await as(alice, "follows:add", { userId: bob.userId });
