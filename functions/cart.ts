@@ -7,10 +7,11 @@ import { CallError } from "../runtime/errors.js";
 import { type CartItemsTable, currencies, pricingModels } from "../schema/listings.js";
 import { printAmount } from "../schema/money.js";
 import { partitions } from "../schema/partitions.js";
-import { id, isoTime, text } from "../schema/values.js";
+import { cursor, id, isoTime, limitOf, text } from "../schema/values.js";
 import { agentNotFound } from "./model/agents.js";
 import { caps, requireRoom } from "./model/caps.js";
 import { type AgentCard, agentCard, agentCards } from "./model/cards.js";
+import { cursorsOf } from "./model/cursors.js";
 
 const taskDescription = text(2_000, 1);
 
@@ -28,16 +29,31 @@ const cartItem = z.object({
   updatedAt: z.string(),
 });
 
+const asFilled = cursorsOf("cart:list", { cartItemId: "id" });
+
 /** The caller's cart, in the order in which it was filled. */
 export const list = query({
   summary: "The caller's cart",
   auth: "user",
-  args: {},
-  returns: z.object({ data: z.array(cartItem), total: z.number() }),
-  handler: async (ctx) => {
-    const items = await itemsOf(ctx).orderBy("cartItemId").execute();
-    const data = await itemViews(ctx, items);
-    return { data, total: data.length };
+  args: { limit: limitOf(caps.cartItems.most, caps.cartItems.most), cursor },
+  returns: z.object({ data: z.array(cartItem), total: z.number(), nextCursor: z.string().nullable() }),
+  handler: async (ctx, args) => {
+    const cursors = asFilled.under(ctx);
+    const after = cursors.read(args.cursor);
+    const [found, { total }] = await Promise.all([
+      itemsOf(ctx)
+        .$call((all) => cursors.behind(all, after, { cartItemId: "cartItemId" }, "asc"))
+        .orderBy("cartItemId")
+        .limit(args.limit + 1)
+        .execute(),
+      ctx.db
+        .selectFrom("cartItems")
+        .select(({ fn }) => fn.countAll<number>().as("total"))
+        .where("userId", "=", ctx.caller.userId)
+        .executeTakeFirstOrThrow(),
+    ]);
+    const { rows, nextCursor } = cursors.page(found, args.limit, (item) => item);
+    return { data: await itemViews(ctx, rows), total: Number(total), nextCursor };
   },
 });
 

@@ -8,7 +8,8 @@ import type { Caller, MutationContext, QueryContext } from "../runtime/context.j
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import type { DocsTable } from "../schema/docs.js";
-import { id, isoTime, text } from "../schema/values.js";
+import { cursor, id, isoTime, limitOf, text } from "../schema/values.js";
+import { cursorsOf } from "./model/cursors.js";
 
 const titleCharacters = 200;
 const contentCharacters = 100_000;
@@ -97,28 +98,40 @@ export const getByPath = query({
   },
 });
 
+const byPath = cursorsOf("docs:search", { path: "text" });
+
 /** Published documents that have the words in their title or content; without words, none. */
 export const search = query({
   summary: "Searches published documents",
   auth: "none",
-  args: { q: text(200).nullish() },
+  args: { q: text(200).nullish(), limit: limitOf(mostDocs, mostDocs), cursor },
   returns: z.object({
     data: z.array(z.object({ id: z.string(), title: z.string(), path: z.string(), excerpt: z.string() })),
     total: z.number(),
+    nextCursor: z.string().nullable(),
   }),
   handler: async (ctx, args) => {
+    const cursors = byPath.under(ctx, { q: args.q });
+    const after = cursors.read(args.cursor);
     const wanted = (args.q ?? "").normalize("NFC").trim().toLowerCase();
-    if (wanted === "") return { data: [], total: 0 };
+    if (wanted === "") return { data: [], total: 0, nextCursor: null };
     const published = await readPublished(ctx, ["docId", "parentId", "title", "path", "content"]);
-    const data = published.flatMap(({ docId, title, path, content }) => {
+    const found = published.flatMap(({ docId, title, path, content }) => {
       const text = content.normalize("NFC");
       const at = text.toLowerCase().indexOf(wanted);
       if (at < 0 && !title.normalize("NFC").toLowerCase().includes(wanted)) return [];
       return [{ id: docId, title, path, excerpt: excerptOf(text, Math.max(at, 0)) }];
     });
-    return { data, total: data.length };
+    const behind = after === undefined ? found : found.filter(({ path }) => inBytes(path, after.path) > 0);
+    const { rows, nextCursor } = cursors.page(behind, args.limit, (doc) => doc);
+    return { data: rows, total: found.length, nextCursor };
   },
 });
+
+/** The order in which the database has paths. */
+function inBytes(one: string, other: string): number {
+  return Buffer.compare(Buffer.from(one), Buffer.from(other));
+}
 
 /** A document by its id; admins read drafts too. */
 export const get = query({

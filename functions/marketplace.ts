@@ -1,9 +1,11 @@
 /** The marketplace as everybody sees it: the listed agents, their categories, and one agent in full (clawrent.md section 2.5). */
+import { sql } from "kysely";
 import { z } from "zod";
 import { JsonText, query } from "../runtime/define.js";
-import { id, limit, page, pageOf, text } from "../schema/values.js";
+import { cursor, id, limit, limitOf, page, pageOf, text } from "../schema/values.js";
 import { agentNotFound } from "./model/agents.js";
 import { agentCard, agentCards, cardsInOrder } from "./model/cards.js";
+import { cursorsOf } from "./model/cursors.js";
 import { findListed, sorts } from "./model/listed-agents.js";
 import { allListings } from "./model/listing.js";
 
@@ -48,27 +50,37 @@ function given(field: string | null | undefined): string | undefined {
 
 const category = z.object({ name: z.string(), count: z.number() });
 
+const fullestFirst = cursorsOf("marketplace:listCategories", { emptiness: "integer", name: "text" });
+
 /** The categories of the listed agents with how many are in each, the fullest first. */
 export const listCategories = query({
   summary: "The categories of the listed agents",
   auth: "none",
-  args: {},
-  returns: z.object({ data: z.array(category), categories: z.array(category) }),
-  handler: async (ctx) => {
-    const rows = await ctx.db
+  args: { limit: limitOf(mostCategories, mostCategories), cursor },
+  returns: z.object({
+    data: z.array(category),
+    categories: z.array(category),
+    nextCursor: z.string().nullable(),
+  }),
+  handler: async (ctx, args) => {
+    const cursors = fullestFirst.under(ctx);
+    const after = cursors.read(args.cursor);
+    const emptiness = sql<number>`-${sql.ref("listed")}`;
+    const found = await ctx.db
       .selectFrom("listingCounts")
       .select(["category as name", "listed as count"])
-      .where("listed", ">", 0)
-      .orderBy("listed", "desc")
-      .orderBy("category", "desc")
+      .select(emptiness.as("emptiness"))
+      .where(emptiness, "<", 0)
       // The count of all listings stands among them.
-      .limit(mostCategories + 1)
+      .where("category", "<>", allListings)
+      .$call((all) => cursors.behind(all, after, { emptiness, name: "category" }, "asc"))
+      .orderBy(emptiness)
+      .orderBy("category")
+      .limit(args.limit + 1)
       .execute();
-    const data = rows
-      .filter(({ name }) => name !== allListings)
-      .slice(0, mostCategories)
-      .sort((one, other) => other.count - one.count || (one.name < other.name ? -1 : 1));
-    return { data, categories: data };
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
+    const data = rows.map(({ name, count }) => ({ name, count }));
+    return { data, categories: data, nextCursor };
   },
 });
 

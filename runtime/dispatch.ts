@@ -15,7 +15,7 @@ import { CallError } from "./errors.js";
 import { IdempotencyKey, type KeptOutcome, type Resent } from "./idempotency.js";
 import { newCode, newDigits, newId, newSecret, newUuid } from "./ids.js";
 import { KeptResults } from "./kept-results.js";
-import { addressKey, countedAs, type Held, type RateLimits } from "./limits.js";
+import { addressKey, callRatesOf, countedAs, type Held, type RateLimits } from "./limits.js";
 import type { LiveQueries, Seen } from "./live.js";
 import type { Notice, NoticeBoard } from "./notices.js";
 import type { Passwords } from "./passwords.js";
@@ -195,7 +195,7 @@ export class Runtime {
     const { limits, log } = this.#parts;
     if (limits.on) {
       try {
-        await this.#take("calls", kept.countedAs ?? addressKey(address));
+        await this.#takeInOrder(kept.countedAs ?? callRatesOf(undefined, address));
       } catch (error) {
         if (error instanceof Rejected) return { status: "rejected", error: error.error };
         throw error;
@@ -209,7 +209,7 @@ export class Runtime {
   keepable(path: string, { caller }: Seen, authorization: string | undefined): Omit<KeptReply, "body"> {
     return {
       expiresAt: authorization === undefined ? undefined : expiryOf(authorization.replace(/^Bearer +/i, "")),
-      countedAs: caller === undefined || caller.kind === "anonymous" ? null : countedAs(caller, ""),
+      countedAs: caller === undefined || caller.kind === "anonymous" ? null : callRatesOf(caller, ""),
       about: { path: this.#parts.registry.canonicalPath(path), ...namesOf(caller) },
     };
   }
@@ -284,9 +284,13 @@ export class Runtime {
 
   #limit(call: Call, definition: FunctionDefinition, caller: Caller): Promise<void> | undefined {
     if (!this.#parts.limits.on || call.isRerun) return undefined;
-    const calls = this.#take("calls", countedAs(caller, call.address));
+    const calls = callRatesOf(caller, call.address);
     const { rate } = definition;
-    return rate === undefined ? calls : calls.then(() => this.#take(rate, addressKey(call.address)));
+    return this.#takeInOrder(rate === undefined ? calls : [...calls, { rate, who: addressKey(call.address) }]);
+  }
+
+  async #takeInOrder(counted: readonly Counted[]): Promise<void> {
+    for (const { rate, who } of counted) await this.#take(rate, who);
   }
 
   #limitFurther(definition: FunctionDefinition, args: object, caller: Caller, call: Call): Counted[] | undefined {

@@ -93,6 +93,11 @@ export const tokenRate = { perMs: 2, burst: 20_000 } as const;
 export const rates = {
   /** Per agent; without a credential, per address. */
   calls: { points: 1_200, seconds: 60 },
+  /**
+   * Per user: their own calls and those of all their agents together. A hundred agents, the most that a user can have, stay
+   * below it if each asks for two calls a second; ten at their own full rate use it up.
+   */
+  userCalls: { points: 12_000, seconds: 60 },
   /** Credentials that were not valid, per address. */
   failedCredentials: { points: 60, seconds: 60 },
   /** `agents:register`, per address. */
@@ -248,6 +253,13 @@ export function countedAs(caller: Caller | undefined, address: string): string {
   if (caller?.kind === "agent") return caller.agentId;
   if (caller?.kind === "user") return caller.agentId ?? caller.userId;
   return addressKey(address);
+}
+
+/** The rates of all calls that a call counts against, the caller's own first: what that refuses is not taken of the next. */
+export function callRatesOf(caller: Caller | undefined, address: string): { rate: Rate; who: string }[] {
+  const own = { rate: "calls" as const, who: countedAs(caller, address) };
+  const userId = caller?.kind === "user" ? caller.userId : caller?.kind === "agent" ? caller.owner?.userId : undefined;
+  return userId === undefined ? [own] : [own, { rate: "userCalls", who: userId }];
 }
 
 /** What an address is counted under: itself, or for IPv6 its /64, since one host has all of that. */

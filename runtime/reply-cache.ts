@@ -3,6 +3,7 @@
  * commit touches what it read. Only where one process has the database for itself: with several, a reply could be older
  * than a write that another process has already acknowledged.
  */
+import type { Counted } from "./define.js";
 import type { LiveQueries, Seen, Watch } from "./live.js";
 
 /** What all kept replies and their requests may take together. */
@@ -17,8 +18,8 @@ const keptMs = 5_000;
 export interface KeptReply {
   /** As it goes over the wire: the next caller's copy is neither measured nor encoded. */
   body: Uint8Array<ArrayBuffer>;
-  /** What the rate of all calls counts the caller as; null where that is the address. */
-  countedAs: string | null;
+  /** What the rates of all calls count the caller as; null where that is the address. */
+  countedAs: readonly Counted[] | null;
   /** When the credential that it was asked with runs out; undefined for one that does not. */
   expiresAt: number | undefined;
   /** For the log line. */

@@ -91,6 +91,7 @@ const sections: Record<string, () => string> = {
         ["`Idempotency-Key`", `${sizes.idempotencyKeyCharacters} characters`],
         ["queries in one batch", String(sizes.batchedQueries)],
         ["calls of one agent (without a key: of one address)", perTime(rates.calls)],
+        ["calls of one user and all their agents together", perTime(rates.userCalls)],
         ["wrong credentials from one address", perTime(rates.failedCredentials)],
         ["registrations of agents from one address", perTime(rates.registrations)],
         ["sign-ins and registrations from one address", perTime(rates.signIns)],

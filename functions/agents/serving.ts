@@ -3,8 +3,10 @@ import { z } from "zod";
 import { mutation, query } from "../../runtime/define.js";
 import { partitions } from "../../schema/partitions.js";
 import { sessionStatuses } from "../../schema/sessions.js";
+import { cursor, limitOf } from "../../schema/values.js";
 import { agentView, loadAgentView } from "../model/agent-view.js";
 import { loadSelf, requireAgentToken } from "../model/agents.js";
+import { cursorsOf } from "../model/cursors.js";
 
 /** More than one daemon can serve; it reads the list again every few seconds. */
 const mostSessions = 1_000;
@@ -20,12 +22,15 @@ export const getMine = query({
   handler: (ctx) => loadAgentView(ctx, ctx.caller.agentId),
 });
 
+const newestFirst = cursorsOf("agents:listMySessions", { createdAt: "integer", sessionId: "id" });
+
 /** The active sessions in which the calling agent is on the consumer's side. */
 export const listMySessions = query({
   summary: "The active sessions in which the calling agent takes part for the consumer",
   auth: "agent",
-  args: {},
+  args: { limit: limitOf(mostSessions, mostSessions), cursor },
   returns: z.object({
+    nextCursor: z.string().nullable(),
     sessions: z.array(
       z.object({
         sessionId: z.string(),
@@ -37,23 +42,28 @@ export const listMySessions = query({
       }),
     ),
   }),
-  handler: async (ctx) => {
+  handler: async (ctx, args) => {
     requireAgentToken(ctx);
-    const rows = await ctx.db
+    const cursors = newestFirst.under(ctx);
+    const after = cursors.read(args.cursor);
+    const found = await ctx.db
       .selectFrom("sessions")
-      .select(["sessionId", "status", "taskDescription", "providerAgentId"])
+      .select(["sessionId", "status", "taskDescription", "providerAgentId", "createdAt"])
       .where("consumerAgentId", "=", ctx.caller.agentId)
       .where("status", "=", "active")
+      .$call((all) => cursors.behind(all, after, { createdAt: "createdAt", sessionId: "sessionId" }))
       .orderBy("createdAt", "desc")
-      .limit(mostSessions)
+      .orderBy("sessionId", "desc")
+      .limit(args.limit + 1)
       .execute();
-    const sessions = rows.map(({ providerAgentId, ...session }) => ({
+    const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
+    const sessions = rows.map(({ providerAgentId, createdAt: _, ...session }) => ({
       ...session,
       sessionType: "task" as const,
       peerAgentIds: [providerAgentId],
       peerParticipantTypes: ["agent"],
     }));
-    return { sessions };
+    return { sessions, nextCursor };
   },
 });
 

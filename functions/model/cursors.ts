@@ -127,7 +127,12 @@ function parsed(kind: Kind, part: string): string | number {
     const bytes = Buffer.from(part, "base64url");
     const value = bytes.toString();
     // Neither a NUL, which no database keeps, nor what is not the text that these bytes are of.
-    if (bytes.toString("base64url") !== part || !Buffer.from(value).equals(bytes) || value.includes("\0")) {
+    if (
+      bytes.toString("base64url") !== part ||
+      !Buffer.from(value).equals(bytes) ||
+      value === "" ||
+      value.includes("\0")
+    ) {
       throw notOfThisList();
     }
     return value;

@@ -7,7 +7,8 @@ import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/prepared.js";
 import { partitions } from "../../schema/partitions.js";
 import type { BlockedMessagesTable, SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
-import { id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
+import { cursor, id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
+import { cursorsOf } from "../model/cursors.js";
 import { checkMessage, type GatewayRefusal, needsRecent, type SentInstruction } from "../model/gateway.js";
 import { meterTokens } from "../model/metering.js";
 import { listParticipants, participantIdOf } from "../model/participants.js";
@@ -66,6 +67,8 @@ async function keepBlocked(ctx: UserMutation, blocked: BlockedMessagesTable): Pr
     .execute();
 }
 
+const oldestFirst = cursorsOf("sessions:listMessages", { createdAt: "integer" });
+
 /** The session's messages from both sides, oldest first (clawrent.md section 2.6). */
 export const listMessages = query({
   summary: "A session's messages after an instant, oldest first",
@@ -74,8 +77,14 @@ export const listMessages = query({
     sessionId: id,
     since: z.iso.datetime({ offset: true, error: "must be an ISO 8601 time" }).nullish(),
     limit: limitOf(mostMessages, mostMessages),
+    cursor,
   },
-  returns: z.object({ data: z.array(sessionMessage), total: z.number(), limit: z.number() }),
+  returns: z.object({
+    data: z.array(sessionMessage),
+    total: z.number(),
+    limit: z.number(),
+    nextCursor: z.string().nullable(),
+  }),
   handler: async (ctx, args) => {
     const { session } = await requireParty(ctx, args.sessionId);
     const { sessionId } = session;
@@ -89,7 +98,8 @@ export const listMessages = query({
 
     const messages: SessionMessagesTable[] = [];
     let characters = 0;
-    let after = since;
+    const cursors = oldestFirst.under(ctx, { sessionId, since: args.since });
+    let after = cursors.read(args.cursor)?.createdAt ?? since;
     let more = true;
     while (more && messages.length < args.limit && characters < enoughCharacters) {
       const atOnce = Math.min(readAtOnce, args.limit - messages.length);
@@ -99,7 +109,9 @@ export const listMessages = query({
       after = rows.at(-1)?.createdAt ?? after;
       more = rows.length === atOnce;
     }
-    return { data: messages.map(sessionMessageView), total: Number(total), limit: args.limit };
+    const isMore = more && (await messagesAfter(ctx, { sessionId, after, atOnce: 1 })).rows.length > 0;
+    const nextCursor = isMore ? cursors.at({ createdAt: after }) : null;
+    return { data: messages.map(sessionMessageView), total: Number(total), limit: args.limit, nextCursor };
   },
 });
 

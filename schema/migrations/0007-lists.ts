@@ -45,6 +45,7 @@ const orders: Record<string, { on: string; columns: string; where?: string }> = 
       [`threadsSuperseded_${side}`, { on: "threads", columns: `"${side}", "supersededAt"` }],
     ]),
   ),
+  listingCountsFullest: { on: '"listingCounts"', columns: "(-listed), category" },
   sessionsByRentedAgent: { on: "sessions", columns: '"consumerUserId", "providerAgentId", "createdAt"' },
 };
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { addressKey, rates } from "../../runtime/limits.js";
+import { caps } from "../../functions/model/caps.js";
+import { addressKey, rates, sizes } from "../../runtime/limits.js";
 import { Caller, databases, startServer } from "../support/harness.js";
 
 describe("rate limits (c2c.md section 1)", () => {
@@ -18,6 +19,37 @@ describe("rate limits (c2c.md section 1)", () => {
     expect(data.retryAfterMs).toBeGreaterThan(0);
     expect(Number(headers.get("retry-after"))).toBe(Math.ceil(data.retryAfterMs / 1_000));
     expect(await calm.call("connections:list")).toEqual([]);
+    await server.close();
+  });
+
+  test("calls per user: all their agents share a rate, and others are not affected", async () => {
+    const server = await startServer(database, { config: { rateLimits: true } });
+    const [busy, calm] = [await server.user("Busy"), await server.user("Calm")];
+    // Enough that none comes to its own rate.
+    const atOnce = sizes.batchedQueries;
+    const count = Math.ceil(rates.userCalls.points / (rates.calls.points - atOnce)) + 1;
+    const agents: Caller[] = [];
+    for (let made = 0; made < count; made += 1) {
+      const described = { name: "Poller", slug: `poller-${made}`, description: "Polls, polls and polls" };
+      agents.push(new Caller(server, (await busy.call("agents:create", described)).agentToken));
+    }
+    const queries = Array.from({ length: atOnce }, () => ({ path: "agents:getMine", args: {}, format: "json" }));
+    let passed = 0;
+    for (let round = 0; round < Math.floor(rates.calls.points / atOnce); round += 1) {
+      for (const agent of agents) {
+        const { body } = await agent.rest("POST", "/api/query_batch", { queries });
+        passed += (body.results ?? []).filter(({ status }: { status: string }) => status === "success").length;
+      }
+    }
+    const ownCalls = 50;
+    expect(passed).toBeLessThanOrEqual(rates.userCalls.points);
+    expect(passed).toBeGreaterThan(rates.userCalls.points - ownCalls);
+    for (const one of [busy, ...agents]) {
+      await expect(one.call("users:me")).rejects.toMatchObject({ httpStatus: 429, code: "rate_limited" });
+    }
+    expect(await calm.call("users:me")).toMatchObject({ name: "Calm" });
+    // A hundred agents may poll once a second, with two calls each.
+    expect(rates.userCalls.points).toBeGreaterThanOrEqual(caps.agents.most * rates.userCalls.seconds * 2);
     await server.close();
   });
 
