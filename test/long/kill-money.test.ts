@@ -63,6 +63,10 @@ interface Rental {
   tokens: bigint;
   /** Writes about it that were not answered yet. */
   inFlight: number;
+  /** The most that it may cost, where that is known. */
+  limit: bigint | undefined;
+  /** What a decided dispute gave back. */
+  back: bigint;
   /** Its last known end; `settlement` is null where it cost nothing. */
   ended: { status: string; settlement: Record<string, unknown> | null } | undefined;
   refunded: boolean;
@@ -162,6 +166,7 @@ class Market extends Clients {
       try {
         const session = await this.write("sessions:create", task, consumer.person);
         const rental = rentalOf(consumer, offer, session.id, session.sessionToken);
+        rental.limit = minor(session.maxAmount);
         consumer.rentals.push(rental);
         consumer.renting = 0;
         return rental;
@@ -248,15 +253,46 @@ class Market extends Clients {
       // 15 %, half up.
       expect(minor(platformFee)).toBe((minor(amount) * 15n + 50n) / 100n);
       expect(minor(providerIncome)).toBe(minor(amount) - minor(platformFee));
-      if (offer.model === "per_token") expect(BigInt(quantity)).toBe(rental.tokens);
-      else if (offer.model !== "per_minute") expect(quantity).toBe(1);
-      const due = offer.price * BigInt(quantity);
+      // What a session cannot have produced does not count.
+      if (offer.model === "per_token") expect(BigInt(quantity) <= rental.tokens).toBe(true);
+      else if (offer.model !== "per_minute") {
+        expect(quantity).toBe(rental.said.some(({ senderRole }) => senderRole === "provider") ? 1 : 0);
+      }
+      const cost = offer.price * BigInt(quantity);
+      const due = rental.limit !== undefined && cost > rental.limit ? rental.limit : cost;
       // The only open session of its consumer in that currency may cost all that they have, and no more.
       const had = balanceOf(consumer, offer.currency);
       expect(minor(amount)).toBe(due < had ? due : had);
     }
     rental.ended = { status, settlement };
     rental.inFlight -= 1;
+  }
+
+  /** Disputes what a session cost, and has the admin decide, or takes it back. */
+  async dispute(rental: Rental, decision: "all" | "part" | "none" | "withdrawn"): Promise<void> {
+    const { sessionId, consumer } = rental;
+    const cost = charged(rental).amount;
+    if (cost < 2n) return;
+    rental.inFlight += 1;
+    const { dispute } = await this.write("sessions:dispute", { sessionId, reason: "Not good" }, consumer.person);
+    if (decision === "withdrawn") await this.write("sessions:withdrawDispute", { sessionId }, consumer.person);
+    else {
+      const amount = decision === "part" ? { amount: "0.0001" } : {};
+      const decided = { disputeId: dispute.id, decision, ...amount };
+      expect(await this.write("admin:decideDispute", decided, this.admin)).toMatchObject({ status: "decided" });
+      if (decision === "part") rental.back = 1n;
+      rental.refunded = decision === "all";
+    }
+    rental.inFlight -= 1;
+  }
+
+  /** Money that comes in by a code. */
+  async redeem(consumer: Consumer, amount: string): Promise<void> {
+    const { codes } = await this.write("admin:createTopUpCodes", { amount }, this.admin);
+    consumer.pending = { currency: "CNY", minor: minor(amount) };
+    await this.write("billing:redeem", { code: codes[0].topUpCode }, consumer.person);
+    consumer.toppedUp.CNY += minor(amount);
+    consumer.pending = undefined;
   }
 
   async refund(rental: Rental): Promise<void> {
@@ -271,16 +307,18 @@ class Market extends Clients {
 }
 
 function rentalOf(consumer: Consumer, offer: Offer, sessionId: string, sessionToken: string): Rental {
-  const nothing = { said: [], tokens: 0n, inFlight: 0, ended: undefined, refunded: false };
+  const nothing = { said: [], tokens: 0n, inFlight: 0, limit: undefined, back: 0n, ended: undefined, refunded: false };
   return { sessionId, sessionToken, consumer, offer, ...nothing };
 }
 
 /** What a session came to, as its books say. */
-function charged({ ended, refunded }: Rental): { amount: bigint; fee: bigint; income: bigint } {
+function charged({ ended, refunded, back }: Rental): { amount: bigint; fee: bigint; income: bigint } {
   const { settlement } = ended ?? {};
   if (!settlement || refunded) return { amount: 0n, fee: 0n, income: 0n };
-  const { amount, platformFee, providerIncome } = settlement;
-  return { amount: minor(String(amount)), fee: minor(String(platformFee)), income: minor(String(providerIncome)) };
+  const amount = minor(String(settlement["amount"])) - back;
+  // What is kept of a refund in part is divided as if no more had been charged.
+  const fee = (amount * 15n + 50n) / 100n;
+  return { amount, fee, income: amount - fee };
 }
 
 function balanceOf(consumer: Consumer, currency: Currency): bigint {
@@ -296,6 +334,7 @@ async function live(market: Market, consumer: Consumer, turn: number): Promise<v
     await market.say(rental, "provider", { content: "Answer", usage: { totalTokens: 7 } }, true);
     rental.tokens += 7n;
   };
+  let disputes = turn;
   const chapters: (() => Promise<void>)[] = [
     async () => {
       const rental = await market.rent(consumer, offered("flat"));
@@ -338,6 +377,7 @@ async function live(market: Market, consumer: Consumer, turn: number): Promise<v
     async () => {
       if (turn % 3 === 0) await market.topUp(consumer, "3.33", "USD");
       const rental = await market.rent(consumer, offered("dollars"));
+      await talk(rental);
       await market.end(rental, "provider");
       if (turn % 3 === 0) await market.refund(rental);
     },
@@ -345,6 +385,20 @@ async function live(market: Market, consumer: Consumer, turn: number): Promise<v
       const rental = await market.rent(consumer, offered("minutes"));
       await talk(rental);
       await market.end(rental);
+    },
+    async () => {
+      await market.redeem(consumer, "30.00");
+      const rental = await market.rent(consumer, offered("tokens"));
+      const raised = { sessionId: rental.sessionId, maxAmount: "15.00" };
+      if ((rental.limit ?? 0n) < minor(raised.maxAmount) && balanceOf(consumer, "CNY") >= minor(raised.maxAmount)) {
+        await market.write("sessions:raiseLimit", raised, consumer.person);
+        rental.limit = minor(raised.maxAmount);
+      }
+      await talk(rental);
+      await market.end(rental);
+      const decisions = ["all", "part", "none", "withdrawn"] as const;
+      disputes += 1;
+      await market.dispute(rental, decisions[disputes % decisions.length] ?? "none");
     },
     async () => {
       const offers = ["flat", "manual", "flat"].map(offered);
@@ -417,7 +471,8 @@ async function verify(market: Market, rentals: Rental[], all: boolean): Promise<
     if (refunded || inFlight === 0) expect(session.billingStatus === "refunded").toBe(refunded);
     if (inFlight > 0) {
       const seen = settled ? { status: session.status, settlement: settled } : undefined;
-      unknown.set(rental, charged({ ...rental, ended: seen, refunded: session.billingStatus === "refunded" }));
+      const back = session.dispute === null ? 0n : minor(session.dispute.refunded);
+      unknown.set(rental, charged({ ...rental, back, ended: seen, refunded: session.billingStatus === "refunded" }));
     }
 
     const { data, total } = await market.read("sessions:listMessages", { sessionId }, consumer.person);
