@@ -3,6 +3,7 @@
  * reply until the network has taken it. Whoever leaves too many replies unread is refused before more is done for them.
  */
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { HttpBindings } from "@hono/node-server";
 import { callerKey, type Holding, parsedBytes } from "../runtime/byte-budget.js";
 import type { Caller } from "../runtime/context.js";
@@ -32,6 +33,7 @@ export class Exchange {
     this.#outgoing = outgoing as ServerResponse;
     this.#held = held;
     this.#address = addressKey(addressOf(incoming, trustProxy));
+    if (this.#outgoing.socket === null) closeWith(incoming.socket, this.#outgoing);
     const { end } = this.#outgoing;
     // Every reply ends here, whatever made it.
     this.#outgoing.end = ((...given: Parameters<typeof end>) => {
@@ -77,8 +79,7 @@ export class Exchange {
         outgoing.destroy(),
       );
       this.#reply = reply;
-      if (outgoing.destroyed) reply.end();
-      outgoing.once("close", () => reply.end());
+      this.whenOver(() => reply.end());
       outgoing.setTimeout(mostUnreadMs, () => outgoing.destroy());
     }
     return this.#reply;
@@ -87,7 +88,7 @@ export class Exchange {
   /** To be given what arrives of a body. `giveUp` ends the reading, where it takes too long and others need the room. */
   holdBody(giveUp: () => void): Holding {
     const body = this.#hold("requests", giveUp);
-    this.#outgoing.once("close", () => body.end());
+    this.whenOver(() => body.end());
     return body;
   }
 
@@ -101,13 +102,43 @@ export class Exchange {
       parsed.end();
       return parsed.budget.tooMuch(text.length + bytes);
     }
-    this.#outgoing.once("close", () => parsed.end());
+    this.whenOver(() => parsed.end());
     return undefined;
+  }
+
+  /** Calls back once the reply was taken or the connection has ended: at once where it has already. */
+  whenOver(callback: () => void): void {
+    if (this.#outgoing.closed) callback();
+    else this.#outgoing.once("close", callback);
   }
 
   #hold(kind: keyof Held, giveUp?: () => void): Holding {
     return this.#held[kind].hold({ address: this.#address, caller: undefined }, giveUp);
   }
+}
+
+/** Replies that wait behind another one on their connection. */
+const waiting = new WeakMap<Socket, Set<ServerResponse>>();
+
+/**
+ * Closes a reply with its connection. Node does so only for the one that is being sent; those behind it, of requests that
+ * were sent without waiting for an answer, would hear nothing and hold what they hold for ever.
+ */
+function closeWith(connection: Socket, reply: ServerResponse): void {
+  const replies = waiting.get(connection) ?? new Set();
+  if (replies.size === 0 && !waiting.has(connection)) {
+    waiting.set(connection, replies);
+    connection.once("close", () => {
+      for (const each of replies) {
+        if (each.closed || each.socket !== null) continue;
+        each.destroy();
+        Reflect.set(each, "_closed", true);
+        each.emit("close");
+      }
+    });
+  }
+  replies.add(reply);
+  reply.once("close", () => replies.delete(reply));
 }
 
 /** The refusal as a response, where a request gets that far and no further. */

@@ -67,13 +67,15 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
     try {
       if (limits.on) await limits.take("socketOpenings", counted);
       const caller = await runtime.authenticateHeaders(credential, address);
+      // Whoever hung up meanwhile is told nothing, and nobody would tell us of their end again.
+      if (c.env.outgoing.closed) return RESPONSE_ALREADY_SENT;
       const authenticate = () => runtime.authenticateHeaders(credential, address);
       const args = runtime.held.subscriptions.hold({ address: counted, caller: callerKey(caller) });
       if (!args.take(Buffer.byteLength(request.args) + subscriptionBytes)) {
         args.end();
         return send(c, renderRejection(args.budget.tooMuch()));
       }
-      c.env.outgoing.on("close", () => args.end());
+      c.env.exchange.whenOver(() => args.end());
       const stream = new EventStream(
         parts,
         c.env.outgoing,
@@ -85,7 +87,7 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
       );
       streams.add(stream);
       perAddress.set(counted, (perAddress.get(counted) ?? 0) + 1);
-      c.env.outgoing.on("close", () => {
+      c.env.exchange.whenOver(() => {
         stream.end();
         streams.delete(stream);
         const others = (perAddress.get(counted) ?? 1) - 1;
