@@ -142,14 +142,14 @@ export class Socket {
     });
     ws.on("ping", (data) => {
       this.#silentChecks = 0;
-      this.#isWhole(data.length);
+      this.#isControl(data.length);
       // `ws` has answered it.
       this.#pongBytes = ws.bufferedAmount === 0 ? 0 : this.#pongBytes + pongBytes;
       if (this.#pongBytes > mostPongBytes) this.terminate();
     });
     ws.on("pong", (data) => {
       this.#silentChecks = 0;
-      this.#isWhole(data.length);
+      this.#isControl(data.length);
       if (data.length > 0) this.#pong?.(data.toString("latin1"));
     });
     // What breaks the protocol or the frame limit ends in `close`, with the code that `ws` chose.
@@ -183,6 +183,11 @@ export class Socket {
   #isWhole(length: number): void {
     const headBytes = length < 126 ? 6 : length < 0x1_0000 ? 8 : 14;
     this.#partBytes = Math.max(0, Math.min(this.#partBytes - length - headBytes, this.#chunkBytes));
+  }
+
+  /** A ping or a pong, which may come between the pieces of a frame: those are still held. */
+  #isControl(length: number): void {
+    this.#partBytes = Math.max(0, this.#partBytes - length - 6);
   }
 
   /** Whether it is closed, or about to be. */

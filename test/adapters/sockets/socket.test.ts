@@ -123,3 +123,20 @@ test("a client that only pings, and reads none of the pongs, is cut", () => {
   ping(1);
   expect(wire.isTerminated).toBe(true);
 });
+
+test("pings between the pieces of a frame do not hide what has arrived of it", async () => {
+  const { wire, connection, held, socket } = open();
+  const piece = 10_000;
+  for (let count = 1; count <= 50; count += 1) {
+    connection.emit("data", Buffer.alloc(piece));
+    connection.emit("data", Buffer.alloc(6));
+    wire.emit(count % 2 ? "ping" : "pong", Buffer.alloc(0));
+    expect(held.requests.bytes).toBeGreaterThanOrEqual(count * piece);
+  }
+  // Nothing of the pings is counted for ever.
+  const whole = 50 * piece - 50 * 8;
+  wire.emit("message", Buffer.from(JSON.stringify({ type: "x" }).padEnd(whole)), false);
+  socket.handle({ frame: async () => {}, bad: async () => {} });
+  await new Promise(setImmediate);
+  expect(held.requests.bytes).toBeLessThanOrEqual(6);
+});
