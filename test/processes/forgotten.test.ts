@@ -19,13 +19,13 @@ describeProcesses("a process that is forgotten", () => {
     expect(await ask(one.databaseUrl, `select 1 from "agentSockets"`)).toEqual([]);
 
     await one.advance(10_000);
+    // One that comes in the moment in which the process learns that it was forgotten is sent away once more.
     const open = async () => {
       const socket = await openAt(one, "/ws/agent", { token: agent.credential });
       await Promise.race([socket.next("agent.connected"), socket.closed]);
-      return socket.of("agent.connected").length;
+      return ask(one.databaseUrl, `select 1 from "agentSockets"`);
     };
-    await eventually(open, (greetings) => greetings === 1);
-    expect(await ask(one.databaseUrl, `select 1 from "agentSockets"`)).toHaveLength(1);
+    await eventually(open, (rows) => rows.length === 1);
     await one.close();
   });
 
