@@ -6,6 +6,8 @@ import { type Kysely, sql } from "kysely";
 import type { MigrationTarget } from "./target.js";
 
 const minuteMs = 60_000;
+/** How long a session takes for the tokens that one message may report beyond those of its time. */
+const burstMs = 10_000;
 /** The limit of a session whose consumer set none: so many times what it needed to start, and per token at least 10.00. */
 const timesNeeded = { per_token: 2, per_minute: 100, per_session: 1, fixed: 1 };
 const leastPerToken = 100_000;
@@ -110,7 +112,10 @@ export async function up(db: Kysely<never>, _target: MigrationTarget): Promise<v
   await carryOver(db);
 }
 
-/** Sessions from before: what has ended was served, and what is open gets a limit, which is never below what it holds. */
+/**
+ * Sessions from before: what has ended was served, what is open gets a limit, which is never below what it holds, and
+ * the meters of agents that are suspended stopped when they were, which is when their profile changed last.
+ */
 async function carryOver(db: Kysely<never>): Promise<void> {
   const run = (statement: string) => sql.raw(statement).execute(db);
   const sides = `"senderSide" = 'provider' and (type like 'dialogue.%' or type like 'result.%')`;
@@ -119,6 +124,11 @@ async function carryOver(db: Kysely<never>): Promise<void> {
   await run(`update sessions set "servedAt" = (
       select min("createdAt") from "sessionMessages" where "sessionId" = sessions."sessionId" and ${sides})
     where status = 'active'`);
+  // What was reported before the last message is counted: the next one reports what came since, and a burst.
+  await run(`update sessions set "tokensUntil" = (
+      select max("createdAt") from "sessionMessages" where "sessionId" = sessions."sessionId" and "senderSide" = 'provider')
+      - ${burstMs}
+    where status = 'active' and "totalTokensProvider" > 0`);
 
   const open = await sql<{
     sessionId: string;
@@ -148,4 +158,8 @@ async function carryOver(db: Kysely<never>): Promise<void> {
     await sql`update sessions set "maxAmountMinor" = ${maxAmountMinor}, "levelAt" = ${levelAt}, "limitAt" = ${limitAt}
       where "sessionId" = ${sessionId}`.execute(db);
   }
+  await run(`update sessions set "meterAt" = null, "limitAt" = null, "levelAt" = null, "meterStoppedAt" = (
+      select "updatedAt" from "providerProfiles" where "agentId" = sessions."providerAgentId")
+    where status = 'active' and "providerAgentId" in (
+      select "agentId" from "providerProfiles" where status = 'suspended')`);
 }
