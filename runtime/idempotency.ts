@@ -44,6 +44,8 @@ export class KeyReused extends CallError {
 export class IdempotencyKey {
   readonly #keyHash: string;
   readonly #requestHash: string;
+  /** The same for records from before they had a holder. */
+  readonly #formerRequestHash: () => string;
   readonly #cipherKey: Buffer;
 
   private constructor(
@@ -56,7 +58,9 @@ export class IdempotencyKey {
     readonly session?: { sessionHash: string; requestId: number },
   ) {
     this.#keyHash = hashSecret(`${scope}\n${key}`);
-    this.#requestHash = hashSecret(request);
+    // Under the key: a request may hold a password, which whoever has the database could find by trying.
+    this.#requestHash = hashSecret(`${key}\n${request}`);
+    this.#formerRequestHash = () => hashSecret(request);
     this.#cipherKey = sealKey(key, scope, "tidepool idempotency record");
   }
 
@@ -93,7 +97,8 @@ export class IdempotencyKey {
       await db.deleteFrom("idempotency").where("keyHash", "=", this.#keyHash).execute();
       return undefined;
     }
-    if (row.requestHash !== this.#requestHash) throw new KeyReused();
+    const requestHash = row.holder === null ? this.#formerRequestHash() : this.#requestHash;
+    if (row.requestHash !== requestHash) throw new KeyReused();
     return deserialize(unseal(this.#cipherKey, row.outcome)) as KeptOutcome;
   }
 

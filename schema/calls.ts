@@ -5,7 +5,7 @@
 export interface IdempotencyTable {
   /** SHA-256 of caller and key: the key itself is not stored. */
   keyHash: string;
-  /** SHA-256 of path and arguments, to tell a retry from another call under the same key. */
+  /** SHA-256 of key, path and arguments, to tell a retry from another call under the same key. */
   requestHash: string;
   /** The outcome, encrypted under the key (a reply may hold a secret that is shown once), as base64. */
   outcome: string;

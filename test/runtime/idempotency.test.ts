@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { hashSecret } from "../../runtime/ids.js";
 import { createDatabase } from "../support/databases.js";
 import { echoModules } from "../support/echo.js";
-import { databases, day, hour, startServer, useServer } from "../support/harness.js";
+import { databases, day, hour, password, startServer, useServer } from "../support/harness.js";
 
 const key = (name: string) => ({ "Idempotency-Key": name });
 
@@ -24,6 +25,27 @@ describe.each(databases)("Idempotency-Key on %s (design.md section 2)", (databas
     const rows = await server.read((db) => db.selectFrom("idempotency").selectAll().execute());
     expect(JSON.stringify(rows)).not.toContain(first.apiKey);
     expect(JSON.stringify(rows)).not.toContain("register-1");
+  });
+
+  test("what a call says cannot be found in the database by trying: one call under two keys leaves nothing alike", async () => {
+    const { email } = await server.user("Alice");
+    const signIn = (name: string) => server.nobody.call("users:signIn", { email, password }, key(name));
+    for (const name of ["try-1", "try-2"]) await signIn(name);
+    const rows = await server.read((db) =>
+      db.selectFrom("idempotency").select("requestHash").orderBy("expiresAt", "desc").limit(2).execute(),
+    );
+    expect(new Set(rows.map(({ requestHash }) => requestHash)).size).toBe(2);
+  });
+
+  test("a record from before it had a holder still knows its call", async () => {
+    const { alice, threadId } = await server.negotiatingPair();
+    const args = { threadId, type: "info", payload: { notes: "old" } };
+    const first = await alice.call("messages:send", args, key("old"));
+    const former = { holder: null, requestHash: hashSecret(`messages:send\n${JSON.stringify(args)}`) };
+    await server.server.store.write(({ db }) => db.updateTable("idempotency").set(former).execute());
+    expect(await alice.call("messages:send", args, key("old"))).toEqual(first);
+    const other = alice.call("messages:send", { ...args, payload: { notes: "new" } }, key("old"));
+    await expect(other).rejects.toMatchObject({ code: "conflict", message: /another call/ });
   });
 
   test("a refusal is an answer too: it is given again even when the call would now succeed", async () => {
