@@ -46,6 +46,8 @@ const retryMs = 1_000;
 export const mostUnreadMs = 120_000;
 /** Replies and refusals that wait to be sent. With more than these, no further frame is taken. */
 const mostWaiting = 1_000;
+/** What a piece of a change takes beside its bytes. */
+const pieceBytes = 64;
 /** How many results are kept for one socket before its client is asked to come again. */
 export const mostDone = 2_000;
 /** How far ahead of this machine's clock a client's word may put the timestamps. */
@@ -101,7 +103,7 @@ interface Round {
   due: Watched[];
   /** Of what is due, in its order; undefined where it was removed before its turn, or there is no room for its answer. */
   answers: (Answer | undefined)[];
-  /** What the answers are counted as until they are part of a frame. */
+  /** What the answers and changes are counted as until they are part of a frame. */
   bytes: number;
 }
 
@@ -195,9 +197,7 @@ export class SyncSocket implements RawFrameHandler {
 
   /** Takes a frame once there is room for what it brings about. Whether it is a mutation. */
   async #takeNext(data: Buffer): Promise<boolean> {
-    while (this.#replies.length + this.#ready.length > mostWaiting && !this.#socket.gone) {
-      await new Promise<void>((resolve) => this.#onSent.push(resolve));
-    }
+    await this.#saidEnough();
     if (this.#isEnded) return false;
     const frame = parseInbound(data);
     if (typeof frame === "string") {
@@ -206,6 +206,13 @@ export class SyncSocket implements RawFrameHandler {
     }
     await this.#take(frame);
     return frame.type === "Mutation";
+  }
+
+  /** Waits while many replies and refusals wait to be sent, or some for which there is no room. */
+  async #saidEnough(): Promise<void> {
+    const isTooMuch = () =>
+      this.#replies.length + this.#ready.length > mostWaiting || (this.#replies.length > 0 && !this.#answers.hasRoom);
+    while (isTooMuch() && !this.#socket.gone) await new Promise<void>((resolve) => this.#onSent.push(resolve));
   }
 
   async bad(): Promise<void> {
@@ -255,6 +262,7 @@ export class SyncSocket implements RawFrameHandler {
         this.#end(again("a query was added twice"));
         return;
       } else this.#add(modification);
+      if (this.#isEnded) return;
     }
     this.#received.querySet = newVersion;
     this.#hasBegun = true;
@@ -266,7 +274,10 @@ export class SyncSocket implements RawFrameHandler {
     const bytes = Buffer.byteLength(args) + subscriptionBytes;
     const error = this.#refusalOf(query, bytes);
     if (error) {
-      this.#ready.push(changed(queryId, queryFailure({ status: "refused", error }, "")));
+      const change = changed(queryId, queryFailure({ status: "refused", error }, ""));
+      // A frame of a megabyte can bring twenty thousand of them.
+      if (this.#answers.take(bytesOf([change]))) this.#ready.push(change);
+      else this.#end(overloaded);
       return;
     }
     const watched: Watched = { queryId, query, subscription: none, bytes, sent: undefined, anew: false };
@@ -296,7 +307,9 @@ export class SyncSocket implements RawFrameHandler {
     this.#arguments.add(-watched.bytes);
     this.#watched.delete(queryId);
     this.#touched.delete(watched);
-    this.#ready.push(removed(queryId));
+    const change = removed(queryId);
+    this.#answers.add(bytesOf([change]));
+    this.#ready.push(change);
   }
 
   /** Asks it as who the client is now. */
@@ -444,6 +457,7 @@ export class SyncSocket implements RawFrameHandler {
   }
 
   async #mutate(frame: CallFrame, identity: Identity, sessionId: string): Promise<void> {
+    await this.#saidEnough();
     // One that arrived whole is done also where the client has left; one that never began it will send again.
     if (this.#isEnded) return;
     const { runtime } = this.#parts;
@@ -494,7 +508,7 @@ export class SyncSocket implements RawFrameHandler {
       this.#done += 1;
       // Another process may have done it, whose word of it is still on its way.
       if (outcome.isReplayed) for (const watched of this.#watched.values()) this.#askAnew(watched);
-      this.#replies.push(mutationSucceeded(requestId, outcome, ts));
+      this.#queueReply(mutationSucceeded(requestId, outcome, ts));
       this.#owe();
     } else if (outcome.status === "rejected" && isUnavailable(outcome.error)) {
       // It may have been done or not. Asked again, here or by the client on its next socket, it is done once.
@@ -514,8 +528,13 @@ export class SyncSocket implements RawFrameHandler {
   }
 
   #reply(frame: Frame): void {
-    this.#replies.push(frame);
+    this.#queueReply(frame);
     this.#wake();
+  }
+
+  #queueReply(frame: Frame): void {
+    this.#answers.add(frame.length);
+    this.#replies.push(frame);
   }
 
   /** The client waits for a Transition. */
@@ -578,7 +597,10 @@ export class SyncSocket implements RawFrameHandler {
 
   #say(): void {
     // A mutation's reply goes before a Transition whose queries run after it; only that one may reach its instant.
-    for (const reply of this.#replies.splice(0)) this.#write(wholeFrame(reply));
+    for (const reply of this.#replies.splice(0)) {
+      this.#answers.add(-reply.length);
+      this.#write(wholeFrame(reply));
+    }
     if (this.#isDirty && this.#hasBegun && !this.#lacksRoom) this.#catchUp();
     if (this.#onSent.length > 0) for (const goOn of this.#onSent.splice(0)) goOn();
   }
@@ -608,7 +630,7 @@ export class SyncSocket implements RawFrameHandler {
       ready: this.#ready,
       due,
       answers: [],
-      bytes: 0,
+      bytes: bytesOf(this.#ready),
     };
     this.#isDirty = false;
     this.#owes = false;
@@ -657,6 +679,7 @@ export class SyncSocket implements RawFrameHandler {
     if (this.#isDoubted || this.#identity !== identity) {
       // These answers may be for eyes that have lost their right to them. They are asked for again once that is known.
       this.#postpone(due, owes);
+      this.#answers.add(bytesOf(ready));
       this.#ready = [...ready, ...this.#ready];
       return;
     }
@@ -759,6 +782,13 @@ const soon = Promise.resolve();
 
 /** The subscription of a query that was not asked yet. */
 const none: Subscription = { ask: (_anew, _take, fail) => fail(new Error("Not subscribed")), end: () => {} };
+
+/** What changes count as while they wait. */
+function bytesOf(changes: readonly Change[]): number {
+  let bytes = 0;
+  for (const parts of changes) for (const part of parts) bytes += part.length + pieceBytes;
+  return bytes;
+}
 
 /** Whether the credential itself was found wanting. */
 function isVerdict(error: unknown): error is CallError {

@@ -1,10 +1,14 @@
 /** Functions that only tests have: large answers, and which of them were read. */
 import { z } from "zod";
 import { mutation, query } from "../../runtime/define.js";
+import { CallError } from "../../runtime/errors.js";
 import type { Modules } from "../../runtime/registry.js";
 
 /** The numbers of all that were read, in order. */
 export const runs: number[] = [];
+
+/** The bytes of all that was refused, in order. */
+export const refusals: number[] = [];
 
 /** A large value of its own for each number, which a new agent changes. */
 const read = query({
@@ -27,4 +31,16 @@ const write = mutation({
   handler: async (_ctx, { bytes }) => "x".repeat(bytes),
 });
 
-export const bigModules: Modules = { big: { read, write } };
+/** What is refused is not kept to be given again. */
+const refuse = mutation({
+  summary: "Refuses with a large message",
+  auth: "none",
+  args: { bytes: z.number() },
+  returns: z.null(),
+  handler: async (_ctx, { bytes }) => {
+    refusals.push(bytes);
+    throw new CallError("conflict", "x".repeat(bytes));
+  },
+});
+
+export const bigModules: Modules = { big: { read, write, refuse } };

@@ -1,7 +1,7 @@
 /** Whoever asks for much and reads little: one answer is always sent whole, and none is made that would wait behind it. */
 import { describe, expect, test } from "vitest";
 import { heldBytes } from "../../../runtime/limits.js";
-import { bigModules, runs } from "../../support/big.js";
+import { bigModules, refusals, runs } from "../../support/big.js";
 import { databases, useServer } from "../../support/harness.js";
 import { cutSocketsAfterEach, eventually } from "../../support/sockets.js";
 import { add, openSync, timeOf } from "../../support/sync-frames.js";
@@ -104,5 +104,46 @@ describe.each(databases)("answers on %s", (database) => {
     stopped.socket.ws.resume();
     expect(await stopped.socket.closed).toMatchObject({ code: 1013 });
     others.end();
+  });
+
+  test("refusals count like answers: a client that asks for thousands is closed where there is no room, a few are told", async () => {
+    const others = held().hold({ address: "elsewhere", caller: undefined });
+    others.add(heldBytes.answers.process - 100_000);
+    const refused = (count: number) =>
+      Array.from({ length: count }, (_, queryId) => add(queryId, "big:read", {}, { componentPath: "c" }));
+    const many = (await openSync(server)).connect().modify(...refused(4_000));
+    expect(await many.socket.closed).toMatchObject({ code: 1013, reason: "TooManyConcurrentRequests" });
+    expect(held().bytes).toBe(others.bytes);
+    others.add(100_000);
+    const few = (await openSync(server)).connect().modify(...refused(20));
+    await few.answered();
+    expect(few.shown.size).toBe(20);
+    others.end();
+    await eventually(
+      async () => held().bytes,
+      (bytes) => bytes === 0,
+    );
+  });
+
+  test("mutations of a client that reads no replies wait, and all are done once it reads", async () => {
+    refusals.length = 0;
+    const client = (await openSync(server)).connect();
+    await client.socket.settled();
+    client.socket.ws.pause();
+    const count = 12;
+    for (let number = 0; number < count; number += 1) client.mutation(number, "big:refuse", { bytes: 5 * MiB });
+    await eventually(
+      async () => held().bytes,
+      (bytes) => bytes >= heldBytes.answers.socket,
+    );
+    for (let turn = 0; turn < 50; turn += 1) await server.nobody.call("docs:getTree");
+    expect(refusals.length).toBeLessThan(8);
+    client.socket.ws.resume();
+    while (client.socket.of("MutationResponse").length < count) await client.next();
+    expect(refusals).toHaveLength(count);
+    await eventually(
+      async () => held().bytes,
+      (bytes) => bytes === 0,
+    );
   });
 });
