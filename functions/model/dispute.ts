@@ -103,8 +103,9 @@ export async function openDispute(ctx: MutationContext, session: SessionsTable, 
   if (record.status === "refunded") {
     throw new CallError("conflict", "Billing record is already refunded", { status: record.status });
   }
-  const { disputeUntil } = record;
-  if (disputeUntil === null || disputeUntil <= ctx.now) {
+  const { disputeUntil, releaseAt } = record;
+  // By another clock, or before this one was set back, it may have been over already: what was released stays so.
+  if (disputeUntil === null || disputeUntil <= ctx.now || releaseAt === null) {
     const until = isoTimeOrNull(disputeUntil);
     throw new CallError("expired", `The time to dispute this session is over${until ? ` since ${until}` : ""}`, {
       disputeUntil: until,

@@ -121,6 +121,18 @@ describe.each(databases)("disputes on %s (clawrent.md section 6.4)", (database) 
     expect(await wallet(rental.provider)).toMatchObject({ pending: "0.00", available: "4.25" });
   });
 
+  test("is refused once the income was released, though the clock was set back to within the window", async () => {
+    const rental = await paid();
+    await server.advance(day);
+    server.clock.jump(-hour);
+    await expectRefusal(server, () => dispute(rental), {
+      code: "expired",
+      message: expect.stringContaining("The time to dispute this session is over"),
+    });
+    expect(await wallet(rental.provider)).toMatchObject({ pending: "0.00", available: "4.25" });
+    server.clock.jump(hour);
+  });
+
   test("is refused after the window, of what cost nothing, of what is open, and of what was refunded", async () => {
     const late = await paid();
     const until = new Date(server.clock.now() + day).toISOString();
