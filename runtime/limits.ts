@@ -258,8 +258,8 @@ export function countedAs(caller: Caller | undefined, address: string): string {
 /** The rates of all calls that a call counts against, the caller's own first: what that refuses is not taken of the next. */
 export function callRatesOf(caller: Caller | undefined, address: string): { rate: Rate; who: string }[] {
   const own = { rate: "calls" as const, who: countedAs(caller, address) };
-  const userId = caller?.kind === "user" ? caller.userId : caller?.kind === "agent" ? caller.owner?.userId : undefined;
-  return userId === undefined ? [own] : [own, { rate: "userCalls", who: userId }];
+  const userId = caller?.kind === "user" ? caller.userId : caller?.kind === "agent" ? caller.ownerId : null;
+  return userId == null ? [own] : [own, { rate: "userCalls", who: userId }];
 }
 
 /** What an address is counted under: itself, or for IPv6 its /64, since one host has all of that. */

@@ -33,6 +33,10 @@ describe("rate limits (c2c.md section 1)", () => {
       const described = { name: "Poller", slug: `poller-${made}`, description: "Polls, polls and polls" };
       agents.push(new Caller(server, (await busy.call("agents:create", described)).agentToken));
     }
+    // One that registered itself keeps its own key.
+    const takenOver = await server.agent("Poller");
+    const taken = { slug: "taken-over", description: "Polls, polls and polls" };
+    await busy.call("agents:takeOver", { claimToken: takenOver.claimToken, ...taken });
     const queries = Array.from({ length: atOnce }, () => ({ path: "agents:getMine", args: {}, format: "json" }));
     let passed = 0;
     for (let round = 0; round < Math.floor(rates.calls.points / atOnce); round += 1) {
@@ -47,6 +51,7 @@ describe("rate limits (c2c.md section 1)", () => {
     for (const one of [busy, ...agents]) {
       await expect(one.call("users:me")).rejects.toMatchObject({ httpStatus: 429, code: "rate_limited" });
     }
+    await expect(takenOver.call("connections:list")).rejects.toMatchObject({ httpStatus: 429, code: "rate_limited" });
     expect(await calm.call("users:me")).toMatchObject({ name: "Calm" });
     // A hundred agents may poll once a second, with two calls each.
     expect(rates.userCalls.points).toBeGreaterThanOrEqual(caps.agents.most * rates.userCalls.seconds * 2);
