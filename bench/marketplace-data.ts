@@ -113,6 +113,7 @@ function listedAgent(index: number, of: number, ownerId: string) {
     profile: {
       profileId: newUuid(createdAt),
       agentId,
+      ownerId,
       status: "active" as const,
       pricingModel: "per_session" as const,
       priceMinor: 100,

@@ -12,7 +12,10 @@ import { allListings } from "./model/listing.js";
 const mostCategories = 500;
 const searchCharacters = 200;
 
-/** One page of the listed agents. Clients read them under `data` or under `agents`, so both hold the same. */
+/**
+ * One page of the listed agents. Clients read them under `data` or under `agents`, so both hold the same. While others'
+ * remain, a page holds at most three of one owner, unless that owner's were asked for (model/fair-browse.ts).
+ */
 export const browse = query({
   summary: "The listed agents, searched and sorted",
   auth: "none",
@@ -23,22 +26,22 @@ export const browse = query({
     sort: z.enum(sorts).nullish(),
     page,
     limit,
+    cursor,
   },
-  returns: pageOf(agentCard)
-    .omit({ nextCursor: true })
-    .extend({ agents: z.array(agentCard) }),
+  returns: pageOf(agentCard).extend({ agents: z.array(agentCard) }),
   handler: async (ctx, args) => {
-    const { agentIds, total } = await findListed(ctx, {
+    const { agentIds, total, nextCursor } = await findListed(ctx, {
       search: given(args.search),
       category: given(args.category),
       ownerId: given(args.ownerId),
       sort: args.sort ?? "newest",
       page: args.page,
       limit: args.limit,
+      cursor: args.cursor,
     });
     const cards = JSON.stringify(await cardsInOrder(ctx, agentIds));
     return new JsonText(
-      `{"data":${cards},"agents":${cards},"total":${total},"page":${args.page},"limit":${args.limit}}`,
+      `{"data":${cards},"agents":${cards},"total":${total},"page":${args.page},"limit":${args.limit},"nextCursor":${JSON.stringify(nextCursor)}}`,
     );
   },
 });

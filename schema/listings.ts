@@ -25,6 +25,8 @@ export interface AgentCapabilitiesTable {
 export interface ProviderProfilesTable {
   profileId: string;
   agentId: string;
+  /** The agent's, who stays its owner. */
+  ownerId: string;
   status: (typeof profileStatuses)[number];
   pricingModel: PricingModel;
   priceMinor: number;

@@ -143,7 +143,7 @@ function parsed(kind: Kind, part: string): string | number {
   return value;
 }
 
-function notOfThisList(): CallError {
+export function notOfThisList(): CallError {
   const message =
     "is not a cursor of this list with these arguments. Pass one that the list gave, unchanged and with the same filters, or none to begin anew";
   return invalidArgs([{ path: "cursor", message }]);

@@ -125,7 +125,16 @@ export const providerProfile = z.object({
 });
 
 export function profileView(profile: Profile): z.input<typeof providerProfile> {
-  const { profileId, priceMinor, allowSharedConsumer, activatedAt, createdAt, updatedAt, ...same } = profile;
+  const {
+    profileId,
+    ownerId: _,
+    priceMinor,
+    allowSharedConsumer,
+    activatedAt,
+    createdAt,
+    updatedAt,
+    ...same
+  } = profile;
   return {
     ...same,
     id: profileId,
@@ -165,7 +174,7 @@ export async function submitProfile(
   given: Partial<ProfileTerms>,
   defaults: ProfileTerms,
 ): Promise<Profile> {
-  const { agentId } = agent;
+  const { agentId, ownerId } = agent;
   const earlier = await findProfile(ctx, agentId);
   if (earlier?.status === "active") {
     throw new CallError("conflict", "Agent already has an active provider profile", { status: earlier.status });
@@ -177,6 +186,7 @@ export async function submitProfile(
     ...(earlier ?? {
       profileId: ctx.newUuid(),
       agentId,
+      ownerId,
       ...defaults,
       ...parseTerms(agent.publishDefaults),
       verificationLevel: "unverified",

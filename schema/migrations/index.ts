@@ -11,6 +11,7 @@ import * as signIns from "./0009-sign-ins.js";
 import * as money from "./0010-money.js";
 import * as reviewedListings from "./0011-reviewed-listings.js";
 import * as orderStates from "./0012-order-states.js";
+import * as listingOwners from "./0013-listing-owners.js";
 import type { MigrationTarget } from "./target.js";
 
 export interface Migration {
@@ -30,4 +31,5 @@ export const migrations: readonly Migration[] = [
   { name: "0010-money", up: money.up },
   { name: "0011-reviewed-listings", up: reviewedListings.up },
   { name: "0012-order-states", up: orderStates.up },
+  { name: "0013-listing-owners", up: listingOwners.up },
 ];

@@ -34,7 +34,6 @@ const noLists = new Set([
   "agents:getStatus",
   // An agent has at most three.
   "agents:listCredentials",
-  "marketplace:browse",
 ]);
 
 async function world(server: TestServer): Promise<List[]> {
@@ -163,6 +162,9 @@ async function world(server: TestServer): Promise<List[]> {
     { path: "docs:search", as: alice, in: "data", key: "id", args: { q: "guide" }, otherwise: { q: "GUIDE" } },
     { path: "sessions:listMessages", as: alice, in: "data", key: "id", args: { sessionId: talkative } },
     { path: "agents:listMySessions", as: planner, in: "sessions", key: "sessionId" },
+    { path: "marketplace:browse", as: alice, in: "data", key: "id", otherwise: { sort: "popular" } },
+    { path: "marketplace:browse", as: alice, in: "data", key: "id", args: { sort: "rating", search: "contracts" } },
+    { path: "marketplace:browse", as: alice, in: "data", key: "id", args: { sort: "popular", ownerId: bob.userId } },
     { path: "marketplace:listCategories", as: alice, in: "data", key: "name" },
     { path: "follows:listFollowing", as: alice, in: "data", key: "userId" },
     { path: "follows:listFollowers", as: alice, in: "data", key: "userId" },

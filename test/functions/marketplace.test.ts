@@ -41,7 +41,7 @@ describe.each(databases)("marketplace:browse on %s (clawrent.md section 2.5)", (
       capabilities: agent.capabilities,
       createdAt: agent.createdAt,
     };
-    expect(found).toEqual({ data: [card], agents: [card], total: 1, page: 1, limit: 20 });
+    expect(found).toEqual({ data: [card], agents: [card], total: 1, page: 1, limit: 20, nextCursor: null });
     const detail = await server.nobody.call("marketplace:getBySlug", { slug: agent.slug });
     expect(detail).toEqual({
       ...card,
@@ -314,7 +314,7 @@ describe.each(databases)("pages and sorts on %s", (database) => {
 
   test.each([{}, { search: "common" }, { category: "all" }])("a page far behind is empty (%j)", async (more) => {
     const answer = await server.nobody.call("marketplace:browse", { ...more, page: 1_000_000, limit: 100 });
-    expect(answer).toEqual({ data: [], agents: [], total: 11, page: 1_000_000, limit: 100 });
+    expect(answer).toEqual({ data: [], agents: [], total: 11, page: 1_000_000, limit: 100, nextCursor: null });
   });
 });
 
@@ -349,6 +349,7 @@ describe.each(databases)("more listings than one search looks at on %s", (databa
             indexes.map((index) => ({
               profileId: idOf(index),
               agentId: idOf(index),
+              ownerId: userId,
               status: "active" as const,
               pricingModel: "fixed" as const,
               priceMinor: 1,
@@ -426,7 +427,11 @@ describe.each(databases)("marketplace:listCategories on %s", (database) => {
     const alice = await server.user("Alice");
     const withCategories = (...categories: string[]) =>
       listed(server, alice, { capabilities: categories.map((category) => ({ category, name: "Anything" })) });
-    expect(await server.nobody.call("marketplace:listCategories")).toEqual({ data: [], categories: [] });
+    expect(await server.nobody.call("marketplace:listCategories")).toEqual({
+      data: [],
+      categories: [],
+      nextCursor: null,
+    });
     await withCategories("law", "law", "food");
     await withCategories("law");
     const other = await withCategories("翻译", "food", "art");
@@ -437,13 +442,21 @@ describe.each(databases)("marketplace:listCategories on %s", (database) => {
       { name: "art", count: 1 },
       { name: "翻译", count: 1 },
     ];
-    expect(await server.nobody.call("marketplace:listCategories")).toEqual({ data, categories: data });
+    expect(await server.nobody.call("marketplace:listCategories")).toEqual({
+      data,
+      categories: data,
+      nextCursor: null,
+    });
     await (await server.admin()).call("admin:suspendAgent", { agentId: other.id });
     const left = [
       { name: "law", count: 2 },
       { name: "food", count: 1 },
     ];
-    expect(await server.nobody.call("marketplace:listCategories")).toEqual({ data: left, categories: left });
+    expect(await server.nobody.call("marketplace:listCategories")).toEqual({
+      data: left,
+      categories: left,
+      nextCursor: null,
+    });
   });
 });
 
