@@ -31,12 +31,17 @@ const chinese = ["翻译法律合同", "总结医学论文", "检查软件代码
 /** How many listed agents have the word that the measured search asks for. As many in a small filling as in a large one. */
 export const searched = { word: "zebrafish", agents: 40 };
 
-/** Fills a migrated database; every agent is approved, activated and costs 0.01 a session. */
+/**
+ * Fills a migrated database; every agent is approved, activated and costs 0.01 a session. All are one provider's unless
+ * `agentsPerOwner` is given.
+ */
 export async function fillMarketplace(
   store: Store,
-  filling: { consumers: number; agents: number },
+  filling: { consumers: number; agents: number; agentsPerOwner?: number },
 ): Promise<Marketplace> {
-  const people = Array.from({ length: filling.consumers + 1 }, (_, index) => ({
+  const perOwner = filling.agentsPerOwner ?? filling.agents;
+  const owners = Math.ceil(filling.agents / perOwner);
+  const people = Array.from({ length: filling.consumers + owners }, (_, index) => ({
     userId: newUuid(startedMs),
     apiKey: newSecret(userKeyPrefix),
     email: `user-${index}@example.com`,
@@ -59,7 +64,7 @@ export async function fillMarketplace(
   const agentIds: string[] = [];
   for (let first = 0; first < filling.agents; first += rowsAtOnce) {
     const made = Array.from({ length: Math.min(rowsAtOnce, filling.agents - first) }, (_, index) =>
-      listedAgent(first + index, filling.agents, provider.userId),
+      listedAgent(first + index, filling.agents, people[(first + index) % owners]?.userId ?? ""),
     );
     await store.write(async ({ db }) => {
       await db
@@ -83,7 +88,7 @@ export async function fillMarketplace(
   await store.write(({ db }) =>
     db.insertInto("listingCounts").values({ category: "", listed: filling.agents }).execute(),
   );
-  return { consumers: people.slice(1).map(({ apiKey }) => apiKey), provider: provider.apiKey, agentIds };
+  return { consumers: people.slice(owners).map(({ apiKey }) => apiKey), provider: provider.apiKey, agentIds };
 }
 
 function listedAgent(index: number, of: number, ownerId: string) {

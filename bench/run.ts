@@ -228,7 +228,7 @@ async function runBrowse(generator: ChildProcess): Promise<void> {
   const markets: { port: number; apiKey: string }[] = [];
   for (const agents of [100_000, 10_000]) {
     const url = `sqlite:${join(folder, `browse-${agents}.db`)}`;
-    const market = await filledMarket(url, { consumers: 1, agents });
+    const market = await filledMarket(url, { consumers: 1, agents, agentsPerOwner: 100 });
     markets.push({ port: (await startOurs(url)).port, apiKey: market.provider });
   }
   const [large, small] = markets as [(typeof markets)[number], (typeof markets)[number]];
@@ -288,7 +288,7 @@ async function runLive(): Promise<void> {
   await Promise.all([ours.stop(), floor.stop()]);
 }
 
-async function filledMarket(url: string, filling: { consumers: number; agents: number }): Promise<Marketplace> {
+async function filledMarket(url: string, filling: Parameters<typeof fillMarketplace>[1]): Promise<Marketplace> {
   const store = await openStore(url);
   await store.migrate();
   const market = await fillMarketplace(store, filling);
