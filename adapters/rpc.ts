@@ -64,12 +64,13 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
       return send(c, refused ? renderOutcome(refused, "json", requestId) : { status: 200, body: kept.body });
     }
     const request = parseRequest(body);
+    const { generation } = replies;
     const seen = runtime.live.begin();
     try {
       const reply = await run(c, "query", request, seen);
       if ("path" in request && reply.body.startsWith(successStart)) {
         const kept = { body: Buffer.from(reply.body), ...runtime.keepable(request.path, seen, authorization) };
-        replies.keep(key, kept, seen);
+        replies.keep(key, kept, seen, generation);
       }
       return send(c, reply);
     } finally {

@@ -35,12 +35,18 @@ interface Entry extends KeptReply {
 export class ReplyCache {
   readonly #entries = new Map<string, Entry>();
   #bytes = 0;
+  #cleared = 0;
   hits = 0;
 
   constructor(
     readonly live: LiveQueries,
     readonly now: () => number,
   ) {}
+
+  /** Rises whenever all are forgotten: a reply that was begun before is not kept after. */
+  get generation(): number {
+    return this.#cleared;
+  }
 
   find(key: string): KeptReply | undefined {
     const entry = this.#entries.get(key);
@@ -54,11 +60,11 @@ export class ReplyCache {
     return entry;
   }
 
-  /** Keeps a reply that hangs on nothing but what was read. */
-  keep(key: string, reply: KeptReply, seen: Seen): void {
+  /** Keeps a reply that hangs on nothing but what was read; `generation` is from before its caller was known. */
+  keep(key: string, reply: KeptReply, seen: Seen, generation: number): void {
     // A string takes up to two bytes a character.
     const bytes = 2 * key.length + reply.body.length + entryBytes;
-    if (seen.usedClock || bytes > largestBytes) return;
+    if (generation !== this.#cleared || seen.usedClock || bytes > largestBytes) return;
     const earlier = this.#entries.get(key);
     if (earlier) this.#drop(key, earlier);
     const entry: Entry = {
@@ -77,6 +83,7 @@ export class ReplyCache {
 
   /** Somebody's standing changed: what they may see may have, too. */
   clear(): void {
+    this.#cleared += 1;
     for (const [key, entry] of this.#entries) this.#drop(key, entry);
   }
 

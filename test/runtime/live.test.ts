@@ -68,11 +68,22 @@ describe("a commit that touches a thousand", () => {
     const replies = new ReplyCache(live, () => 0);
     const about = { countedAs: null, expiresAt: undefined, about: {} };
     for (const agentId of ["popular", "lonely"]) {
-      replies.keep(agentId, { body: new Uint8Array(1), ...about }, reading(agentId));
+      replies.keep(agentId, { body: new Uint8Array(1), ...about }, reading(agentId), replies.generation);
     }
     live.committed(writing("popular"));
     expect(replies.find("popular")).toBeUndefined();
     expect(replies.find("lonely")).toBeDefined();
     await live.awake();
   });
+});
+
+test("a reply that was on its way when a credential ended is not kept for whoever still has that", () => {
+  const replies = new ReplyCache(new LiveQueries(), () => 0);
+  const reply = { body: new Uint8Array(1), countedAs: null, expiresAt: undefined, about: {} };
+  const { generation } = replies;
+  replies.clear();
+  replies.keep("asked with it", reply, reading("agent"), generation);
+  expect(replies.find("asked with it")).toBeUndefined();
+  replies.keep("asked afterwards", reply, reading("agent"), replies.generation);
+  expect(replies.find("asked afterwards")).toBeDefined();
 });

@@ -28,6 +28,7 @@ class Subscription {
   async subscribe(): Promise<void> {
     this.end();
     const { runtime } = this.server.server;
+    const generation = runtime.replies?.generation ?? 0;
     const seen: Seen & { end(): void } = runtime.live.begin();
     this.value = asText(await runtime.dispatch(callOf(this.question), seen));
     this.usedClock = seen.usedClock;
@@ -38,7 +39,7 @@ class Subscription {
     this.#unwatch = () => watch.end();
     const about = { countedAs: null, expiresAt: undefined, about: {} };
     // As a reply to the same question in the same words would be.
-    runtime.replies?.keep(this.#key, { body: Buffer.from(this.value), ...about }, seen);
+    runtime.replies?.keep(this.#key, { body: Buffer.from(this.value), ...about }, seen, generation);
     seen.end();
   }
 
