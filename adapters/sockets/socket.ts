@@ -154,7 +154,10 @@ export class Socket {
     });
     // What breaks the protocol or the frame limit ends in `close`, with the code that `ws` chose.
     ws.on("error", (error) => this.log.debug({ socket: this.id, err: error }, "socket error"));
-    ws.on("close", () => this.#leave());
+    ws.on("close", () => {
+      this.#leave();
+      this.#inbound.end();
+    });
   }
 
   /** It is known now who opened it. */
@@ -174,9 +177,11 @@ export class Socket {
   #arrived(bytes: number): void {
     this.#chunkBytes = bytes;
     this.#partBytes += bytes;
-    if (this.#closedByUs) return;
     const more = this.#heldBytes + this.#partBytes - this.#inbound.bytes;
-    if (more > 0 && !this.#inbound.take(more)) this.close(closings.later);
+    if (more <= 0 || this.#inbound.take(more)) return;
+    // One that was told to go and sends on is not waited for: until it has gone `ws` keeps what it sends.
+    if (this.#closedByUs) this.terminate();
+    else this.close(closings.later);
   }
 
   /** A frame is whole: what else has arrived is of the next, and came with what was read last. */
@@ -282,7 +287,6 @@ export class Socket {
   #leave(): void {
     if (this.#gone) return;
     this.#gone = true;
-    this.#inbound.end();
     this.#outbound.end();
     for (const listener of this.#goneListeners) listener();
     this.#goneListeners.length = 0;

@@ -75,6 +75,7 @@ test("what arrives of a frame counts until it is whole, and then until it is wor
   await new Promise(setImmediate);
   expect(held.requests.bytes).toBe(rest);
   socket.close({ code: 1012, reason: "" });
+  wire.emit("close");
   expect(held.requests.bytes).toBe(0);
 });
 
@@ -139,4 +140,17 @@ test("pings between the pieces of a frame do not hide what has arrived of it", a
   socket.handle({ frame: async () => {}, bad: async () => {} });
   await new Promise(setImmediate);
   expect(held.requests.bytes).toBeLessThanOrEqual(6);
+});
+
+test("what a closed client sends before it goes counts as well, and over the share of its address it is cut", () => {
+  const { wire, connection, held, socket } = open();
+  const others = held.requests.hold({ address: "a", caller: undefined });
+  others.add(heldBytes.requests.address - 100_000);
+  socket.close({ code: 1013, reason: "" });
+  connection.emit("data", Buffer.alloc(100_000));
+  expect([held.requests.bytes, wire.isTerminated]).toEqual([heldBytes.requests.address, false]);
+  connection.emit("data", Buffer.alloc(1));
+  expect([held.requests.bytes, wire.isTerminated]).toEqual([heldBytes.requests.address, true]);
+  wire.emit("close");
+  expect(held.requests.bytes).toBe(heldBytes.requests.address - 100_000);
 });
