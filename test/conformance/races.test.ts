@@ -236,8 +236,7 @@ describe.each(databases)(`${atOnce} at once, ${rounds} rounds, on %s`, (database
       }));
 
     test("one share, spent at many events: it is good for one", async () => {
-      const host = await hostOf(server);
-      const events = await Promise.all(times(atOnce, () => liveEvent(server, host)));
+      const events = await Promise.all(times(atOnce, async () => liveEvent(server, await hostOf(server))));
       await inRounds(async () => {
         const agent = await server.agent();
         const locationShareToken = await agent.shareLocation(venue.lat, venue.lng);

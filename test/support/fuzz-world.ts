@@ -1,7 +1,7 @@
 /** Things that exist, and callers of every kind, so that generated calls get past the first refusal. */
 import fc from "fast-check";
 import type { Auth } from "../../runtime/context.js";
-import { Caller, hour, password, randomKey, type TestServer, type User } from "./harness.js";
+import { Caller, hour, password, Refused, randomKey, type TestServer, type User } from "./harness.js";
 import { draft, freshSlug, listed } from "./market.js";
 import { nastyKey, nastyNumber, nastyText, nastyValue } from "./nasty.js";
 import { rentable, task } from "./rental.js";
@@ -12,7 +12,7 @@ type Headers = Record<string, string>;
 type Values = Record<string, unknown[]>;
 
 export interface World {
-  callers: Record<Exclude<Auth, "none" | "system">, Headers[]> & { anybody: Headers[] };
+  readonly callers: Record<Exclude<Auth, "none" | "system">, Headers[]> & { anybody: Headers[] };
   /** One system's values, as they are now. */
   valuesOf(system: "coordination" | "marketplace"): Values;
   /** Makes what earlier calls have used up once more. */
@@ -21,26 +21,31 @@ export interface World {
 
 export async function makeWorld(server: TestServer): Promise<World> {
   const coordination = await meet(server);
-  const market = await openMarket(server);
-  const values = { coordination: coordination.values, marketplace: await market.fill() };
-  const agent = [...coordination.callers, ...market.callers.agent];
-  const { user, admin, suspended } = market.callers;
-  const own = await ownCredentials(server);
+  let market = await openMarket(server);
+  let marketplace = await market.fill();
+  let own = await ownCredentials(server);
   return {
-    callers: {
-      agent,
-      user: [...user, ...market.callers.agent],
-      agentOrUser: [...agent, ...user],
-      ...own,
-      admin,
-      anybody: [...agent, ...user, ...admin, suspended, {}],
+    get callers() {
+      const agent = [...coordination.callers, ...market.callers.agent];
+      const { user, admin, suspended } = market.callers;
+      return {
+        agent,
+        user: [...user, ...market.callers.agent],
+        agentOrUser: [...agent, ...user],
+        ...own,
+        admin,
+        anybody: [...agent, ...user, ...admin, suspended, {}],
+      };
     },
-    valuesOf: (system) => values[system],
+    valuesOf: (system) => (system === "coordination" ? coordination.values : marketplace),
     renew: async () => {
-      values.marketplace = await market.fill();
-      const { account, signIn } = await ownCredentials(server);
-      own.account.splice(0, own.account.length, ...account);
-      own.signIn.splice(0, own.signIn.length, ...signIn);
+      own = await ownCredentials(server);
+      marketplace = await market.fill().catch(async (error: unknown) => {
+        if (!(error instanceof Refused) || error.code !== "conflict") throw error;
+        // Who has all that one may have makes room for others.
+        market = await openMarket(server);
+        return market.fill();
+      });
     },
   };
 }
