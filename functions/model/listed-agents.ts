@@ -32,10 +32,10 @@ const mostBeginnings = 16;
 /** Behind this many agents there is no further page by number. A cursor goes on. */
 export const deepest = 10_000;
 /**
- * What is read at first, in pages: enough unless a few owners hold the front of the list. From a cursor, `mostRead` is
- * what may have been looked at and waits, and what a page looks ahead.
+ * How much is read, in pages, until it is enough: more only where a few owners hold the front of the list. From a cursor,
+ * `mostRead` is what may have been looked at and waits, and what a page looks ahead.
  */
-const pagesRead = 5;
+const pagesRead = [5, 40];
 const mostRead = 10_500;
 
 export const sorts = ["newest", "rating", "popular"] as const;
@@ -159,7 +159,9 @@ export async function findListed(ctx: QueryContext, wanted: Wanted): Promise<Fou
     return { agentIds: [], total: (await read({ behind: undefined, limit: 0 })).total, nextCursor: null };
   const behind = from && startOf(from);
   const atMost = from ? mostRead : offset + limit + lookAhead(limit);
-  for (const rows of [Math.min(offset + pagesRead * limit, atMost), atMost]) {
+  // Far behind, reading twice would cost more than looking ahead at once.
+  const tries = pagesRead.map((pages) => offset + pages * limit).filter((rows) => rows < atMost / 2);
+  for (const rows of [...tries, atMost]) {
     const { listings, total } = await read({ behind, limit: rows });
     const isAll = listings.length < rows;
     const pages = new Pages(listings, from, limit, most);
@@ -178,7 +180,7 @@ export async function findListed(ctx: QueryContext, wanted: Wanted): Promise<Fou
       isLast || !progress ? null : cursors.at({ ...progress.lookedAt, lastShown: writeLastShown(progress.lastShown) });
     return { agentIds: shown.map(({ agentId }) => agentId), total, nextCursor };
   }
-  throw new Error("The second look was not enough");
+  throw new Error("The last look is always enough");
 }
 
 /** What reads the agents that meet all conditions; undefined where none can. */
