@@ -12,7 +12,7 @@ const small = ["docs", "serverProcesses"];
 const growing = tables.filter((table) => !small.includes(table)) as string[];
 
 /** The indexes that the timer walks from their front: partial ones hold only what is open. */
-const timerIndex = /(ToExpire|ToEnd|ToTrim|ToMeter|Deadline|Closing|Pending|Open|ByExpiry)$/;
+const timerIndex = /(ToExpire|ToEnd|ToTrim|ToMeter|ToTell|ToRelease|Deadline|Closing|Pending|Open|ByExpiry)$/;
 
 /** It walks along an index and stops: no condition has it look further than its limit. */
 function endsAtItsLimit(statement: string): boolean {
