@@ -55,7 +55,7 @@ describe.each(databases)("an admin's decisions on agents on %s (clawrent.md sect
         owner: ownerOf(alice),
         providerProfile: { status: next, reviewNote: "Because" },
       });
-      const { owner: _, ...asOwnerSees } = decided;
+      const { owner: _owner, version: _version, ...asOwnerSees } = decided;
       expect(await alice.call("agents:get", { agentId })).toEqual(asOwnerSees);
       const change = Number(next === "active") - Number(state === "active");
       expect(await server.nobody.call("marketplace:browse")).toMatchObject({ total: before + change });
