@@ -24,6 +24,8 @@ const jwtSecret = "a secret for the tests of sign-ins and their ends";
 const over = { httpStatus: 401, message: "Token expired or invalid" };
 
 async function signIn(server: TestServer, { email }: User, headers: Record<string, string> = {}): Promise<Caller> {
+  // Lists go by the clock, and it stands still.
+  server.clock.jump(1);
   const { token } = await server.nobody.call("users:signIn", { email, password }, headers);
   return new Caller(server, token);
 }
@@ -158,16 +160,10 @@ describe.each(databases)("sign-ins on %s (people.md section 6)", (database) => {
   test("a user has fifty open: the oldest ends. What is over is kept for a while, up to a hundred", async () => {
     const alice = await server.user("Alice");
     const first = await signIn(server, alice);
-    for (let count = 0; count < 49; count += 1) {
-      server.clock.jump(1);
-      await signIn(server, alice);
-    }
+    for (let count = 0; count < 49; count += 1) await signIn(server, alice);
     await expect(alice.call("users:me")).rejects.toMatchObject(over);
     expect(await first.call("users:me")).toMatchObject({ id: alice.userId });
-    for (let count = 0; count < 60; count += 1) {
-      server.clock.jump(1);
-      await signIn(server, alice);
-    }
+    for (let count = 0; count < 60; count += 1) await signIn(server, alice);
     const rows = () =>
       server.read(async (db) => db.selectFrom("signIns").selectAll().where("userId", "=", alice.userId).execute());
     expect(await rows()).toHaveLength(100);
@@ -252,6 +248,7 @@ describe.each(databases)("sign-ins on %s (people.md section 6)", (database) => {
     await post("sign-out", {}, cookie);
     await expect(caller.call("users:me")).rejects.toMatchObject(over);
 
+    server.clock.jump(1);
     expect((await post("sign-in", { email: alice.email, password })).status).toBe(403);
     const { data } = await alice.call("users:listSignIns");
     expect(data.map(({ isOpen }: { isOpen: boolean }) => isOpen)).toEqual([false, true]);
