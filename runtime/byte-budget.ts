@@ -32,6 +32,11 @@ export function callerKey(caller: Caller | undefined): string | undefined {
 
 /** This much of each holding is never refused: a neighbour who holds a lot must not keep a small request out. */
 const freeBytes = 16 * 1024;
+/**
+ * What the process holds beyond its bound for whoever holds next to nothing yet, as a part of the bound: a few addresses
+ * that use up all of it must not keep everybody else out.
+ */
+const reserve = 0.5;
 /** Who has left what they hold untouched for as long is given up where the process needs the room. */
 const staleMs = 5_000;
 /** When somebody may try again who was refused. */
@@ -82,7 +87,10 @@ export class ByteBudget {
     const ofCaller = caller === undefined ? 0 : (this.#shares.get(`caller ${caller}`)?.bytes ?? 0);
     if (ofAddress >= bounds.address || ofCaller >= bounds.caller) return this.tooMuch();
     if (this.#bytes >= bounds.process) this.relieve();
-    return this.#bytes >= bounds.process ? this.tooMuch() : undefined;
+    const isKnown = this.byAddress || caller !== undefined;
+    const isSmall = isKnown && ofAddress <= freeBytes && ofCaller <= freeBytes;
+    const bound = isSmall ? bounds.process * (1 + reserve) : bounds.process;
+    return this.#bytes >= bound ? this.tooMuch() : undefined;
   }
 
   /** The refusal of so many bytes more. */

@@ -26,11 +26,26 @@ describe("a budget of bytes", () => {
     const atHome = open.hold({ address: "192.0.2.3", caller: "alice" });
     expect(atHome.take(bounds.socket)).toBe(true);
     expect(open.bytes).toBe(bounds.process);
-    expect(open.refusal({ address: "192.0.2.4", caller: "bob" })).toMatchObject({ code: "unavailable" });
+    expect(open.refusal({ address: "192.0.2.2", caller: "bob" })).toMatchObject({ code: "unavailable" });
     one.end();
     one.end();
     expect(open.bytes).toBe(bounds.process - bounds.socket);
-    expect(open.refusal({ address: "192.0.2.4", caller: "bob" })).toBeUndefined();
+    expect(open.refusal({ address: "192.0.2.2", caller: "bob" })).toBeUndefined();
+  });
+
+  test("a few who use up all that the process holds keep nobody out who holds next to nothing", () => {
+    const open = budget().budget;
+    for (const last of [1, 2]) open.hold({ address: `192.0.2.${last}`, caller: undefined }).add(200 * KiB);
+    const bob = { address: "192.0.2.4", caller: "bob" };
+    expect(open.refusal(here)?.code).toBe("unavailable");
+    expect(open.refusal(bob)).toBeUndefined();
+    const answer = open.hold(bob);
+    answer.add(16 * KiB + 1);
+    expect(open.refusal(bob)).toMatchObject({ code: "unavailable" });
+    answer.end();
+    // What is kept for them has an end as well: half as much again.
+    for (const last of [5, 6]) open.hold({ address: `192.0.2.${last}`, caller: undefined }).add(100 * KiB);
+    expect(open.refusal(bob)).toMatchObject({ code: "unavailable" });
   });
 
   test("a caller's bytes count together wherever they come from, an account's agents' with the account's", () => {
