@@ -206,7 +206,7 @@ describe.each(databases)("an agent's own key on %s (people.md section 5)", (data
     for (const path of ["sessions", "serve-rules"]) {
       expect(await agent.rest("GET", `/api/agents/me/${path}`)).toMatchObject({ status: 403 });
     }
-    expect(await token.call("agents:listMySessions")).toEqual({ sessions: [] });
+    expect(await token.call("agents:listMySessions")).toEqual({ sessions: [], nextCursor: null });
     expect(await agent.call("agents:getMine")).toMatchObject({ ownerId: owner.userId });
     await expect(agent.call("billing:getWallet")).rejects.toMatchObject({ code: "forbidden" });
   });

@@ -342,7 +342,7 @@ describe.each(databases)("what an agent asks about itself on %s", (database) => 
     const rented = await rentable(server, { approvalMode: "auto" });
     const consumer = await server.user("Alice", { topUp: "100.00" });
     const agent = asAgent(server, await draft(consumer));
-    expect(await agent.call("agents:listMySessions")).toEqual({ sessions: [] });
+    expect(await agent.call("agents:listMySessions")).toEqual({ sessions: [], nextCursor: null });
     const rent = (more: object) =>
       consumer.call("sessions:create", { agentId: rented.agentId, taskDescription: task, ...more });
     await rent({});
@@ -358,10 +358,11 @@ describe.each(databases)("what an agent asks about itself on %s", (database) => 
           peerParticipantTypes: ["agent"],
         },
       ],
+      nextCursor: null,
     });
-    expect(await rented.agent.call("agents:listMySessions")).toEqual({ sessions: [] });
+    expect(await rented.agent.call("agents:listMySessions")).toEqual({ sessions: [], nextCursor: null });
     await consumer.call("sessions:end", { sessionId });
-    expect(await agent.call("agents:listMySessions")).toEqual({ sessions: [] });
+    expect(await agent.call("agents:listMySessions")).toEqual({ sessions: [], nextCursor: null });
   });
 });
 

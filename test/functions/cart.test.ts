@@ -16,7 +16,7 @@ describe.each(databases)("the cart on %s (clawrent.md section 2.9)", (database) 
 
   test("holds listed agents with their tasks, in the order in which they came", async () => {
     const bob = await server.user("Bob");
-    expect(await bob.call("cart:list")).toEqual({ data: [], total: 0 });
+    expect(await bob.call("cart:list")).toEqual({ data: [], total: 0, nextCursor: null });
     const [first, second] = agents;
     const added = await bob.call("cart:add", { providerAgentId: first.id, taskDescription: "x" });
     const card = (await server.nobody.call("marketplace:browse")).data.find(({ id }: Value) => id === first.id);
@@ -32,7 +32,7 @@ describe.each(databases)("the cart on %s (clawrent.md section 2.9)", (database) 
     });
     await server.advance(1);
     const other = await bob.call("cart:add", { providerAgentId: second.id, taskDescription: "Task desc" });
-    expect(await bob.call("cart:list")).toEqual({ data: [added, other], total: 2 });
+    expect(await bob.call("cart:list")).toEqual({ data: [added, other], total: 2, nextCursor: null });
   });
 
   test("holds an agent once: again replaces its task", async () => {
@@ -44,7 +44,7 @@ describe.each(databases)("the cart on %s (clawrent.md section 2.9)", (database) 
     expect(again).toEqual({ ...added, taskDescription: "Two", updatedAt: expect.not.stringMatching(added.updatedAt) });
     const updated = await bob.call("cart:update", { cartItemId: added.id, taskDescription: "Three" });
     expect(updated).toEqual({ ...again, taskDescription: "Three" });
-    expect(await bob.call("cart:list")).toEqual({ data: [updated], total: 1 });
+    expect(await bob.call("cart:list")).toEqual({ data: [updated], total: 1, nextCursor: null });
   });
 
   test("loses one item, or all", async () => {
