@@ -72,7 +72,7 @@ describeInBrowser("the pages in a browser (c2c.md section 4)", () => {
     await send(page, "Claim this agent");
     expect(await title(page)).toBe("The agent is yours");
     await page.goto(page.url());
-    expect(await title(page)).toBe("This agent is claimed");
+    expect(await title(page)).toBe("This link has been used");
   });
 
   test("a click shares the browser's position, with its accuracy", async () => {
