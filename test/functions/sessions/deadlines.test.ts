@@ -1,6 +1,15 @@
 /** Sessions and time (clawrent.md sections 5 and 6.2): by the clock first, by the timer after it, and never twice. */
 import { describe, expect, test } from "vitest";
-import { databases, day, hour, minute, startServer, type TestServer, useServer } from "../../support/harness.js";
+import {
+  databases,
+  day,
+  hour,
+  minute,
+  startServer,
+  type TestServer,
+  type User,
+  useServer,
+} from "../../support/harness.js";
 import { openSession, type Rental, rentable } from "../../support/rental.js";
 
 const perMinute = { pricingModel: "per_minute", priceAmount: "1" };
@@ -95,16 +104,23 @@ describe.each(databases)("deadlines of sessions on %s", (database) => {
 
   test("many pending sessions expire, however many there are", async () => {
     const of = await rentable(server, { approvalMode: "manual", maxConcurrentSessions: 200, priceAmount: "0.01" });
-    const by = await server.user("Alice", { topUp: "100" });
     const rentals: Rental[] = [];
-    for (let index = 0; index < 120; index += 1) rentals.push(await openSession(server, {}, { of, by }));
+    const consumers: User[] = [];
+    // One user can have twenty that wait for one provider.
+    while (consumers.length < 6) {
+      const by = await server.user("Alice", { topUp: "100" });
+      consumers.push(by);
+      for (let index = 0; index < 20; index += 1) rentals.push(await openSession(server, {}, { of, by }));
+    }
     await server.advance(day);
-    expect((await by.call("sessions:list", { status: "expired", limit: 1 })).total).toBe(120);
+    for (const by of consumers) {
+      expect((await by.call("sessions:list", { status: "expired", limit: 1 })).total).toBe(20);
+      expect(await by.call("billing:getWallet")).toMatchObject({ held: "0.00" });
+    }
     const stored = await server.read((db) =>
-      db.selectFrom("sessions").select("status").where("consumerUserId", "=", by.userId).distinct().execute(),
+      db.selectFrom("sessions").select("status").where("providerAgentId", "=", of.agentId).distinct().execute(),
     );
     expect(stored).toEqual([{ status: "expired" }]);
-    expect(await by.call("billing:getWallet")).toMatchObject({ held: "0.00" });
     await expect(of.provider.call("sessions:approve", { sessionId: rentals[0]?.sessionId })).rejects.toMatchObject({
       message: "Session is not pending approval",
     });
