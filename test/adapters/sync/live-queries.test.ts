@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { answerOf, LiveQuerySet } from "../../../adapters/sync/live-queries.js";
 import type { Call, Outcome, Runtime } from "../../../runtime/dispatch.js";
 import { openBudgets } from "../../../runtime/limits.js";
-import { LiveQueries } from "../../../runtime/live.js";
+import { LiveQueries, type Seen } from "../../../runtime/live.js";
 import { Timestamps } from "../../../runtime/timestamps.js";
 import { Turns } from "../../../runtime/turns.js";
 import { ManualClock } from "../../support/clock.js";
@@ -13,8 +13,9 @@ function world(sharedDatabase = false, refreshMs?: number) {
   const live = new LiveQueries();
   const waiting: (() => void)[] = [];
   const state = { stored: 0, runs: 0 };
-  const dispatch = async ({ finish }: Call): Promise<Outcome> => {
+  const dispatch = async ({ finish }: Call, seen?: Seen): Promise<Outcome> => {
     const value = state.stored;
+    seen?.reads.slices.set("events", new Map([[null, new Set<string>()]]));
     state.runs += 1;
     await new Promise<void>((resolve) => waiting.push(resolve));
     return { status: "success", value: finish?.(value, { kind: "anonymous" }) };
