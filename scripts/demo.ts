@@ -242,7 +242,9 @@ try {
   await bob.api.mutation("events:checkOut", { eventId });
   say("Both check out. A dinner and an introduction are confirmed.");
 
-  await rentAndPay({ url, mails, adminEmail, agent: bob, say });
+  // Sharing a location claimed the agent for its human, and that spent the first link.
+  const { claimToken } = await bob.api.mutation("agents:renewClaim", {});
+  await rentAndPay({ url, mails, adminEmail, agent: { agentId: bob.agentId, claimToken }, say });
 } finally {
   await server.close();
   if (existsSync(folder)) rmSync(folder, { recursive: true, force: true });

@@ -36,12 +36,14 @@ describeInBrowser("the typed client in a browser", () => {
     const config = {
       compilerOptions: {
         outDir: folder,
-        rootDir: join(root, "client"),
+        rootDir: root,
         target: "es2022",
         module: "esnext",
         noCheck: true,
       },
-      files: ["index.ts", "encryption.ts", "server-sent-events.ts"].map((file) => join(root, "client", file)),
+      files: ["client/index.ts", "client/encryption.ts", "client/server-sent-events.ts"].map((file) =>
+        join(root, file),
+      ),
     };
     writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
     execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", folder]);
@@ -73,7 +75,7 @@ describeInBrowser("the typed client in a browser", () => {
     await open.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
     await open.addScriptTag({
       type: "module",
-      content: `import { createClient } from "/index.js"; import { open, seal } from "/encryption.js";
+      content: `import { createClient } from "/client/index.js"; import { open, seal } from "/client/encryption.js";
         globalThis.modules = { createClient, open, seal };`,
     });
     await open.waitForFunction("globalThis.modules");

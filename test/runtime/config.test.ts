@@ -14,6 +14,7 @@ describe("configuration (design.md section 7)", () => {
       jwtSecret: undefined,
       autoApproveProviders: false,
       topUps: true,
+      disputeHours: 24,
       rateLimits: true,
       trustProxy: false,
       logLevel: "info",
