@@ -94,6 +94,8 @@ describeProcesses("rates of two processes", () => {
 
     const busy = await one.agent("Busy");
     const { points } = rates.calls;
+    const window = () => Math.floor(Date.now() / 60_000);
+    const began = window();
     let passed = 1;
     for (let sent = 0; sent < points * 1.5; sent += 60) {
       const some = Array.from({ length: 60 }, (_, at) =>
@@ -102,7 +104,8 @@ describeProcesses("rates of two processes", () => {
       passed += (await Promise.all(some)).filter(Boolean).length;
     }
     expect(passed).toBeGreaterThan(points * 0.9);
-    expect(passed).toBeLessThanOrEqual(points + points / 16 + 60);
+    // A new minute may have begun meanwhile.
+    expect(passed).toBeLessThanOrEqual((points + points / 16 + 60) * (window() - began + 1));
     await closeBoth(pair);
   });
 });
