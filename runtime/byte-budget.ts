@@ -1,6 +1,9 @@
 /**
  * Bytes that are held on somebody's behalf, counted for each address, each caller and the whole process, so that whoever
  * makes the server hold more than their share is refused before it is taken. How much that is stands in limits.ts.
+ *
+ * Each kind of bytes has a part of the process's memory that no other kind can take. Beside the parts there is a reserve,
+ * of all kinds together, for whoever holds next to nothing yet: a few who use up a part must not keep everybody else out.
  */
 import type { Clock } from "./clock.js";
 import type { Caller } from "./context.js";
@@ -12,6 +15,7 @@ export interface ByteBounds {
   socket: number;
   address: number;
   caller: number;
+  /** The part of this kind. */
   process: number;
 }
 
@@ -30,13 +34,12 @@ export function callerKey(caller: Caller | undefined): string | undefined {
   return undefined;
 }
 
-/** This much of each holding is never refused: a neighbour who holds a lot must not keep a small request out. */
-const freeBytes = 16 * 1024;
-/**
- * What the process holds beyond its bound for whoever holds next to nothing yet, as a part of the bound: a few addresses
- * that use up all of it must not keep everybody else out.
- */
-const reserve = 0.5;
+/** A holding that is no larger is small: a neighbour who uses up the share of its address or account does not keep it out. */
+const smallBytes = 16 * 1024;
+/** How far small ones may go beyond the bound of an address or account. */
+const forSmall = 1.25;
+/** Who holds no more, with what comes, holds next to nothing. */
+const newcomerBytes = 64 * 1024;
 /** Who has left what they hold untouched for as long is given up where the process needs the room. */
 const staleMs = 5_000;
 /** When somebody may try again who was refused. */
@@ -47,6 +50,24 @@ interface Share {
   key: string;
   bytes: number;
   holdings: number;
+}
+
+/** What the kinds of bytes of one process have in common. */
+export class Reserve {
+  readonly #budgets: ByteBudget[] = [];
+
+  constructor(readonly bytes: number) {}
+
+  add(budget: ByteBudget): void {
+    this.#budgets.push(budget);
+  }
+
+  /** Whether so many bytes more fit into it, beside what is over the parts already. */
+  fits(budget: ByteBudget, bytes: number): boolean {
+    let over = Math.max(budget.bytes + bytes - budget.bounds.process, 0);
+    for (const each of this.#budgets) if (each !== budget) over += Math.max(each.bytes - each.bounds.process, 0);
+    return over <= this.bytes;
+  }
 }
 
 export class ByteBudget {
@@ -63,7 +84,10 @@ export class ByteBudget {
     readonly clock: Clock,
     /** Whether addresses have a share of their own. */
     readonly byAddress: boolean,
-  ) {}
+    readonly reserve: Reserve,
+  ) {
+    reserve.add(this);
+  }
 
   /** All that is held. */
   get bytes(): number {
@@ -86,11 +110,15 @@ export class ByteBudget {
     const ofAddress = this.byAddress ? (this.#shares.get(`address ${address}`)?.bytes ?? 0) : 0;
     const ofCaller = caller === undefined ? 0 : (this.#shares.get(`caller ${caller}`)?.bytes ?? 0);
     if (ofAddress >= bounds.address || ofCaller >= bounds.caller) return this.tooMuch();
-    if (this.#bytes >= bounds.process) this.relieve();
     const isKnown = this.byAddress || caller !== undefined;
-    const isSmall = isKnown && ofAddress <= freeBytes && ofCaller <= freeBytes;
-    const bound = isSmall ? bounds.process * (1 + reserve) : bounds.process;
-    return this.#bytes >= bound ? this.tooMuch() : undefined;
+    const isNewcomer = isKnown && Math.max(ofAddress, ofCaller) < newcomerBytes;
+    return this.canHold(1, isNewcomer) ? undefined : this.tooMuch();
+  }
+
+  /** @internal Whether the process holds so many bytes more. */
+  canHold(bytes: number, isNewcomer: boolean): boolean {
+    if (this.#bytes + bytes > this.bounds.process) this.relieve(bytes);
+    return this.#bytes + bytes <= this.bounds.process || (isNewcomer && this.reserve.fits(this, bytes));
   }
 
   /** The refusal of so many bytes more. */
@@ -189,7 +217,7 @@ export class Holding {
 
   /** Takes more, or returns false and takes nothing. */
   take(bytes: number): boolean {
-    if (this.#bytes + bytes > freeBytes && !this.#fits(bytes)) return false;
+    if (!this.#fits(bytes)) return false;
     this.add(bytes);
     return true;
   }
@@ -224,14 +252,19 @@ export class Holding {
   }
 
   #fits(bytes: number): boolean {
-    const { bounds } = this.budget;
-    // What is held and what comes are within the bound, or nothing is held and one comes.
+    const { budget, ofAddress, ofCaller } = this;
+    const { bounds } = budget;
+    const isSmall = this.#bytes + bytes <= smallBytes;
+    // What is held and what comes are within the bound, or something is still free and one comes.
     const within = (held: number, bound: number) => (bytes === 0 ? held < bound : held + bytes <= bound);
+    const withinShare = (share: Share | undefined, bound: number) =>
+      !share || within(share.bytes, isSmall ? bound * forSmall : bound);
     if (!within(this.#bytes, bounds.socket)) return false;
-    if (this.ofAddress && !within(this.ofAddress.bytes, bounds.address)) return false;
-    if (this.ofCaller && !within(this.ofCaller.bytes, bounds.caller)) return false;
-    if (!within(this.budget.bytes, bounds.process)) this.budget.relieve(Math.max(bytes, 1));
-    return within(this.budget.bytes, bounds.process);
+    if (!withinShare(ofAddress, bounds.address) || !withinShare(ofCaller, bounds.caller)) return false;
+    const held = Math.max(ofAddress?.bytes ?? 0, ofCaller?.bytes ?? 0);
+    // Of whom nothing is known, only what is small by itself, and known to be, is of a newcomer.
+    const isNewcomer = ofAddress || ofCaller ? held + bytes <= newcomerBytes : isSmall && bytes > 0;
+    return budget.canHold(Math.max(bytes, 1), isNewcomer);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Every limit of the server in one place, the budgets of bytes (byte-budget.ts), and the rate limiter that keeps the limits that are per time. */
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
-import { type ByteBounds, ByteBudget } from "./byte-budget.js";
+import { type ByteBounds, ByteBudget, Reserve } from "./byte-budget.js";
 import type { Clock } from "./clock.js";
 import type { Caller } from "./context.js";
 import { CallError } from "./errors.js";
@@ -49,17 +49,26 @@ const MiB = 1024 * KiB;
 /** About what parsed arguments of one call may take: JSON of many small values takes twenty times its text. */
 export const parsedArgumentBytes = 16 * MiB;
 
-/** The most bytes that are held at once for one socket or request, one address, one caller and all together. */
+/**
+ * The most bytes that are held at once for one socket or request, one address, one caller and all together. With the
+ * reserve and the kept replies all together is 224 MiB, and it stays there whatever is held at the same time.
+ */
 export const heldBytes = {
   /** Arguments of live queries as text, and what a subscription takes beside them. */
-  subscriptions: { socket: 4 * MiB, address: 64 * MiB, caller: 32 * MiB, process: 128 * MiB },
+  subscriptions: { socket: 4 * MiB, address: 24 * MiB, caller: 16 * MiB, process: 48 * MiB },
   /** Requests and frames, whole or not yet, and what their arguments were parsed to, until they are dealt with. */
-  requests: { socket: 2 * MiB + parsedArgumentBytes, address: 48 * MiB, caller: 48 * MiB, process: 96 * MiB },
+  requests: { socket: 2 * MiB + parsedArgumentBytes, address: 24 * MiB, caller: 24 * MiB, process: 56 * MiB },
   /** Answers that were made and that the network has not taken yet. One is always sent whole; this is what waits behind it. */
-  answers: { socket: 4 * MiB, address: 32 * MiB, caller: 32 * MiB, process: 96 * MiB },
+  answers: { socket: 4 * MiB, address: 24 * MiB, caller: 24 * MiB, process: 48 * MiB },
   /** Last answers of live queries, to be given to the next who asks. What does not fit is read again for them. */
-  lastAnswers: { socket: 1 * MiB, address: 64 * MiB, caller: 8 * MiB, process: 64 * MiB },
+  lastAnswers: { socket: 1 * MiB, address: 8 * MiB, caller: 4 * MiB, process: 16 * MiB },
 } as const satisfies Record<string, ByteBounds>;
+
+/** Beyond these, for whoever holds next to nothing yet (byte-budget.ts). */
+export const reserveBytes = 24 * MiB;
+
+/** Replies to queries that are kept to be given again (reply-cache.ts), in all and of one. */
+export const keptReplyBytes = { process: 32 * MiB, reply: MiB } as const;
 
 /** The most that is kept of the results of one caller's writes, to be given again where they are retried. */
 export const keptResults = { bytes: 16 * MiB, results: 100_000 } as const;
@@ -74,7 +83,9 @@ export type Held = { readonly [Kind in keyof typeof heldBytes]: ByteBudget };
 
 /** The budgets of a process. `byAddress`: as rates, bounds per address can be turned off; the others hold always. */
 export function openBudgets(clock: Clock, byAddress: boolean): Held {
-  const open = (kind: keyof typeof heldBytes, what: string) => new ByteBudget(what, heldBytes[kind], clock, byAddress);
+  const reserve = new Reserve(reserveBytes);
+  const open = (kind: keyof typeof heldBytes, what: string) =>
+    new ByteBudget(what, heldBytes[kind], clock, byAddress, reserve);
   return {
     subscriptions: open("subscriptions", "arguments of live queries"),
     requests: open("requests", "requests that are not dealt with yet"),

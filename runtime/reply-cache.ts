@@ -4,14 +4,11 @@
  * than a write that another process has already acknowledged.
  */
 import type { Counted } from "./define.js";
+import { keptReplyBytes } from "./limits.js";
 import type { LiveQueries, Seen, Watch } from "./live.js";
 
-/** What all kept replies and their requests may take together. */
-const mostBytes = 64 * 1024 * 1024;
 /** What a kept reply takes beside its text: its entry, and the slices that it is watched by. */
 const entryBytes = 2 * 1024;
-/** One reply that is larger is not kept: it would push out too many others. */
-const largestBytes = 1024 * 1024;
 /** A credential is taken on trust for as long (runtime/auth.ts), so a reply is too. */
 const keptMs = 5_000;
 
@@ -64,7 +61,7 @@ export class ReplyCache {
   keep(key: string, reply: KeptReply, seen: Seen, generation: number): void {
     // A string takes up to two bytes a character.
     const bytes = 2 * key.length + reply.body.length + entryBytes;
-    if (generation !== this.#cleared || seen.usedClock || bytes > largestBytes) return;
+    if (generation !== this.#cleared || seen.usedClock || bytes > keptReplyBytes.reply) return;
     const earlier = this.#entries.get(key);
     if (earlier) this.#drop(key, earlier);
     const entry: Entry = {
@@ -76,7 +73,7 @@ export class ReplyCache {
     this.#entries.set(key, entry);
     this.#bytes += bytes;
     for (const [oldestKey, oldest] of this.#entries) {
-      if (this.#bytes <= mostBytes) break;
+      if (this.#bytes <= keptReplyBytes.process) break;
       this.#drop(oldestKey, oldest);
     }
   }

@@ -10,10 +10,12 @@ import { configVariables } from "../runtime/config.js";
 import { errorCodes } from "../runtime/errors.js";
 import {
   heldBytes,
+  keptReplyBytes,
   keptResults,
   liveBudget,
   parsedArgumentBytes,
   rates,
+  reserveBytes,
   sizes,
   storedPayloadBytes,
   tokenRate,
@@ -124,6 +126,11 @@ const sections: Record<string, () => string> = {
           const shares = [socket, caller, address, process].map((bytes) => `${bytes / 1024 / 1024}`).join(", ");
           return [`${name}, of one socket or request, one account, one address, the process`, `${shares} MiB`];
         }),
+        ["the same of all kinds, for whoever holds next to nothing", `${reserveBytes / 1024 / 1024} MiB`],
+        [
+          "replies to queries that are kept until something changes; one of them",
+          `${keptReplyBytes.process / 1024 / 1024} MiB; ${keptReplyBytes.reply / 1024 / 1024} MiB`,
+        ],
         [
           "results of the writes of one account, kept for retries",
           `${keptResults.bytes / 1024 / 1024} MiB and ${keptResults.results} results`,
@@ -143,7 +150,8 @@ const heldNames = {
   subscriptions: "arguments of live queries",
   requests: "requests and frames that are not dealt with",
   answers: "answers that are not read",
-} as const satisfies Partial<Record<keyof typeof heldBytes, string>>;
+  lastAnswers: "last answers of live queries",
+} as const satisfies Record<keyof typeof heldBytes, string>;
 
 function perTime({ points, seconds }: { points: number; seconds: number }): string {
   const time = seconds === 60 ? "minute" : seconds === 3_600 ? "hour" : `${seconds / 60} minutes`;

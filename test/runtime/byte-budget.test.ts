@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { ByteBudget, callerKey, parsedBytes } from "../../runtime/byte-budget.js";
-import { parsedArgumentBytes, sizes } from "../../runtime/limits.js";
+import { ByteBudget, callerKey, parsedBytes, Reserve } from "../../runtime/byte-budget.js";
+import { heldBytes, keptReplyBytes, parsedArgumentBytes, reserveBytes, sizes } from "../../runtime/limits.js";
 import { ManualClock } from "../support/clock.js";
 
 const KiB = 1024;
@@ -9,7 +9,9 @@ const here = { address: "192.0.2.1", caller: undefined };
 
 function budget(byAddress = true) {
   const clock = new ManualClock();
-  return { clock, budget: new ByteBudget("things", bounds, clock, byAddress) };
+  const reserve = new Reserve(100 * KiB);
+  const open = (what: string) => new ByteBudget(what, bounds, clock, byAddress, reserve);
+  return { clock, budget: open("things"), other: open("others") };
 }
 
 describe("a budget of bytes", () => {
@@ -33,19 +35,41 @@ describe("a budget of bytes", () => {
     expect(open.refusal({ address: "192.0.2.2", caller: "bob" })).toBeUndefined();
   });
 
-  test("a few who use up all that the process holds keep nobody out who holds next to nothing", () => {
-    const open = budget().budget;
+  test("a few who use up a kind's part keep nobody out who holds next to nothing, and all kinds stay within the whole", () => {
+    const { budget: open, other } = budget();
     for (const last of [1, 2]) open.hold({ address: `192.0.2.${last}`, caller: undefined }).add(200 * KiB);
     const bob = { address: "192.0.2.4", caller: "bob" };
     expect(open.refusal(here)?.code).toBe("unavailable");
     expect(open.refusal(bob)).toBeUndefined();
     const answer = open.hold(bob);
-    answer.add(16 * KiB + 1);
+    expect([answer.hasRoom, answer.take(65 * KiB), answer.take(64 * KiB)]).toEqual([true, false, true]);
     expect(open.refusal(bob)).toMatchObject({ code: "unavailable" });
     answer.end();
-    // What is kept for them has an end as well: half as much again.
-    for (const last of [5, 6]) open.hold({ address: `192.0.2.${last}`, caller: undefined }).add(100 * KiB);
-    expect(open.refusal(bob)).toMatchObject({ code: "unavailable" });
+    // The reserve is of both kinds together, and no kind can take another's part.
+    const newcomers = (count: number, of: ByteBudget) =>
+      Array.from({ length: count }, (_, index) =>
+        of.hold({ address: `198.51.100.${index}`, caller: undefined }).take(10 * KiB),
+      );
+    expect(newcomers(6, open)).not.toContain(false);
+    for (const last of [1, 2]) other.hold({ address: `192.0.2.${last}`, caller: undefined }).add(200 * KiB);
+    expect(other.bytes).toBe(bounds.process);
+    expect(newcomers(5, other)).toEqual([true, true, true, true, false]);
+    expect(newcomers(1, open)).toEqual([false]);
+    expect(open.bytes + other.bytes).toBe(2 * bounds.process + 100 * KiB);
+  });
+
+  test("a neighbour who uses up an address's share keeps no small request of it out, nor do many small ones go on for ever", () => {
+    const open = budget().budget;
+    for (const _half of [1, 2]) open.hold(here).add(100 * KiB);
+    expect(open.hold(here).take(17 * KiB)).toBe(false);
+    const small = Array.from({ length: 6 }, () => open.hold(here).take(10 * KiB));
+    expect(small).toEqual([true, true, true, true, true, false]);
+  });
+
+  test("all that the process holds at the same time is no more than 224 MiB", () => {
+    const parts = Object.values(heldBytes).map(({ process }) => process);
+    const all = parts.reduce((sum, part) => sum + part, reserveBytes + keptReplyBytes.process);
+    expect(all).toBeLessThanOrEqual(224 * KiB * KiB);
   });
 
   test("a caller's bytes count together wherever they come from, an account's agents' with the account's", () => {
