@@ -231,8 +231,10 @@ class LiveQuery {
   readonly #call: Omit<Call, "requestId" | "args">;
   /** What the last answer is known again by. */
   #mark: Buffer | undefined;
-  /** Of what the last answer read, until the subscribers are told that something has touched it. */
+  /** Of what the last answer read, until the next run begins. */
   #watch: Watch | undefined;
+  /** Something has touched the last answer, and the subscribers were told. */
+  #isDue = false;
   #cancelRefresh: (() => void) | undefined;
   /** The last answer itself, where there is room for it. */
   #last: Answer | undefined;
@@ -282,7 +284,7 @@ class LiveQuery {
 
   /** Whether nothing has touched the last answer. */
   get #isFresh(): boolean {
-    return this.#watch !== undefined && !this.#watch.isTouched;
+    return this.#watch !== undefined && !this.#watch.isTouched && !this.#isDue;
   }
 
   /** Whether an answer that nothing is known to have touched may still be older than what a new subscriber has seen. */
@@ -338,6 +340,7 @@ class LiveQuery {
   #forget(): void {
     this.#watch?.end();
     this.#watch = undefined;
+    this.#isDue = false;
     this.#cancelRefresh?.();
     this.#cancelRefresh = undefined;
   }
@@ -386,9 +389,10 @@ class LiveQuery {
     const { runtime } = this.#parts;
     // Who asks from here on may want another run.
     this.#runs += 1;
-    const isUntold = this.#watch !== undefined;
-    this.#forget();
+    const isUntold = this.#watch !== undefined && !this.#isDue;
+    // Before it forgets: where nobody watches, commits do not say what they wrote, and so would touch this run.
     const seen = runtime.live.begin();
+    this.#forget();
     const requestId = nextRequestId();
     const readAt = runtime.timestamps.next();
     try {
@@ -427,9 +431,10 @@ class LiveQuery {
     return hasChanged;
   }
 
+  /** By a commit, or by the clock. */
   #touched(): void {
-    if (this.#watch === undefined) return;
-    this.#forget();
+    if (this.#watch === undefined || this.#isDue) return;
+    this.#isDue = true;
     this.#tell();
   }
 
