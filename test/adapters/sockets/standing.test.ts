@@ -47,8 +47,11 @@ describe.each(databases)("the standing of whoever comes to a session on %s", (da
     }
 
     test("a suspension closes the socket", async () => {
-      // The provider: what a suspended consumer rents ends, and so would wait for the row as well.
+      // The provider: what a suspended consumer rents ends, and so would wait for the row as well. Its session's meter was
+      // stopped by an earlier suspension, so that this one has nothing to write there.
       const { provider, sessionId } = await rentAgent(server);
+      await suspend(provider.userId);
+      await (await lastingAdmin(server)).call("admin:reinstateUser", { userId: provider.userId });
       const { sessionToken: token } = await provider.call("sessions:get", { sessionId });
       const socket = await whileJoining(
         sessionId,
