@@ -13,6 +13,7 @@ import { addressKey, type RateLimits, sizes, subscriptionBytes } from "../runtim
 import { callerAddress } from "./caller-address.js";
 import type { Exchange } from "./exchange.js";
 import { corsHeaders, type HttpApp, type HttpContext, send } from "./http.js";
+import { OpenByAddress } from "./open-by-address.js";
 import { drained } from "./reply-parts.js";
 import type { Credentials } from "./sync/credentials.js";
 import { type Answer, answerOf, type LiveQuerySet, type Subscription } from "./sync/live-queries.js";
@@ -46,7 +47,9 @@ export interface Streams {
 export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams {
   const { runtime, limits, trustProxy } = parts;
   const streams = new Set<EventStream>();
-  const perAddress = new Map<string, number>();
+  const openByAddress = new OpenByAddress();
+  /** Streams that are open or about to be. */
+  let places = 0;
   let stopping = false;
 
   const open = async (c: HttpContext): Promise<Response> => {
@@ -61,9 +64,15 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
       apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
     };
     if (stopping) return send(c, renderRejection(unavailable()));
-    if (streams.size >= sizes.sockets || (limits.on && (perAddress.get(counted) ?? 0) >= sizes.socketsPerAddress)) {
+    if (places >= sizes.sockets || (limits.on && openByAddress.count(counted) >= sizes.socketsPerAddress)) {
       return send(c, renderRejection(new CallError("rate_limited", "Too many open streams", { retryAfterMs: 3_000 })));
     }
+    const ended = openByAddress.add(counted);
+    places += 1;
+    c.env.exchange.whenOver(() => {
+      ended();
+      places -= 1;
+    });
     try {
       if (limits.on) await limits.take("socketOpenings", counted);
       const caller = await runtime.authenticateHeaders(credential, address);
@@ -86,13 +95,9 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
         authenticate,
       );
       streams.add(stream);
-      perAddress.set(counted, (perAddress.get(counted) ?? 0) + 1);
       c.env.exchange.whenOver(() => {
         stream.end();
         streams.delete(stream);
-        const others = (perAddress.get(counted) ?? 1) - 1;
-        if (others > 0) perAddress.set(counted, others);
-        else perAddress.delete(counted);
       });
       const refused = await stream.start(caller, corsHeaders(c));
       return refused ? send(c, refused) : RESPONSE_ALREADY_SENT;

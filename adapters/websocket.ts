@@ -13,6 +13,7 @@ import { newUuid } from "../runtime/ids.js";
 import { addressKey, type Held, type RateLimits, sizes } from "../runtime/limits.js";
 import type { NoticeBoard } from "../runtime/notices.js";
 import { addressOf } from "./caller-address.js";
+import { OpenByAddress } from "./open-by-address.js";
 import type { Background } from "./sockets/background.js";
 import { type Closing, closings } from "./sockets/close-codes.js";
 import { SocketIndex } from "./sockets/index-by-key.js";
@@ -56,7 +57,7 @@ export class SocketServer {
     closeTimeout: goodbyeMs,
   } as ServerOptions);
   readonly #sockets = new Map<string, Socket>();
-  readonly #perAddress = new Map<string, number>();
+  readonly #openByAddress = new OpenByAddress();
   readonly #ofCredential = new SocketIndex<Socket>();
   readonly #ofAgent = new SocketIndex<Socket>();
   readonly #ofUser = new SocketIndex<Socket>();
@@ -212,8 +213,11 @@ export class SocketServer {
       this.#parts.held,
     );
     this.#sockets.set(socket.id, socket);
-    this.#perAddress.set(address, (this.#perAddress.get(address) ?? 0) + 1);
-    ws.on("close", () => this.#ended(socket));
+    const ended = this.#openByAddress.add(address);
+    ws.on("close", () => {
+      ended();
+      this.#ended(socket);
+    });
     // The query holds a token, so the path alone is logged.
     log.debug({ socket: socket.id, path }, "socket opened");
 
@@ -224,9 +228,6 @@ export class SocketServer {
 
   #ended(socket: Socket): void {
     this.#sockets.delete(socket.id);
-    const others = (this.#perAddress.get(socket.address) ?? 1) - 1;
-    if (others > 0) this.#perAddress.set(socket.address, others);
-    else this.#perAddress.delete(socket.address);
     this.#whenEnded.get(socket.id)?.();
     this.#whenEnded.delete(socket.id);
   }
@@ -236,7 +237,7 @@ export class SocketServer {
     const { limits } = this.#parts;
     if (this.#sockets.size > sizes.sockets) return closings.tooMany;
     if (!limits.on) return undefined;
-    if ((this.#perAddress.get(address) ?? 0) > sizes.socketsPerAddress) return closings.tooMany;
+    if (this.#openByAddress.count(address) > sizes.socketsPerAddress) return closings.tooMany;
     return (await waitOf(limits.take("socketOpenings", address))) === undefined ? undefined : closings.tooMany;
   }
 

@@ -4,6 +4,7 @@
  */
 import pg from "pg";
 import { afterEach, describe, expect, test } from "vitest";
+import { sizes, subscriptionBytes } from "../../../runtime/limits.js";
 import { bigModules } from "../../support/big.js";
 import { echoModules } from "../../support/echo.js";
 import { databases, useServer } from "../../support/harness.js";
@@ -44,6 +45,17 @@ describe.each(databases)("requests of a connection that is gone on %s", (databas
   };
 
   afterEach(hangUp);
+
+  test("streams that are asked for at the same moment count before any is answered", async () => {
+    const connection = await rawConnection(server);
+    opened.push(connection);
+    const stated = sizes.socketsPerAddress;
+    connection.socket.write(stream.repeat(stated + 5));
+    const each = subscriptionBytes + "{}".length;
+    await heldIs("subscriptions", (now) => now >= stated * each);
+    await server.nobody.call("docs:getTree");
+    expect(held().subscriptions.bytes).toBe(stated * each);
+  });
 
   test("bodies and what they were parsed to are given back", async () => {
     const { socket } = await behindStream();
