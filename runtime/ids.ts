@@ -2,7 +2,8 @@
  * Ids and secrets. Ids sort by time, because a random primary key makes every insert touch a cold page; secrets are
  * random throughout, and only their hashes are stored.
  */
-import { hash, randomBytes, randomFillSync, randomInt } from "node:crypto";
+import { hash, randomBytes, randomFillSync } from "node:crypto";
+import { customAlphabet, nanoid } from "nanoid";
 import { v7 as uuidV7 } from "uuid";
 
 /** Every prefix that an id may have; an agent's id has none, it is a plain UUID. */
@@ -34,21 +35,14 @@ export function newUuid(now: number): string {
 
 /** 192 random bits in URL-safe characters behind a prefix that says what the secret opens. */
 export function newSecret(prefix: string): string {
-  return prefix + randomBytes(24).toString("base64url");
+  return prefix + nanoid(32);
 }
 
 /** `count` random decimal digits. */
-export function newDigits(count: number): string {
-  return String(randomInt(10 ** count)).padStart(count, "0");
-}
+export const newDigits: (count: number) => string = customAlphabet("0123456789");
 
-/** Without those that are taken for one another when they are read or heard. */
-const codeLetters = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-
-/** A code that a person can type: ten characters, 50 random bits. */
-export function newCode(): string {
-  return Array.from(randomBytes(10), (byte) => codeLetters[byte % codeLetters.length]).join("");
-}
+/** A code that a person can type: ten characters, 50 random bits. No letters that are read or heard as another. */
+export const newCode: () => string = customAlphabet("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 10);
 
 /** What is stored of a secret. A lookup by hash needs no constant-time compare: the attacker cannot choose the hash. */
 export function hashSecret(secret: string): string {

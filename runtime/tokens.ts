@@ -6,6 +6,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { decodeJwt, jwtVerify, SignJWT } from "jose";
+import { nanoid } from "nanoid";
 import type { Clock } from "./clock.js";
 import { CallError } from "./errors.js";
 
@@ -26,7 +27,7 @@ function makeSecret(file: string): void {
   mkdirSync(dirname(file), { recursive: true });
   // The name appears with the whole text behind it, so that another process never reads half of it.
   const draft = `${file}.${randomBytes(8).toString("hex")}`;
-  writeFileSync(draft, randomBytes(48).toString("base64url"), { mode: 0o600, flush: true });
+  writeFileSync(draft, nanoid(64), { mode: 0o600, flush: true });
   try {
     linkSync(draft, file);
   } catch (error) {
