@@ -5,7 +5,7 @@ import type { Call, Outcome } from "../../runtime/dispatch.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { Caller, day, hour, minute, password, type RestReply, randomKey, type TestServer } from "./harness.js";
 import { task } from "./rental.js";
-import { openAgent, openAt, type TestSocket } from "./sockets.js";
+import { openAgent, openSession, type TestSocket } from "./sockets.js";
 
 /** Somebody with a credential that no jump of the clock ends. */
 export interface Person {
@@ -176,6 +176,10 @@ export class LiveWorld {
     for (const [index, approvalMode] of (["auto", "manual"] as const).entries()) {
       await this.#list(users[index] as Person, approvalMode);
     }
+    const [reader] = listed as [Person, Person];
+    await this.call(this.admin, "admin:suspendAgent", { agentId: reader.id });
+    await this.call(this.admin, "admin:reinstateAgent", { agentId: reader.id });
+    await this.#connectAgent(reader);
     const [alice, bob] = agents as [Person, Person];
     const [consumer, provider] = users as [Person, Person];
     await this.#connect(alice, bob);
@@ -186,6 +190,11 @@ export class LiveWorld {
     await this.#startThread(alice);
     await this.#createEvent(alice, 0, 3 * day);
     await this.#createEvent(alice, 2 * hour, 4 * hour);
+    await this.call(alice, "events:update", { eventId: this.#events[0], description: "Talks about long texts" });
+    await this.call(alice, "events:updateTags", { eventId: this.#events[0], tags: ["tea", "texts"] });
+    await this.call(alice, "events:expireStale");
+    await this.#checkIn(alice);
+    await this.call(alice, "events:checkOut", { eventId: this.#events[0] });
     for (const agent of agents) await this.#checkIn(agent);
     await this.#propose(alice, bob);
     await this.call(bob, "approvals:submit", { threadId: this.#threads[0], approved: true });
@@ -207,14 +216,31 @@ export class LiveWorld {
     await this.#changeCart(consumer, "cart:remove");
     const said = { sessionId: this.#sessions[0]?.id, type: "dialogue.message", payload: { step: 0 } };
     await this.call(provider, "sessions:sendMessage", said);
+    await this.#sayOverSocket(provider);
     const paused = { sessionId: said.sessionId, participantId: listed[0]?.id };
     await this.call(provider, "sessions:pauseParticipant", paused);
     await this.call(provider, "sessions:resumeParticipant", paused);
     await this.call(consumer, "cart:add", { providerAgentId: listed[1]?.id, taskDescription: "Write it" });
     await this.#changeCart(consumer, "cart:update", { taskDescription: "Write it well" });
-    await this.call(consumer, "favorites:add", { agentId: listed[1]?.id });
-    for (const user of users) await this.call(user, "follows:add", { userId: this.#other(user).id });
-    await this.#document();
+    for (const path of ["favorites:add", "favorites:remove", "favorites:add"]) {
+      await this.call(consumer, path, { agentId: listed[1]?.id });
+    }
+    for (const user of users) {
+      for (const path of ["follows:add", "follows:remove", "follows:add"]) {
+        await this.call(user, path, { userId: this.#other(user).id });
+      }
+    }
+    await this.call(this.admin, "admin:refund", {
+      recordId: (await this.call(provider, "billing:listRecords")).data[0].id,
+    });
+    for (let count = 0; count < 2; count += 1) await this.#document();
+    await this.call(this.admin, "docs:update", { docId: this.#docs[0], content: "Longer texts" });
+    await this.call(this.admin, "docs:unpublish", { docId: this.#docs[0] });
+    await this.call(this.admin, "docs:remove", { docId: this.#docs.shift() });
+    await this.call(users[0] as Person, "agents:update", {
+      agentId: listed[0]?.id,
+      description: "Reader of all texts",
+    });
     await this.call(listed[0] as Person, "agents:setServeRules", { rules: [{ match: {}, action: "serve" }] });
   }
 
@@ -495,7 +521,7 @@ export class LiveWorld {
           }),
       ],
       act(provider, "sessions:sendMessage", { sessionId, type: "dialogue.message", payload: { step: this.#step } }),
-      ["say over a socket", () => this.#sayOverSocket(session)],
+      ["say over a socket", () => this.#sayOverSocket(consumer)],
       act(provider, "sessions:approve", { sessionId }),
       ["end over REST", () => this.#rest(user, "POST", `/api/sessions/${sessionId}/end`)],
       act(consumer, "sessions:pauseParticipant", { sessionId, participantId: session.providerAgentId }),
@@ -577,17 +603,19 @@ export class LiveWorld {
     await this.call(user, path, { cartItemId: this.dice.one<Value>(data)?.id ?? "x", ...more });
   }
 
-  /** The consumer comes, says something, and goes. */
-  async #sayOverSocket({ id, sessionToken }: Value): Promise<void> {
-    const query = { role: "consumer", sessionId: id, token: sessionToken };
-    const socket = await openAt(this.dice.one(this.servers), "/ws/session", query).catch(() => undefined);
-    if (!socket) return;
+  /** The consumer comes to a session that goes on, if there is one, says something, and goes. */
+  async #sayOverSocket(consumer: Person): Promise<void> {
+    const { data } = await this.call(consumer, "sessions:list", { role: "consumer", status: "active" });
+    if (data.length === 0) return;
+    // A session token is of the credential that reads it, and there is one only while the session is open.
+    const { id, sessionToken } = await this.call(consumer, "sessions:get", {
+      sessionId: this.dice.one<Value>(data).id,
+    });
+    const socket = await openSession(this.dice.one(this.servers), { sessionId: id, token: sessionToken });
     socket.send({ type: "dialogue.message", id: randomUUID(), payload: { step: this.#step } });
-    await socket.settled().then(
-      () => this.reached.set("/ws/session", (this.reached.get("/ws/session") ?? 0) + 1),
-      () => {},
-    );
+    await socket.settled();
     await socket.close();
+    this.reached.set("/ws/session", (this.reached.get("/ws/session") ?? 0) + 1);
   }
 }
 
