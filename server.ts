@@ -1,14 +1,16 @@
 /** `createServer`: wires configuration, database, runtime, timer and adapters into one running server. It owns nothing else. */
-import type { Server as HttpServer, IncomingMessage } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { Server as HttpServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
-import { createAdaptorServer, type HttpBindings, type ServerType } from "@hono/node-server";
+import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
 import { type Logger, pino } from "pino";
+import { Connections, connectionOptions } from "./adapters/connections.js";
 import { Exchange, refused } from "./adapters/exchange.js";
 import { addHealthRoutes } from "./adapters/health.js";
 import { createHttpApp } from "./adapters/http.js";
 import { createSendMail, Mailer, type SendMail } from "./adapters/mailer.js";
 import { addMarketplaceSockets } from "./adapters/marketplace-sockets.js";
+import { OpenByAddress } from "./adapters/open-by-address.js";
 import { addPageRoutes } from "./adapters/pages.js";
 import { addRestRoutes } from "./adapters/rest.js";
 import { addRpcRoutes } from "./adapters/rpc.js";
@@ -41,8 +43,7 @@ import { Timestamps } from "./runtime/timestamps.js";
 import { loadSecret, Tokens } from "./runtime/tokens.js";
 import { Turns, turnsOn } from "./runtime/turns.js";
 
-/** How long a caller may take to send its request, and how long calls may go on after the server was told to stop. */
-const requestTimeoutMs = 30_000;
+/** How long calls may go on after the server was told to stop. */
 const shutdownMs = 10_000;
 
 /** What a test or an embedding program may replace. */
@@ -162,16 +163,17 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     alone: !store.dialect.sharedByProcesses,
   });
   addSyncSockets(sockets, { runtime, clock, queries, credentials });
+  const openRequests = config.rateLimits ? new OpenByAddress() : undefined;
   const http = createAdaptorServer({
     fetch: (request, env) => {
       const bindings = env as HttpBindings;
-      const exchange = new Exchange(bindings, held, trustProxy);
+      const exchange = new Exchange(bindings, held, openRequests, trustProxy);
       const { refusal } = exchange;
       return refusal ? refused(refusal) : app.fetch(request, Object.assign(bindings, { exchange }));
     },
-    serverOptions: { requestTimeout: requestTimeoutMs, keepAliveTimeout: 65_000 },
-  });
-  const unused = trackUnused(http);
+    serverOptions: connectionOptions,
+  }) as HttpServer;
+  const connections = new Connections(http, { log, byAddress: config.rateLimits && !trustProxy });
 
   try {
     await store.migrate();
@@ -180,7 +182,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     await presence.start();
     await timer.start();
     mailer.start();
-    sockets.start(http as HttpServer);
+    sockets.start(http);
     port = await listen(http, config);
   } catch (error) {
     await Promise.all([sockets.stop(), timer.stop(), mailer.stop()]);
@@ -196,7 +198,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const close = async () => {
     accepting = false;
     streams.stop();
-    await Promise.all([stopListening(http, unused), sockets.stop(), timer.stop(), mailer.stop()]);
+    await Promise.all([connections.stop(shutdownMs), sockets.stop(), timer.stop(), mailer.stop()]);
     await presence.end();
     await bus?.stop();
     await store.close();
@@ -241,41 +243,12 @@ function createLog(config: Config): Logger {
   return pino({ level: config.logLevel, base: null }, pino.destination({ fd: 1, sync: false }));
 }
 
-function listen(http: ServerType, { host, port }: Config): Promise<number> {
+function listen(http: HttpServer, { host, port }: Config): Promise<number> {
   return new Promise((resolve, reject) => {
     http.once("error", reject);
     http.listen(port, host, () => {
       http.off("error", reject);
       resolve((http.address() as AddressInfo).port);
     });
-  });
-}
-
-/** Connections that nothing was asked on yet: clients open them ahead of need, and Node does not count them as idle. */
-function trackUnused(http: ServerType): ReadonlySet<Socket> {
-  const unused = new Set<Socket>();
-  http.on("connection", (socket: Socket) => {
-    unused.add(socket);
-    socket.once("close", () => unused.delete(socket));
-  });
-  const used = ({ socket }: IncomingMessage) => unused.delete(socket);
-  http.on("request", used);
-  http.on("upgrade", used);
-  return unused;
-}
-
-/** New connections are refused at once; idle ones end; calls that run may finish, for a while. */
-function stopListening(http: ServerType, unused: ReadonlySet<Socket>): Promise<void> {
-  for (const socket of unused) socket.destroy();
-  return new Promise((resolve) => {
-    const closable = http as HttpServer;
-    const idle = setInterval(() => closable.closeIdleConnections(), 50);
-    const impatient = setTimeout(() => closable.closeAllConnections(), shutdownMs);
-    closable.close(() => {
-      clearInterval(idle);
-      clearTimeout(impatient);
-      resolve();
-    });
-    closable.closeIdleConnections();
   });
 }

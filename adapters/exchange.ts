@@ -9,9 +9,10 @@ import { callerKey, type Holding, parsedBytes } from "../runtime/byte-budget.js"
 import type { Caller } from "../runtime/context.js";
 import { JsonText } from "../runtime/define.js";
 import type { Call } from "../runtime/dispatch.js";
-import type { CallError } from "../runtime/errors.js";
-import { addressKey, type Held, parsedArgumentBytes } from "../runtime/limits.js";
+import { CallError } from "../runtime/errors.js";
+import { addressKey, type Held, parsedArgumentBytes, sizes } from "../runtime/limits.js";
 import { addressOf } from "./caller-address.js";
+import type { OpenByAddress } from "./open-by-address.js";
 import { encodeValue, type Format, renderRejection, tooManyValues } from "./wire.js";
 
 /** How long a reader may take nothing of a reply. */
@@ -27,13 +28,19 @@ export class Exchange {
   readonly #outgoing: ServerResponse;
   readonly #held: Held;
   readonly #address: string;
+  readonly #isOneTooMany: boolean = false;
   #reply: Holding | undefined;
 
-  constructor({ incoming, outgoing }: HttpBindings, held: Held, trustProxy: boolean) {
+  /** `open`: the requests of each address that are not over; undefined where nobody counts them. */
+  constructor({ incoming, outgoing }: HttpBindings, held: Held, open: OpenByAddress | undefined, trustProxy: boolean) {
     this.#outgoing = outgoing as ServerResponse;
     this.#held = held;
     this.#address = addressKey(addressOf(incoming, trustProxy));
     if (this.#outgoing.socket === null) closeWith(incoming.socket, this.#outgoing);
+    if (open) {
+      this.#isOneTooMany = open.count(this.#address) >= sizes.requestsPerAddress;
+      this.whenOver(open.add(this.#address));
+    }
     const { end } = this.#outgoing;
     // Every reply ends here, whatever made it.
     this.#outgoing.end = ((...given: Parameters<typeof end>) => {
@@ -43,10 +50,11 @@ export class Exchange {
     }) as typeof end;
   }
 
-  /** Why nothing is done for the request: too much of what its address was sent is still unread. */
+  /** Why nothing is done for the request: its address has too many open, or leaves too much of what it was sent unread. */
   get refusal(): CallError | undefined {
     const { url = "" } = this.#outgoing.req;
-    return alwaysAnswered.has(url) ? undefined : this.#refusalOf(undefined);
+    if (alwaysAnswered.has(url)) return undefined;
+    return this.#isOneTooMany ? tooManyOpen() : this.#refusalOf(undefined);
   }
 
   #refusalOf(caller: Caller | undefined): CallError | undefined {
@@ -115,6 +123,12 @@ export class Exchange {
   #hold(kind: keyof Held, giveUp?: () => void): Holding {
     return this.#held[kind].hold({ address: this.#address, caller: undefined }, giveUp);
   }
+}
+
+function tooManyOpen(): CallError {
+  return new CallError("rate_limited", `Too many requests at once (max ${sizes.requestsPerAddress})`, {
+    retryAfterMs: 1_000,
+  });
 }
 
 /** Replies that wait behind another one on their connection. */

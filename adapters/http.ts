@@ -103,8 +103,9 @@ export function readBody(c: HttpContext): Promise<string | CallError> {
       if (body.length + chunk.length > sizes.bodyBytes) return stop(tooLarge());
       // One that comes in one piece is whole in a moment.
       if (chunk.length !== declared) {
+        const more = held ? chunk.length : sizes.halfBodyBytes + chunk.length;
         held ??= exchange.holdBody(() => stop(new CallError("unavailable", "The body took too long to arrive")));
-        if (!held.take(chunk.length)) return stop(held.budget.tooMuch(chunk.length));
+        if (!held.take(more)) return stop(held.budget.tooMuch(more));
       }
       body.add(chunk);
     });

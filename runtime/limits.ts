@@ -10,6 +10,10 @@ import type { NoticeOf } from "./notices.js";
 export const sizes = {
   /** A request body. */
   bodyBytes: 1024 * 1024,
+  /** A request's first line and headers. */
+  headBytes: 16 * 1024,
+  /** What a body that is not whole counts as beside its bytes, however few those are. */
+  halfBodyBytes: 8 * 1024,
   /** Objects and arrays inside one another in the arguments. */
   nesting: 64,
   /** A field name. */
@@ -32,6 +36,13 @@ export const sizes = {
   /** Open WebSockets of the process, and of one address. */
   sockets: 20_000,
   socketsPerAddress: 1_000,
+  /**
+   * Open TCP connections of the process, WebSockets among them; of one address, where no proxy stands in between; and
+   * requests of one address that are not over, streams of events among them.
+   */
+  connections: 24_000,
+  connectionsPerAddress: 2_000,
+  requestsPerAddress: 2_000,
   /** Queries that one live client is subscribed to. */
   queriesPerSocket: 1_000,
   /** Open `/ws/agent/consumer` sockets of one agent. */
@@ -42,6 +53,9 @@ export const sizes = {
   hashesWaiting: 128,
   hashesWaitingPerAddress: 32,
 } as const;
+
+/** How long a connection may take: with the head of a request, with all of it, and without one; and how often that is checked. */
+export const connectionTimes = { headMs: 15_000, requestMs: 30_000, idleMs: 65_000, checkEveryMs: 5_000 } as const;
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

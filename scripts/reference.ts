@@ -9,6 +9,7 @@ import { caps } from "../functions/model/caps.js";
 import { configVariables } from "../runtime/config.js";
 import { errorCodes } from "../runtime/errors.js";
 import {
+  connectionTimes,
   heldBytes,
   keptReplyBytes,
   keptResults,
@@ -89,6 +90,16 @@ const sections: Record<string, () => string> = {
       ["limit", "value"],
       [
         ["request body", `${sizes.bodyBytes / 1024} KiB`],
+        ["a request's first line and headers", `${sizes.headBytes / 1024} KiB`],
+        [
+          "time for a request's headers; for all of it; between two on a connection",
+          `${connectionTimes.headMs / 1_000} s; ${connectionTimes.requestMs / 1_000} s; ${connectionTimes.idleMs / 1_000} s`,
+        ],
+        [
+          "open connections; from one address, without a trusted proxy",
+          `${sizes.connections}; ${sizes.connectionsPerAddress}`,
+        ],
+        ["requests of one address that are not over, streams among them", String(sizes.requestsPerAddress)],
         ["levels of nesting in arguments", String(sizes.nesting)],
         ["`Idempotency-Key`", `${sizes.idempotencyKeyCharacters} characters`],
         ["queries in one batch", String(sizes.batchedQueries)],

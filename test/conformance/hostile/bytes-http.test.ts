@@ -1,7 +1,7 @@
 /** Whoever sends half of a request, or reads nothing of the replies: what they hold is counted, and others go on. */
 import { afterEach, describe, expect, test } from "vitest";
 import type { Holder, Holding } from "../../../runtime/byte-budget.js";
-import { type Held, heldBytes } from "../../../runtime/limits.js";
+import { type Held, heldBytes, sizes } from "../../../runtime/limits.js";
 import { bigModules, runs } from "../../support/big.js";
 import { echoModules } from "../../support/echo.js";
 import { databases, useServer } from "../../support/harness.js";
@@ -9,6 +9,8 @@ import { head, type RawConnection, rawConnection, unreadCall } from "../../suppo
 import { eventually } from "../../support/sockets.js";
 
 const MiB = 1024 * 1024;
+/** What a body that is not whole counts as beside its bytes. */
+const half = sizes.halfBodyBytes;
 const here = { address: "127.0.0.1", caller: undefined };
 
 describe.each(databases)("requests and replies over HTTP on %s", (database) => {
@@ -50,24 +52,24 @@ describe.each(databases)("requests and replies over HTTP on %s", (database) => {
   });
 
   test("what has arrived of a body counts until it is gone, however small its pieces", async () => {
-    const half = await halfBody(300_000);
-    await requestsHeld(300_000);
+    const first = await halfBody(300_000);
+    await requestsHeld(half + 300_000);
     const pieces = track(await rawConnection(server));
     const body = JSON.stringify({ path: "echo:change", args: { value: "x".repeat(5_000) } });
     pieces.socket.write(head("/api/mutation", "chunked"));
     for (const character of body.slice(0, -1)) pieces.socket.write(`1\r\n${character}\r\n`);
-    await requestsHeld(300_000 + body.length - 1);
+    await requestsHeld(2 * half + 300_000 + body.length - 1);
     pieces.socket.write(`1\r\n}\r\n0\r\n\r\n`);
     await eventually(
       async () => pieces.text(),
       (text) => text.includes('"status":"success"'),
     );
-    half.socket.destroy();
+    first.socket.destroy();
     await requestsHeld(0);
   });
 
   test("over the share of its address a body is refused by name, on every surface; small ones are not", async () => {
-    const others = occupy("requests", here, heldBytes.requests.address - 100_000);
+    const others = occupy("requests", here, heldBytes.requests.address - half - 100_000);
     const within = await halfBody(100_000);
     await requestsHeld(heldBytes.requests.address);
     for (const path of ["/api/query", "/api/mutation", "/api/run/echo/value", "/api/query_batch", "/api/orders"]) {
@@ -78,18 +80,18 @@ describe.each(databases)("requests and replies over HTTP on %s", (database) => {
     }
     expect(await say("hello")).toBe("hello");
     within.socket.destroy();
-    await requestsHeld(heldBytes.requests.address - 100_000);
+    await requestsHeld(heldBytes.requests.address - half - 100_000);
     expect(await say("x".repeat(30_000))).toHaveLength(30_000);
     others.end();
   });
 
   test("where the process needs room, the body that stopped longest ago is given up, and the new one comes through", async () => {
     const stopped = await halfBody(200_000);
-    await requestsHeld(200_000);
+    await requestsHeld(half + 200_000);
     const others = occupy(
       "requests",
       { address: "elsewhere", caller: undefined },
-      heldBytes.requests.process - 210_000,
+      heldBytes.requests.process - half - 210_000,
     );
     await expect(say("x".repeat(100_000))).rejects.toMatchObject({ httpStatus: 503, code: "unavailable" });
     server.clock.jump(6_000);
