@@ -33,6 +33,7 @@ const expectedPrice = z.object({ amount: price, currency: z.enum(currencies), mo
 
 /** What every rent may say beside the agent and the task. */
 export const rentalArgs = {
+  /** The consumer's agent in the session; not named, the agent that calls, if one does. */
   consumerAgentId: id.nullish(),
   grantedPermissions: grantedPermissions.nullish(),
   /** The most that the session may cost. */
@@ -64,12 +65,13 @@ export async function rent(
   request: RentRequest,
   place: { orderId?: string; sessionId?: string } = {},
 ): Promise<SessionsTable> {
-  const { userId } = ctx.caller;
+  const { userId, agentId: callingAgentId } = ctx.caller;
   const { profile, requiredPermissions } = await requireRentable(ctx, request.agentId);
   if (request.expectedPrice) requireExpectedPrice(profile, request.expectedPrice);
   await requireRoomForSession(ctx, profile.ownerId);
-  const consumerAgentId = request.consumerAgentId ?? null;
-  if (consumerAgentId !== null) await requireOwnAgent(ctx, consumerAgentId);
+  // An agent that rents takes part itself, unless it names another of its owner's.
+  const consumerAgentId = request.consumerAgentId ?? callingAgentId;
+  if (consumerAgentId !== null && consumerAgentId !== callingAgentId) await requireOwnAgent(ctx, consumerAgentId);
 
   const decision = judgeTask(request.taskDescription);
   const blocked = decision?.verdict === "block";

@@ -119,6 +119,32 @@ describe.each(databases)("sessions:create on %s (clawrent.md section 2.6)", (dat
     ]);
   });
 
+  test("an agent that rents is the consumer's agent, unless it names another; a person's rent has none", async () => {
+    const of = await rentable(server, { maxConcurrentSessions: 10 });
+    const consumer = await server.user("Alice", { topUp: "100" });
+    const [helper, other] = [asAgent(server, await draft(consumer)), asAgent(server, await draft(consumer))];
+    const rent = { agentId: of.agentId, taskDescription: task };
+    const order = { items: [{ providerAgentId: of.agentId, taskDescription: task }] };
+    const mine = async (agent: typeof helper) =>
+      (await agent.call("agents:listMySessions")).sessions.map(({ sessionId }: { sessionId: string }) => sessionId);
+
+    // On every surface, and where the agent is left out by name.
+    const byRpc = await helper.call("sessions:create", rent);
+    const withNull = await helper.call("sessions:create", { ...rent, consumerAgentId: null });
+    const { body: byRest } = await helper.rest("POST", "/api/sessions", rent);
+    for (const session of [byRpc, withNull, byRest]) expect(session.consumerAgentId).toBe(helper.agentId);
+    const [byOrder] = (await helper.call("orders:create", order)).items;
+    const [byRestOrder] = (await helper.rest("POST", "/api/orders", order)).body.items;
+    for (const item of [byOrder, byRestOrder]) expect(item.consumerAgentId).toBe(helper.agentId);
+    const all = [byRpc.id, withNull.id, byRest.id, byOrder.sessionId, byRestOrder.sessionId];
+    expect((await mine(helper)).sort()).toEqual(all.sort());
+
+    const forOther = await helper.call("sessions:create", { ...rent, consumerAgentId: other.agentId });
+    expect(await mine(other)).toEqual([forOther.id]);
+    expect((await consumer.call("sessions:create", rent)).consumerAgentId).toBeNull();
+    expect(await mine(helper)).toHaveLength(all.length);
+  });
+
   test("refuses in the order of the contract, and writes nothing", async () => {
     const admin = await server.admin();
     const provider = await server.user("Bob");
