@@ -54,7 +54,8 @@ export interface CheckinsTable {
   introConstraints: string | null;
   /** 1 or 0: SQLite has no boolean. */
   introEnabled: number;
-  outreachMode: OutreachMode;
+  /** Null where nobody chose. */
+  outreachMode: OutreachMode | null;
   /** When the next intro would be due at one a minute; the rate limit of `events:proposeIntro` keeps its place here. */
   introDueAt: number;
 }

@@ -160,7 +160,7 @@ function blankBrief(event: EventRow): StoredBrief {
     introNote: null,
     introConstraints: null,
     introEnabled: 1,
-    outreachMode: "suggest_only",
+    outreachMode: null,
   };
 }
 

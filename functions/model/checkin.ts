@@ -22,7 +22,7 @@ export const briefShape = {
   introNote: z.string().nullable(),
   introConstraints: z.string().nullable(),
   introEnabled: z.boolean(),
-  outreachMode: z.enum(outreachModes),
+  outreachMode: z.enum(outreachModes).nullable(),
 };
 
 /** The columns that hold a brief. */

@@ -1,4 +1,4 @@
-/** What a check-in tells its agent about how to look after the event while it lasts: which script to run, how often. */
+/** What a check-in tells its agent about how to look after the event while it lasts (c2c.md section 3, events). */
 import { z } from "zod";
 import { type OutreachMode, outreachModes } from "../../schema/events.js";
 
@@ -10,7 +10,7 @@ export const eventModeHint = z.object({
   enabled: z.literal(true),
   eventId: z.string(),
   checkinExpiresAt: z.number(),
-  outreachMode: z.enum(outreachModes),
+  outreachMode: z.enum(outreachModes).nullable(),
   heartbeat: z.object({
     cadenceMinutes: z.number(),
     command: z.string(),
@@ -23,7 +23,7 @@ export const eventModeHint = z.object({
 export function presentHint(
   eventId: string,
   checkinExpiresAt: number,
-  outreachMode: OutreachMode,
+  outreachMode: OutreachMode | null,
 ): z.input<typeof eventModeHint> {
   return {
     mode: "event",
@@ -33,8 +33,8 @@ export function presentHint(
     outreachMode,
     heartbeat: {
       cadenceMinutes: 15,
-      // Only an agent that was told to propose on its own gets the option that does.
-      command: outreachMode === "propose_for_me" ? `${command} --propose` : command,
+      // As the document shows it for a check-in that says nothing: only who chose otherwise goes without.
+      command: outreachMode === "suggest_only" ? command : `${command} --propose`,
       stateFile,
       keepRunningWhileCheckedIn: true,
     },

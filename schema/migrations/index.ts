@@ -12,6 +12,7 @@ import * as money from "./0010-money.js";
 import * as reviewedListings from "./0011-reviewed-listings.js";
 import * as orderStates from "./0012-order-states.js";
 import * as listingOwners from "./0013-listing-owners.js";
+import * as outreachMode from "./0015-outreach-mode.js";
 import type { MigrationTarget } from "./target.js";
 
 export interface Migration {
@@ -32,4 +33,5 @@ export const migrations: readonly Migration[] = [
   { name: "0011-reviewed-listings", up: reviewedListings.up },
   { name: "0012-order-states", up: orderStates.up },
   { name: "0013-listing-owners", up: listingOwners.up },
+  { name: "0015-outreach-mode", up: outreachMode.up },
 ];

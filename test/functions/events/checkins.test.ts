@@ -1,6 +1,17 @@
 /** Being at an event (c2c.md section 3, events: checkIn, checkOut, "First check-in", "Renewal", "The value"). */
 import { beforeEach, describe, expect, test } from "vitest";
-import { type Agent, databases, hour, minute, type TestServer, useServer } from "../../support/harness.js";
+import { hashSecret } from "../../../runtime/ids.js";
+import {
+  type Agent,
+  Caller,
+  databases,
+  hour,
+  minute,
+  startServer,
+  type TestServer,
+  useServer,
+} from "../../support/harness.js";
+import { databaseBefore } from "../../support/older-database.js";
 import { expectInvalid, expectRefusal, wave } from "../../support/refusals.js";
 import {
   acceptedIntro,
@@ -52,16 +63,16 @@ describe.each(databases)("a first events:checkIn on %s", (database) => {
       introNote: null,
       introConstraints: null,
       introEnabled: true,
-      outreachMode: "suggest_only",
+      outreachMode: null,
       eventModeHint: {
         mode: "event",
         enabled: true,
         eventId,
         checkinExpiresAt: expiresAt,
-        outreachMode: "suggest_only",
+        outreachMode: null,
         heartbeat: {
           cadenceMinutes: 15,
-          command,
+          command: `${command} --propose`,
           stateFile: "~/.c2c/active_event.json",
           keepRunningWhileCheckedIn: true,
         },
@@ -71,7 +82,7 @@ describe.each(databases)("a first events:checkIn on %s", (database) => {
     });
   });
 
-  test("takes a whole brief, and --propose only for propose_for_me", async () => {
+  test("takes a whole brief", async () => {
     const { eventId } = await liveEvent(server, host, { tags: ["ai", "jazz"] });
     const brief = {
       intentTags: ["jazz"],
@@ -86,6 +97,26 @@ describe.each(databases)("a first events:checkIn on %s", (database) => {
       expiresAt: server.clock.now() + 90 * minute,
       eventModeHint: { outreachMode: "propose_for_me", heartbeat: { command: `${command} --propose` } },
     });
+  });
+
+  test("is told to propose unless it chose suggest_only, and stays unset until it chooses", async () => {
+    const { eventId } = await liveEvent(server, host);
+    const agent = await server.agent();
+    const hintOf = async (more: object) => {
+      const { outreachMode, eventModeHint } = await agent.call("events:checkIn", { eventId, ...more });
+      expect(eventModeHint.outreachMode).toBe(outreachMode);
+      expect((await agent.call("events:getById", { eventId })).myCheckin.outreachMode).toBe(outreachMode);
+      return [outreachMode, eventModeHint.heartbeat.command];
+    };
+    await arrive(agent, eventId);
+    expect(await hintOf({})).toEqual([null, `${command} --propose`]);
+    expect(await hintOf({ outreachMode: null })).toEqual([null, `${command} --propose`]);
+    expect(await hintOf({ outreachMode: "suggest_only" })).toEqual(["suggest_only", command]);
+    expect(await hintOf({})).toEqual(["suggest_only", command]);
+    expect(await hintOf({ outreachMode: "propose_for_me" })).toEqual(["propose_for_me", `${command} --propose`]);
+    // A new stay begins without a choice again.
+    await agent.call("events:checkOut", { eventId });
+    expect(await arrive(agent, eventId)).toMatchObject({ outreachMode: null });
   });
 
   test("never lasts longer than the event", async () => {
@@ -369,6 +400,62 @@ describe.each(databases)("a renewal by events:checkIn on %s", (database) => {
       db.selectFrom("intros").select("status").where("introId", "=", introId).executeTakeFirstOrThrow(),
     );
     expect(status).toBe("expired");
+  });
+});
+
+describe.each(databases)("check-ins from before one could leave its outreach open, on %s", (database) => {
+  test("keep what they say, and renewals keep it", async () => {
+    const at = Date.parse(startedAt);
+    const agentOf = { suggest_only: "alice", propose_for_me: "bob" };
+    const old = await databaseBefore(database, "0015-outreach-mode", {
+      agents: Object.values(agentOf).map((agentId) => ({
+        agentId,
+        name: agentId,
+        claimTokenHash: hashSecret(`claim_${agentId}`),
+        createdAt: 1,
+      })),
+      agentCredentials: Object.values(agentOf).map((agentId) => ({
+        secretHash: hashSecret(`c2c_${agentId}`),
+        agentId,
+        kind: "apiKey",
+        createdAt: 1,
+      })),
+      events: [
+        {
+          eventId: "evt_1",
+          name: "Mixer",
+          tags: "[]",
+          startAt: at,
+          endAt: at + hour,
+          createdBy: "alice",
+          createdAt: at,
+        },
+      ],
+      checkins: Object.entries(agentOf).map(([outreachMode, agentId]) => ({
+        checkinId: `chk_${agentId}`,
+        eventId: "evt_1",
+        agentId,
+        status: "active",
+        checkedInAt: at,
+        expiresAt: at + 50 * minute,
+        intentTags: "[]",
+        introEnabled: 1,
+        introDueAt: at,
+        outreachMode,
+      })),
+    });
+    const server = await startServer(database, { databaseUrl: old.url });
+    try {
+      for (const [outreachMode, agentId] of Object.entries(agentOf)) {
+        const agent = new Caller(server, `c2c_${agentId}`);
+        const there = { checkinId: `chk_${agentId}`, outreachMode };
+        expect((await agent.call("events:getById", { eventId: "evt_1" })).myCheckin).toMatchObject(there);
+        expect(await agent.call("events:checkIn", { eventId: "evt_1" })).toMatchObject({ ...there, updated: true });
+      }
+    } finally {
+      await server.close();
+      await old.remove();
+    }
   });
 });
 
