@@ -7,6 +7,7 @@ import { JsonText } from "../runtime/define.js";
 import type { Outcome } from "../runtime/dispatch.js";
 import { CallError, type ErrorCode, errorCodes } from "../runtime/errors.js";
 import { parsedArgumentBytes, sizes } from "../runtime/limits.js";
+import { everyFieldName } from "./json-text.js";
 
 export type Format = "json" | "convex_encoded_json";
 
@@ -109,14 +110,20 @@ export function encodeValue(value: unknown, format: Format): string {
  * stops the whole client (convex-wire.md section 2). What the database wrote as JSON has no such name.
  */
 export function isReadable(value: unknown): boolean {
+  if (value instanceof JsonText) return value.names === "ours" || everyFieldName(value.text, isReadableAsWritten);
   if (typeof value === "bigint") return BigInt.asIntN(64, value) === value;
-  if (typeof value !== "object" || value === null || value instanceof ArrayBuffer || value instanceof JsonText) {
-    return true;
-  }
+  if (typeof value !== "object" || value === null || value instanceof ArrayBuffer) return true;
   if (Array.isArray(value)) return value.every(isReadable);
-  return Object.entries(value).every(
-    ([key, item]) => key.length <= sizes.keyCharacters && /^(?!\$)[\x20-\x7e]*$/.test(key) && isReadable(item),
-  );
+  return Object.entries(value).every(([key, item]) => isReadableName(key) && isReadable(item));
+}
+
+function isReadableName(name: string): boolean {
+  return name.length <= sizes.keyCharacters && /^(?!\$)[\x20-\x7e]*$/.test(name);
+}
+
+/** The same of a name that stands in JSON, where some characters are escaped. */
+function isReadableAsWritten(name: string): boolean {
+  return isReadableName(name.includes("\\") ? (JSON.parse(`"${name}"`) as string) : name);
 }
 
 /** Whether JSON.stringify alone gives the right text. */

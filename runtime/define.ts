@@ -13,13 +13,18 @@ export type Kind = "query" | "mutation";
 export const everyMinute = 60_000;
 
 /**
- * A value that the database has already written as JSON. It goes to the caller as it is, so a long list never becomes
- * objects here. Only strings, booleans, null, finite numbers, arrays and objects may be in it, so that it reads the same
- * in both encodings; the test suite parses each one against the function's `returns`.
+ * A value that is JSON already, as the database wrote or keeps it. It goes to the caller as it is, so a long list never
+ * becomes objects here. Only strings, booleans, null, finite numbers, arrays and objects may be in it, so that it reads the
+ * same in both encodings; the test suite parses each one against the function's `returns`.
  */
 export class JsonText<T> {
   declare readonly type: T;
-  constructor(readonly text: string) {}
+  constructor(
+    /** Without space between its parts, where there are callers' names in it. */
+    readonly text: string,
+    /** Whose field names are in it: those that callers chose may be such that not every client can read them. */
+    readonly names: "ours" | "callers'" = "ours",
+  ) {}
 }
 
 /**

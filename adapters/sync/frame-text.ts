@@ -3,8 +3,9 @@
  * twenty times as much, and a live client's queries are held for as long as its socket is open.
  */
 
+import { endOfString } from "../json-text.js";
+
 const quote = 0x22;
-const backslash = 0x5c;
 
 /** Where objects have a key `args`: a call's frame, and a query's change in the list of a frame. */
 const depths: ReadonlySet<number> = new Set([1, 3]);
@@ -54,16 +55,6 @@ function endOfValue(text: string, start: number): number {
       depth -= 1;
       if (depth === 0) return at + 1;
     } else if (code === 0x2c && depth === 0) return at;
-  }
-  return text.length;
-}
-
-/** Behind the closing quote; the text's end where there is none. */
-function endOfString(text: string, start: number): number {
-  for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
-    let escapes = 0;
-    while (text.charCodeAt(at - 1 - escapes) === backslash) escapes += 1;
-    if (escapes % 2 === 0) return at + 1;
   }
   return text.length;
 }

@@ -2,7 +2,7 @@
 import { type SqlBool, sql } from "kysely";
 import { z } from "zod";
 import type { UserMutation } from "../../runtime/context.js";
-import { mutation, query, Refusal } from "../../runtime/define.js";
+import { JsonText, mutation, query, Refusal } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/prepared.js";
 import { partitions } from "../../schema/partitions.js";
@@ -18,10 +18,11 @@ import {
   isWork,
   messageNotice,
   messagesAfter,
+  mostPayloadBytes,
   payloadJson,
   requireMessageType,
   sessionMessage,
-  sessionMessageView,
+  sessionMessageJson,
 } from "../model/session-messages.js";
 import { tellLimit, toldOf } from "../model/spending-limit.js";
 import { storePayload } from "../model/stored-payloads.js";
@@ -31,9 +32,8 @@ import { countTokens, tokensReported } from "../model/token-counts.js";
 export const mostBlocked = 200;
 const mostMessages = 1_000;
 const mostMentions = 100;
-/** How much of payloads one list holds at least before it ends early: a thousand of the largest would be 256 MiB. */
-const enoughCharacters = 4 * 1_024 * 1_024;
-const readAtOnce = 50;
+/** With as much of payloads a list ends early: a thousand of the largest would be 256 MiB. */
+export const enoughBytes = 4 * 1_024 * 1_024;
 /** Over which the rates of grants count. */
 const rateWindowMs = 60_000;
 /** How much of batches is read to count their parts. What is beyond it is not counted but refused. */
@@ -96,22 +96,26 @@ export const listMessages = query({
       .where("createdAt", ">", since)
       .executeTakeFirstOrThrow();
 
-    const messages: SessionMessagesTable[] = [];
-    let characters = 0;
+    const messages: string[] = [];
+    let bytes = 0;
     const cursors = oldestFirst.under(ctx, { sessionId, since: args.since });
     let after = cursors.read(args.cursor)?.createdAt ?? since;
     let more = true;
-    while (more && messages.length < args.limit && characters < enoughCharacters) {
-      const atOnce = Math.min(readAtOnce, args.limit - messages.length);
+    while (more && messages.length < args.limit && bytes < enoughBytes) {
+      // However large they are, no more than what is still missing and one message.
+      const atOnce = Math.min(args.limit - messages.length, Math.ceil((enoughBytes - bytes) / mostPayloadBytes));
       const { rows } = await messagesAfter(ctx, { sessionId, after, atOnce });
-      for (const row of rows) characters += row.payload.length;
-      messages.push(...rows);
+      for (const row of rows) bytes += Buffer.byteLength(row.payload);
+      messages.push(...rows.map(sessionMessageJson));
       after = rows.at(-1)?.createdAt ?? after;
       more = rows.length === atOnce;
     }
     const isMore = more && (await messagesAfter(ctx, { sessionId, after, atOnce: 1 })).rows.length > 0;
     const nextCursor = isMore ? cursors.at({ createdAt: after }) : null;
-    return { data: messages.map(sessionMessageView), total: Number(total), limit: args.limit, nextCursor };
+    return new JsonText(
+      `{"data":[${messages.join(",")}],"total":${total},"limit":${args.limit},"nextCursor":${JSON.stringify(nextCursor)}}`,
+      "callers'",
+    );
   },
 });
 

@@ -1,7 +1,8 @@
 import { convexToJson, jsonToConvex, type Value } from "convex/values";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { decodeArgs, encodeValue, WireError } from "../../adapters/wire.js";
+import { decodeArgs, encodeValue, isReadable, WireError } from "../../adapters/wire.js";
+import { JsonText } from "../../runtime/define.js";
 
 const decode = (text: string) => decodeArgs(JSON.parse(text), text);
 
@@ -68,5 +69,42 @@ describe("values on the wire (convex-wire.md section 2)", () => {
   test("undefined is left out of an object and null as a value", () => {
     expect(encodeValue({ a: undefined, b: 1n }, "json")).toBe('{"b":"1"}');
     expect(encodeValue(undefined, "json")).toBe("null");
+  });
+});
+
+describe("field names that Convex's clients cannot read", () => {
+  const odd = fc.constantFrom(
+    "$a",
+    "a$",
+    'a"b',
+    "a\\",
+    "\n",
+    "é",
+    "你",
+    "",
+    "x".repeat(1_024),
+    "x".repeat(1_025),
+    ":",
+    '":"',
+    "\u007f",
+  );
+  const json = fc.letrec((tie) => ({
+    value: fc.oneof(odd, fc.integer(), fc.constant(null), tie("list"), tie("object")),
+    list: fc.array(tie("value"), { maxLength: 3 }),
+    object: fc.dictionary(fc.oneof(odd, fc.string()), tie("value"), { maxKeys: 3, noNullPrototype: true }),
+  })).value;
+
+  test("are found in JSON as it is written just as in what it is parsed to", () => {
+    const seen = new Set<boolean>();
+    fc.assert(
+      fc.property(json, (value) => {
+        const text = JSON.stringify(value);
+        const expected = isReadable(JSON.parse(text));
+        seen.add(expected);
+        expect(isReadable(new JsonText(text, "callers'"))).toBe(expected);
+      }),
+      { numRuns: 500 },
+    );
+    expect(seen.size).toBe(2);
   });
 });

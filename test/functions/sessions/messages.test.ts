@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
+import { enoughBytes } from "../../../functions/sessions/messages.js";
 import { databases, hour, minute, useServer } from "../../support/harness.js";
 import { asAgent, draft } from "../../support/market.js";
 import { expectInvalid, expectRefusal } from "../../support/refusals.js";
@@ -310,10 +311,16 @@ describe.each(databases)("sessions:listMessages on %s (clawrent.md section 2.6)"
     for (let index = 0; index < 60; index += 1) {
       await consumer.call("sessions:sendMessage", { sessionId, type: "dialogue.message", payload });
     }
-    const first = await consumer.call("sessions:listMessages", { sessionId });
-    expect(first.total).toBe(60);
-    expect(first.data.length).toBe(50);
-    const rest = await consumer.call("sessions:listMessages", { sessionId, since: first.data.at(-1).createdAt });
-    expect(rest.data).toHaveLength(10);
+    const pages = [await consumer.call("sessions:listMessages", { sessionId })];
+    expect(pages[0].total).toBe(60);
+    while (pages.at(-1).nextCursor !== null) {
+      const { nextCursor: cursor } = pages.at(-1);
+      pages.push(await consumer.call("sessions:listMessages", { sessionId, cursor }));
+    }
+    const each = JSON.stringify(payload).length;
+    expect(pages.map(({ data }) => data.length)).toEqual([17, 17, 17, 9]);
+    expect([16 * each < enoughBytes, 17 * each >= enoughBytes]).toEqual([true, true]);
+    const since = pages[0].data.at(-1).createdAt;
+    expect(await consumer.call("sessions:listMessages", { sessionId, since })).toMatchObject({ data: pages[1].data });
   });
 });
