@@ -73,6 +73,11 @@ export interface QueryContext<C extends Caller = Caller> {
   caller: C;
   /** Unix milliseconds, the same instant for the whole call. */
   now: number;
+  /**
+   * Says that the answer changes by itself at this instant (Unix ms): who is subscribed gets it anew then. The past says
+   * nothing. Needed only where no timer writes a row at that instant.
+   */
+  changesAt(at: number): void;
   log: Logger;
   /** Base of every link that is handed out, without a trailing slash. */
   publicUrl: string;

@@ -69,7 +69,7 @@ interface QueryDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns 
    * watches what it reads, so who is subscribed gets it anew by `refreshMs` alone.
    */
   aside?: true;
-  /** For an answer that goes on with the clock, without a commit: how often who is subscribed to it gets it anew. */
+  /** How often who is subscribed gets the answer anew where nothing says when it changes. See also `ctx.changesAt`. */
   refreshMs?: number;
   handler(ctx: QueryContext<CallerOf<A>>, args: Args<Shape>): Result<Returns>;
 }

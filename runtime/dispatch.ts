@@ -349,7 +349,10 @@ export class Runtime {
           isObserved = true;
         }
         const surroundings = this.#surroundings();
-        const ctx: QueryContext = { ...surroundings, db, caller };
+        const changesAt = (at: number) => {
+          if (seen && at > surroundings.now) seen.changesAt = Math.min(at, seen.changesAt ?? at);
+        };
+        const ctx: QueryContext = { ...surroundings, db, caller, changesAt };
         if (seen) {
           Object.defineProperty(ctx, "now", {
             get: () => {
@@ -445,6 +448,7 @@ export class Runtime {
           db,
           caller,
           from,
+          changesAt: () => {},
           newId: (prefix) => newId(prefix, now),
           newUuid: () => newUuid(now),
           newSecret,

@@ -21,6 +21,8 @@ export interface Seen {
   asOf: number;
   /** Whether its answer hangs on the instant at which it ran. */
   usedClock: boolean;
+  /** The first instant at which its answer changes without a commit (Unix ms); undefined where none is known. */
+  changesAt: number | undefined;
   /** How many milliseconds of work it was. */
   tookMs: number;
   /** Who asked, once that is known. */
@@ -93,6 +95,7 @@ export class LiveQueries {
       reads: new ReadSet(),
       asOf: this.#commits,
       usedClock: false,
+      changesAt: undefined,
       tookMs: 0,
       caller: undefined,
       end,

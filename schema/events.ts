@@ -6,7 +6,7 @@ export type EventStatus = (typeof eventStatuses)[number];
 
 /**
  * Written by `events:create`, `events:update`, `events:updateTags`, `events:cancel` and what admins do; the timer sets
- * `endedAt`. Never deleted.
+ * `startedAt` and `endedAt`. Never deleted.
  */
 export interface EventsTable {
   eventId: string;
@@ -22,6 +22,8 @@ export interface EventsTable {
   tags: string;
   startAt: number;
   endAt: number;
+  /** When the timer opened it, which tells who watches it; its status follows the clock, not this. */
+  startedAt: number | null;
   /** When it was cancelled, or the timer closed it; its status follows the clock, not this. */
   endedAt: number | null;
   cancelledAt: number | null;

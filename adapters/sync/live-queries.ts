@@ -12,7 +12,7 @@ import { type Call, type Outcome, Postponed, type Runtime } from "../../runtime/
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret, nextRequestId } from "../../runtime/ids.js";
 import { countedAs } from "../../runtime/limits.js";
-import type { Begun, Watch } from "../../runtime/live.js";
+import type { Begun, Seen, Watch } from "../../runtime/live.js";
 import type { Turn, Turns } from "../../runtime/turns.js";
 import type { WholeFrame } from "../sockets/socket.js";
 import { encodeValue, isReadable, readArgsText } from "../wire.js";
@@ -30,6 +30,8 @@ import {
 
 /** How long a run waits that the database, or a rate, does not let happen now. */
 const retryMs = 1_000;
+/** How soon after a run the clock alone has it run again at the earliest. */
+const leastRefreshMs = 250;
 /** Up to here an answer is known again by itself, beyond it by its hash: what was sent need not be held to be compared. */
 const longestMark = 4_096;
 
@@ -424,11 +426,23 @@ class LiveQuery {
     if (this.#subscribers.size > 0) {
       const { runtime, clock } = this.#parts;
       this.#watch = runtime.live.watch(seen, () => this.#touched());
-      const refreshMs = runtime.registry.find(this.#call.path)?.refreshMs;
-      if (refreshMs !== undefined) this.#cancelRefresh = clock.after(refreshMs, () => this.#touched());
+      const refreshAt = this.#refreshAt(seen);
+      if (refreshAt !== undefined) {
+        this.#cancelRefresh = clock.after(refreshAt - clock.now(), () => this.#touched());
+      }
     }
     seen.end();
     return hasChanged;
+  }
+
+  /** When the answer changes by the clock; undefined where it does not. */
+  #refreshAt({ changesAt }: Seen): number | undefined {
+    const { runtime, clock } = this.#parts;
+    // A timer can come a millisecond early, and the answer would be the old one. A list of which something changes all the
+    // time is not run again all the time.
+    if (changesAt !== undefined) return Math.max(changesAt + 1, clock.now() + leastRefreshMs);
+    const refreshMs = runtime.registry.find(this.#call.path)?.refreshMs;
+    return refreshMs === undefined ? undefined : clock.now() + refreshMs;
   }
 
   /** By a commit, or by the clock. */

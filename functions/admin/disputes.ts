@@ -1,7 +1,7 @@
 /** Admins and disputes: what waits for a decision, and deciding it (clawrent.md section 6.4). */
 import { z } from "zod";
 import type { QueryContext } from "../../runtime/context.js";
-import { everyMinute, mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { disputeDecisions, disputeStatuses } from "../../schema/ledger.js";
 import { maxAmount } from "../../schema/money.js";
@@ -20,7 +20,6 @@ export const listDisputes = query({
   auth: "admin",
   args: { status: z.enum(disputeStatuses).nullish(), page, limit, cursor },
   returns: pageOf(dispute),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const { status } = args;
     const cursors = byOpening.under(ctx, { status });

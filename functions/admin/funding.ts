@@ -77,7 +77,7 @@ export const createTopUpCodes = mutation({
       .insertInto("topUpCodes")
       .values(made.map(({ row }) => row))
       .execute();
-    return { codes: made.map(({ code, row }) => ({ ...topUpCodeView(row, ctx.now), topUpCode: code })) };
+    return { codes: made.map(({ code, row }) => ({ ...topUpCodeView(ctx, row), topUpCode: code })) };
   },
 });
 
@@ -109,7 +109,7 @@ export const listTopUpCodes = query({
         .executeTakeFirstOrThrow(),
     ]);
     const { rows, nextCursor } = cursors.page(found, args.limit, (row) => row);
-    const data = rows.map((row) => topUpCodeView(row, ctx.now));
+    const data = rows.map((row) => topUpCodeView(ctx, row));
     return { data, total: Number(total), page: args.page, limit: args.limit, nextCursor };
   },
 });
@@ -125,9 +125,9 @@ export const revokeTopUpCode = mutation({
     if (!row) throw new CallError("not_found", "Code not found");
     if (row.redeemedAt !== null)
       throw new CallError("conflict", "The code was redeemed already", { status: "redeemed" });
-    if (row.revokedAt !== null) return topUpCodeView(row, ctx.now);
+    if (row.revokedAt !== null) return topUpCodeView(ctx, row);
     const revoked = { revokedAt: ctx.now };
     await ctx.db.updateTable("topUpCodes").set(revoked).where("codeId", "=", codeId).execute();
-    return topUpCodeView({ ...row, ...revoked }, ctx.now);
+    return topUpCodeView(ctx, { ...row, ...revoked });
   },
 });

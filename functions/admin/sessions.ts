@@ -1,7 +1,7 @@
 /** Admins and sessions: looking at all of them, and putting an end to one (clawrent.md section 2.10). */
 import { z } from "zod";
 import type { QueryContext } from "../../runtime/context.js";
-import { everyMinute, mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
@@ -25,7 +25,6 @@ export const listSessions = query({
   auth: "admin",
   args: { status: statusFilter.nullish(), sessionId: id.nullish(), page, limit, cursor },
   returns: pageOf(sessionWithRecord),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const { status, sessionId } = args;
     const cursors = newestFirst.under(ctx, { status, sessionId });

@@ -1,7 +1,7 @@
 /** Finding events: what is on, what is near a shared location, and one event as its reader sees it. */
 import { z } from "zod";
 import type { QueryContext } from "../../runtime/context.js";
-import { everyMinute, query } from "../../runtime/define.js";
+import { query } from "../../runtime/define.js";
 import { prepared } from "../../runtime/prepared.js";
 import { cursor, id, token } from "../../schema/values.js";
 import { briefShape, type CheckinRow, countPresent, findCheckin, isoSeconds, presentBrief } from "../model/checkin.js";
@@ -49,7 +49,6 @@ export const listLive = query({
   auth: "agent",
   args: listArgs,
   returns: z.array(eventValue.extend({ cursor: z.string() })),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const limit = args.limit ?? listedByDefault;
     const cursors = byStart.under(ctx, { includeScheduled: args.includeScheduled || null });
@@ -88,7 +87,6 @@ export const listNearby = query({
   auth: "agent",
   args: { shareToken: token, radiusKm: z.number().min(0.05).max(50).nullish(), ...listArgs },
   returns: z.array(eventValue.extend({ distanceKm: z.number(), cursor: z.string() })),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const here = await requireSharedPlace(ctx, args.shareToken);
     const radiusKm = args.radiusKm ?? 1;
@@ -132,7 +130,6 @@ export const getById = query({
       .nullable(),
     myRole: z.enum(roles),
   }),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const event = await requireEvent(ctx, args.eventId);
     const [checkin, present] = await Promise.all([

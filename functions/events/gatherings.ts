@@ -49,6 +49,7 @@ export const create = mutation({
       tags: JSON.stringify(args.tags ?? []),
       startAt,
       endAt,
+      startedAt: startAt <= ctx.now ? ctx.now : null,
       endedAt: null,
       cancelledAt: null,
       trimAt: null,
@@ -57,6 +58,7 @@ export const create = mutation({
       createdAt: ctx.now,
     };
     await ctx.db.insertInto("events").values(event).execute();
+    ctx.wakeAt(Math.max(startAt, ctx.now));
     ctx.wakeAt(endAt);
     return presentEvent(event, ctx.now, new Map());
   },

@@ -1,7 +1,7 @@
 /** Meeting somebody at an event: whom to meet, and the intro from proposal to both humans' yes. */
 import type { NotNull } from "kysely";
 import { z } from "zod";
-import { everyMinute, mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id, parseTags, text } from "../../schema/values.js";
 import { pairKey } from "../model/agents.js";
@@ -22,6 +22,7 @@ import { match } from "../model/matching.js";
 import { openThread } from "../model/threads.js";
 
 /** How many of the most recent check-ins are scored. */
+const minuteMs = 60_000;
 const mostCandidates = 500;
 const mostListed = 200;
 
@@ -39,7 +40,6 @@ export const getSuggestions = query({
       reasons: z.array(z.string()),
     }),
   ),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const me = ctx.caller.agentId;
     const event = await requireEvent(ctx, args.eventId);
@@ -65,11 +65,15 @@ export const getSuggestions = query({
       .$narrowType<{ name: NotNull }>()
       .execute();
 
+    // How long ago somebody came counts in minutes of the clock, so that the answer changes once a minute and not with each
+    // of those who are there.
+    const thisMinute = ctx.now - (ctx.now % minuteMs);
+    ctx.changesAt(thisMinute + minuteMs);
     const myBrief = { ...mine, intentTags: parseTags(mine.intentTags) };
     const suggestions = candidates.map(({ agentId, name, ...theirs }) => ({
       toAgent: { agentId, name },
       introNote: theirs.introNote,
-      ...match(myBrief, { ...theirs, intentTags: parseTags(theirs.intentTags) }, ctx.now),
+      ...match(myBrief, { ...theirs, intentTags: parseTags(theirs.intentTags) }, thisMinute),
     }));
     // Equal scores stay in the order of the query: the most recent first, then by id.
     return suggestions.sort((a, b) => b.score - a.score).slice(0, args.limit ?? 8);
@@ -202,7 +206,6 @@ export const listMyIntros = query({
   auth: "agent",
   args: { eventId: id.nullish(), includeResolved: z.boolean().nullish() },
   returns: z.array(introValue),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const sides = [
       { mine: "fromAgentId", other: "toAgentId" },

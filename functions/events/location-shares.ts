@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { everyMinute, mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { partitions } from "../../schema/partitions.js";
@@ -56,9 +56,9 @@ export const getShareRequest = query({
     status: z.enum(shareStatuses),
     expiresAt: z.number(),
   }),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const share = await requireShare(ctx, args.shareToken);
+    ctx.changesAt(share.expiresAt);
     const agent = await ctx.db
       .selectFrom("agents")
       .select("name")
@@ -132,9 +132,10 @@ export const getLocationShare = query({
     sharedAt: z.number().optional(),
     expiresAt: z.number(),
   }),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const share = await requireOwnShare(ctx, args.shareToken);
+    // The timer writes nothing to a share that was used before.
+    ctx.changesAt(share.expiresAt);
     const status = shareStatus(share, ctx.now);
     const { sealedPlace } = share;
     // The timer may not have removed the place yet; by the clock it is gone.

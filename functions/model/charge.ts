@@ -44,6 +44,11 @@ export function quantityOf(session: Used): number {
   return Math.max(1, Math.ceil((until - startedAt) / minuteMs));
 }
 
+/** When the next minute of a session that goes on begins to count (Unix ms). */
+export function nextMinuteAt(startedAt: number, now: number): number {
+  return startedAt + Math.max(1, Math.ceil((now - startedAt) / minuteMs)) * minuteMs + 1;
+}
+
 /** The platform's part, rounded half up, and the provider's, which is the rest: they add up exactly. */
 export function splitFee(amountMinor: number): { feeMinor: number; incomeMinor: number } {
   const feeMinor = Number((BigInt(amountMinor) * BigInt(feePercent) + 50n) / 100n);

@@ -74,6 +74,7 @@ export async function changeEvent(ctx: MutationContext, event: EventRow, changes
     tags: changes.tags ? JSON.stringify(changes.tags) : event.tags,
     startAt,
     endAt,
+    startedAt: event.startedAt ?? (startAt <= ctx.now ? ctx.now : null),
   };
   const columns = Object.keys(changed) as (keyof EventRow)[];
   const differing = Object.fromEntries(
@@ -81,6 +82,7 @@ export async function changeEvent(ctx: MutationContext, event: EventRow, changes
   );
   if (Object.keys(differing).length === 0) return event;
   await write(ctx, event, differing);
+  if (changed.startedAt === null) ctx.wakeAt(startAt);
   if (endAt !== event.endAt) {
     ctx.wakeAt(endAt);
     await followOrLeave(ctx, changed);

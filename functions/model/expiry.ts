@@ -1,6 +1,7 @@
 /**
- * Deadlines: every kind of row that runs out, and what becomes of it. The state that callers see is right by the clock
- * without this; it makes the stored state follow, so that indexes on what is open stay small and coordinates go away.
+ * Deadlines: every kind of row that begins or runs out, and what becomes of it. The state that callers see is right by
+ * the clock without this; it makes the stored state follow, so that live queries hear of it at that instant, indexes on
+ * what is open stay small and coordinates go away.
  */
 import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
@@ -13,7 +14,10 @@ import { hourOf, silenceMs, silentUntil } from "./threads.js";
 export const batchSize = 200;
 
 /** What `expireDue` counts. */
-export type Expired = Record<"events" | "checkins" | "intros" | "threads" | "invites" | "locationShares", number>;
+export type Expired = Record<
+  "starts" | "events" | "checkins" | "intros" | "threads" | "invites" | "locationShares",
+  number
+>;
 
 interface Deadline {
   counts: keyof Expired;
@@ -36,6 +40,14 @@ const deadlines: readonly Deadline[] = [
     at: "endAt",
     where: sql`"endedAt" is null`,
     becomes: (now) => ({ endedAt: now }),
+  },
+  {
+    counts: "starts",
+    table: "events",
+    key: "eventId",
+    at: "startAt",
+    where: sql`"startedAt" is null and "endedAt" is null`,
+    becomes: (now) => ({ startedAt: now }),
   },
   {
     counts: "checkins",
@@ -101,7 +113,7 @@ const deadlines: readonly Deadline[] = [
 
 /** Expires what is due, up to `limit` rows of each kind, and says how many that were. */
 export async function expireDue(ctx: MutationContext, limit: number): Promise<{ expired: Expired; more: boolean }> {
-  const expired: Expired = { events: 0, checkins: 0, intros: 0, threads: 0, invites: 0, locationShares: 0 };
+  const expired: Expired = { starts: 0, events: 0, checkins: 0, intros: 0, threads: 0, invites: 0, locationShares: 0 };
   let more = false;
   for (const { counts, table, key, at, where, otherwise, becomes } of deadlines) {
     const due = anyTable(ctx)

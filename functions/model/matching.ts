@@ -42,7 +42,7 @@ export function match(mine: Brief, theirs: ShownBrief & { checkedInAt: number },
   const sharedTags = theirs.intentTags.filter((tag) => myTags.has(tag));
   const myWords = words(`${mine.eventGoal ?? ""}\n${mine.introNote ?? ""}`);
   const sharedWords = [...words(theirs.introNote ?? "")].filter((word) => myWords.has(word));
-  const ageMs = now - theirs.checkedInAt;
+  const ageMs = Math.max(0, now - theirs.checkedInAt);
 
   const score =
     (tagPoints[sharedTags.length] ?? tagPoints[3]) +

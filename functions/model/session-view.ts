@@ -5,6 +5,7 @@ import { currencies, onlineStatuses, pricingModels } from "../../schema/listings
 import { printAmount, printSettled } from "../../schema/money.js";
 import { billingStatuses, type SessionsTable, type Side, sessionStatuses, sides } from "../../schema/sessions.js";
 import { isoTime, isoTimeOrNull } from "../../schema/values.js";
+import { nextMinuteAt } from "./charge.js";
 import { dispute, disputesOf } from "./dispute.js";
 import { sideOf } from "./session.js";
 import { isOpen, statusOf } from "./session-status.js";
@@ -99,6 +100,7 @@ function viewOf(
   const endedAt = lapsed ? session.expiresAt : limitHit ? session.limitAt : session.endedAt;
   const { amountMinor, level } = spendingOf({ ...session, endedAt }, ctx);
   const { startedAt } = session;
+  if (status === "active" && startedAt !== null) ctx.changesAt(nextMinuteAt(startedAt, ctx.now));
   return {
     id: session.sessionId,
     orderId: session.orderId,

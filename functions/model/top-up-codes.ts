@@ -35,13 +35,14 @@ export const topUpCode = z.object({
   redeemedBy: z.string().nullable(),
 });
 
-export function topUpCodeView(row: TopUpCodesTable, now: number): z.input<typeof topUpCode> {
+export function topUpCodeView(ctx: QueryContext, row: TopUpCodesTable): z.input<typeof topUpCode> {
+  ctx.changesAt(row.expiresAt);
   return {
     id: row.codeId,
     amount: printAmount(row.amountMinor),
     currency: row.currency,
     note: row.note,
-    status: statusOf(row, now),
+    status: statusOf(row, ctx.now),
     createdAt: isoTime(row.createdAt),
     expiresAt: isoTime(row.expiresAt),
     revokedAt: isoTimeOrNull(row.revokedAt),

@@ -1,7 +1,7 @@
 /** Making a session, reading it, approving and ending it. */
 import { z } from "zod";
 import type { UserQuery } from "../../runtime/context.js";
-import { everyMinute, mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { type SessionStatus, type Side, sides } from "../../schema/sessions.js";
 import { cursor, id, isoTime, limit, limitOf, page, pageOf } from "../../schema/values.js";
@@ -37,7 +37,6 @@ export const list = query({
   auth: "user",
   args: { role: z.enum(sides).nullish(), status: statusFilter.nullish(), page, limit: sessionsLimit, cursor },
   returns: pageOf(sessionView),
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const cursors = newestFirst.under(ctx, { role: args.role, status: args.status });
     const after = cursors.read(args.cursor);
@@ -161,7 +160,6 @@ export const get = query({
   auth: "user",
   args: { sessionId: id },
   returns: sessionView,
-  refreshMs: everyMinute,
   handler: async (ctx, args) => {
     const session = await findSession(ctx, args.sessionId);
     if (!session || !(sideOf(session, ctx.caller) || ctx.caller.isAdmin)) {

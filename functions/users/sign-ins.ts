@@ -1,6 +1,6 @@
 /** A user's sign-ins: seen, and ended (people.md section 6). */
 import { z } from "zod";
-import { everyMinute, mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id, isoTime, isoTimeOrNull } from "../../schema/values.js";
 import { currentSignIn, endSignIns, isOpen, mostKept, signInsOf } from "../model/sign-ins.js";
@@ -27,7 +27,6 @@ export const listSignIns = query({
   auth: "signIn",
   args: {},
   returns: z.object({ data: z.array(signInView), total: z.number() }),
-  refreshMs: everyMinute,
   handler: async (ctx) => {
     const kept = await signInsOf(ctx, ctx.caller.userId);
     const data = kept

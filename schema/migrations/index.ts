@@ -12,6 +12,7 @@ import * as money from "./0010-money.js";
 import * as reviewedListings from "./0011-reviewed-listings.js";
 import * as orderStates from "./0012-order-states.js";
 import * as listingOwners from "./0013-listing-owners.js";
+import * as eventStarts from "./0014-event-starts.js";
 import * as outreachMode from "./0015-outreach-mode.js";
 import type { MigrationTarget } from "./target.js";
 
@@ -33,5 +34,6 @@ export const migrations: readonly Migration[] = [
   { name: "0011-reviewed-listings", up: reviewedListings.up },
   { name: "0012-order-states", up: orderStates.up },
   { name: "0013-listing-owners", up: listingOwners.up },
+  { name: "0014-event-starts", up: eventStarts.up },
   { name: "0015-outreach-mode", up: outreachMode.up },
 ];

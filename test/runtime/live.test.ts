@@ -7,7 +7,7 @@ import { ReadSet, WriteSet } from "../../runtime/slices.js";
 function reading(agentId: string) {
   const reads = new ReadSet();
   reads.slices.set("agents", new Map([["agentId", new Set([agentId])]]));
-  return { reads, asOf: 0, usedClock: false, tookMs: 0, caller: undefined };
+  return { reads, asOf: 0, usedClock: false, changesAt: undefined, tookMs: 0, caller: undefined };
 }
 
 function writing(agentId: string): WriteSet {
