@@ -32,6 +32,10 @@ export class Lease implements DatabaseConnection {
     return this.#ended || (this.#connection instanceof Lease && this.#connection.ended);
   }
 
+  requireOpen(): void {
+    if (this.#ended) throw new Error("The call's transaction has ended");
+  }
+
   executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
     if (this.#ended) return Promise.reject(new Error("The call's transaction has ended"));
     const hearRows = this.#observe?.(query);

@@ -39,6 +39,8 @@ const largestReadGroup = 16;
  * ends with the call that is on.
  */
 const longestTurnMs = 20;
+/** A query of many statements lets the event loop have a turn before its next one once it has gone on for this long. */
+const longestReadMs = 10;
 /** How long a group may take. Far above any real one; only a handler that waits for something else gets here. */
 const watchdogMs = 5_000;
 /** Statements kept prepared. The code has some hundreds; lists of varying length add more. */
@@ -145,7 +147,7 @@ export class SqliteStore implements Store {
         file.exec("begin");
         const driver = new SerialDriver(file);
         driver.mode = "read";
-        const lease = new Lease(kyselyOn(driver), new InTurns(driver, () => this.#requireRoom()));
+        const lease = new Lease(kyselyOn(driver), new InTurns(driver, 0, () => this.#requireRoom()));
         try {
           return await work(lease.db);
         } finally {
@@ -255,7 +257,10 @@ export class SqliteStore implements Store {
         }
         const writtenBefore = this.#driver.written;
         if (savepoints) this.#savepoint.run();
-        const lease = new Lease(this.#kysely, this.#driver, job.observe);
+        const lease: Lease =
+          mode === "write"
+            ? new Lease(this.#kysely, this.#driver, job.observe)
+            : new Lease(this.#kysely, new InTurns(this.#driver, longestReadMs, () => lease.requireOpen()), job.observe);
         const outcome = await Promise.race([settle(job, lease), late]);
         lease.end();
         if (outcome === "late") {
@@ -364,18 +369,30 @@ function kyselyOn(driver: SerialDriver): KyselyProps {
   return { config: { dialect }, dialect, driver, executor: new Kysely<Database>({ dialect }).getExecutor() };
 }
 
-/** A connection whose every statement waits for a turn of the event loop, and asks then whether it still may run. */
+/**
+ * A connection of which the event loop has a turn before the next statement once `longestMs` have gone by since the last
+ * turn. After each it asks whether it still may run.
+ */
 class InTurns implements DatabaseConnection {
   readonly #connection: DatabaseConnection;
+  readonly #longestMs: number;
   readonly #require: () => void;
+  #turnBeganAt = performance.now();
 
-  constructor(connection: DatabaseConnection, require: () => void) {
+  constructor(connection: DatabaseConnection, longestMs: number, require: () => void) {
     this.#connection = connection;
+    this.#longestMs = longestMs;
     this.#require = require;
   }
 
-  async executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
+  executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
+    const goesOn = performance.now() - this.#turnBeganAt < this.#longestMs;
+    return goesOn ? this.#connection.executeQuery<Row>(query) : this.#inNextTurn<Row>(query);
+  }
+
+  async #inNextTurn<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
     await new Promise((resolve) => setImmediate(resolve));
+    this.#turnBeganAt = performance.now();
     this.#require();
     return this.#connection.executeQuery<Row>(query);
   }

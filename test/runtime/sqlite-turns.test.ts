@@ -29,6 +29,10 @@ async function long(): Promise<number> {
   return turns;
 }
 
+function mail(mailId: string) {
+  return { mailId, recipient: "a", subject: "b", body: "c", attempts: 0, nextAttemptAt: 0, createdAt: 0 } as never;
+}
+
 test.each([
   ["reads", () => store.read(long)],
   ["writes", () => store.write(long)],
@@ -36,6 +40,32 @@ test.each([
   const began = await Promise.all(Array.from({ length: 12 }, call));
   expect(new Set(began).size).toBeGreaterThanOrEqual(4);
   expect(began).toEqual(began.toSorted((one, other) => one - other));
+});
+
+test("a read of many statements is done in several turns, of one snapshot, and nothing runs in it once it has ended", async () => {
+  const seen = await store.read(async (db) => {
+    const counted: { turn: number; mails: number }[] = [];
+    for (let statement = 0; statement < 5; statement += 1) {
+      if (statement === 2) void store.write(({ db: other }) => other.insertInto("outbox").values(mail("a")).execute());
+      const { mails } = await db
+        .selectFrom("outbox")
+        .select(({ fn }) => fn.countAll<number>().as("mails"))
+        .executeTakeFirstOrThrow();
+      counted.push({ turn: await long(), mails });
+    }
+    return counted;
+  });
+  expect(new Set(seen.map(({ turn }) => turn)).size).toBe(5);
+  expect(seen.map(({ mails }) => mails)).toEqual([0, 0, 0, 0, 0]);
+
+  let straggler: Promise<unknown> = Promise.resolve();
+  await store.read(async (db) => {
+    await long();
+    straggler = db.selectFrom("outbox").selectAll().execute();
+    straggler.catch(() => {});
+  });
+  await expect(straggler).rejects.toThrow("The call's transaction has ended");
+  expect(await store.read((db) => db.selectFrom("outbox").selectAll().execute())).toHaveLength(1);
 });
 
 test("one caller's hundred reads do not come before another's one", async () => {
@@ -49,18 +79,7 @@ test("one caller's hundred reads do not come before another's one", async () => 
 test("a write that fails in a group that was cut undoes itself alone", async () => {
   const write = (mailId: string, fails: boolean) =>
     store.write(async ({ db }) => {
-      await db
-        .insertInto("outbox")
-        .values({
-          mailId,
-          recipient: "a",
-          subject: "b",
-          body: "c",
-          attempts: 0,
-          nextAttemptAt: 0,
-          createdAt: 0,
-        } as never)
-        .execute();
+      await db.insertInto("outbox").values(mail(mailId)).execute();
       await long();
       if (fails) throw new Error(`${mailId} fails`);
     });
