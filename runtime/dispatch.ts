@@ -15,7 +15,7 @@ import { CallError } from "./errors.js";
 import { IdempotencyKey, type KeptOutcome, type Resent } from "./idempotency.js";
 import { newCode, newDigits, newId, newSecret, newUuid } from "./ids.js";
 import { KeptResults } from "./kept-results.js";
-import { addressKey, callRatesOf, countedAs, type Held, type RateLimits } from "./limits.js";
+import { addressKey, callRatesOf, type Held, laneOf, type RateLimits } from "./limits.js";
 import type { LiveQueries, Seen } from "./live.js";
 import type { Notice, NoticeBoard } from "./notices.js";
 import type { Passwords } from "./passwords.js";
@@ -337,7 +337,7 @@ export class Runtime {
     const { aside } = definition;
     // Nothing wakes who watches what is read aside, so its answer is never one to keep.
     if (aside && seen) seen.usedClock = true;
-    const who = countedAs(caller, call.address ?? "");
+    const who = laneOf(caller, call.address ?? "");
     const read: Store["read"] = (work, observe) => (aside ? store.readAside(work) : store.read(work, observe, who));
     return read(
       async (db) => {

@@ -152,8 +152,9 @@ export const rates = {
 export type Rate = keyof typeof rates;
 
 /**
- * The database's time for the live queries of one caller. Beyond it the caller's answers come later; what others get and
- * how soon does not hang on it (runtime/turns.ts).
+ * The database's time for the live queries of one user with all of their agents, or of one agent that nobody owns.
+ * Without a credential it is the address's. Beyond it their answers come later; what others get and how soon does not
+ * hang on it (runtime/turns.ts).
  */
 export const liveBudget = { msPerSecond: 300, mostMs: 3_000 } as const;
 
@@ -280,11 +281,22 @@ export function countedAs(caller: Caller | undefined, address: string): string {
   return addressKey(address);
 }
 
+/** Whose turn work is: a user's with all of their agents, an agent's that nobody owns, or for anybody else the address's. */
+export function laneOf(caller: Caller | undefined, address: string): string {
+  return userOf(caller) ?? countedAs(caller, address);
+}
+
 /** The rates of all calls that a call counts against, the caller's own first: what that refuses is not taken of the next. */
 export function callRatesOf(caller: Caller | undefined, address: string): { rate: Rate; who: string }[] {
   const own = { rate: "calls" as const, who: countedAs(caller, address) };
-  const userId = caller?.kind === "user" ? caller.userId : caller?.kind === "agent" ? caller.ownerId : null;
-  return userId == null ? [own] : [own, { rate: "userCalls", who: userId }];
+  const userId = userOf(caller);
+  return userId === null ? [own] : [own, { rate: "userCalls", who: userId }];
+}
+
+/** The user who calls, or whose agent does. */
+function userOf(caller: Caller | undefined): string | null {
+  if (caller?.kind === "user") return caller.userId;
+  return caller?.kind === "agent" ? caller.ownerId : null;
 }
 
 /** What an address is counted under: itself, or for IPv6 its /64, since one host has all of that. */

@@ -2,7 +2,8 @@
  * Whose turn it is. Work that the server does by itself for those who subscribed, such as running their queries again, is
  * not begun all at once: one caller after the other has one run, and behind each slice of runs everything else is let
  * through. So a caller with a thousand runs that are due holds up another one by no more than the run that is on, and
- * ordinary calls by no more than a slice.
+ * ordinary calls by no more than a slice. All agents of a user are one caller here (`laneOf` in limits.ts), or whoever has
+ * a hundred of them would have a hundred turns.
  *
  * What a run took counts against its caller. Over the budget a caller rests, and its runs come later; none is lost.
  */

@@ -128,7 +128,7 @@ const sections: Record<string, () => string> = {
         ["unread bytes of one WebSocket before it is closed", `${sizes.unreadBytes / 1024} KiB`],
         ["queries of one live client", String(sizes.queriesPerSocket)],
         [
-          "database time for the live queries of one caller; beyond it they are answered later",
+          "database time for the live queries of one user and all their agents; beyond it they are answered later",
           `${liveBudget.msPerSecond} ms per second, ${liveBudget.mostMs} ms at once`,
         ],
         ["arguments of one call once they are parsed, about", `${parsedArgumentBytes / 1024} KiB`],

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
-import { countedAs } from "../../runtime/limits.js";
+import { laneOf } from "../../runtime/limits.js";
 import type { NoticeBoard } from "../../runtime/notices.js";
 import { expiryOf } from "../../runtime/tokens.js";
 import type { Turns } from "../../runtime/turns.js";
@@ -38,7 +38,7 @@ export class Credentials {
    */
   check<T>(caller: Caller | undefined, address: string, look: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.turns.add([countedAs(caller, address)], lookMs, async () => {
+      this.turns.add([laneOf(caller, address)], lookMs, async () => {
         await look().then(resolve, reject);
         return lookMs;
       });

@@ -11,7 +11,7 @@ import type { Caller } from "../../runtime/context.js";
 import { type Call, type Outcome, Postponed, type Runtime } from "../../runtime/dispatch.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret, nextRequestId } from "../../runtime/ids.js";
-import { countedAs } from "../../runtime/limits.js";
+import { laneOf } from "../../runtime/limits.js";
 import type { Begun, Seen, Watch } from "../../runtime/live.js";
 import type { Turn, Turns } from "../../runtime/turns.js";
 import type { WholeFrame } from "../sockets/socket.js";
@@ -185,7 +185,7 @@ export class LiveQuerySet {
     const key = JSON.stringify([caller ?? null, secret ?? null, path, args.length > 256 ? hashSecret(args) : args]);
     const query = this.#queries.get(key) ?? new LiveQuery(this.#parts, { ...question, secret });
     this.#queries.set(key, query);
-    query.add(subscriber, countedAs(caller, question.address));
+    query.add(subscriber, laneOf(caller, question.address));
     let isNew = true;
     return {
       ask: (anew, take, fail, room) => {
@@ -275,9 +275,9 @@ class LiveQuery {
     return this.#subscribers.size;
   }
 
-  add(subscriber: Subscriber, countedAs: string): void {
-    this.#subscribers.set(subscriber, countedAs);
-    this.#turn?.join(countedAs);
+  add(subscriber: Subscriber, lane: string): void {
+    this.#subscribers.set(subscriber, lane);
+    this.#turn?.join(lane);
   }
 
   remove(subscriber: Subscriber): void {

@@ -10,6 +10,7 @@ import { open } from "../../support/event-streams.js";
 import { type Agent, databases, minute, type TestServer, useServer } from "../../support/harness.js";
 import { until } from "../../support/live-clients.js";
 import { amount, isLong } from "../../support/long.js";
+import { asAgent, draft } from "../../support/market.js";
 import { add, openSync, type RawClient, timeOf } from "../../support/sync-frames.js";
 
 /** Most runs that begin before another caller's one: those that are on together. */
@@ -114,6 +115,23 @@ describe.each(databases)("live queries take turns on %s", (database) => {
     expect([count("alice"), count("bob")]).toEqual([lots, 1]);
   });
 
+  test("a user with many agents has one turn in each round, not one for each agent", async () => {
+    const his = await open(bob);
+    const agents = await agentsOfOne(server, 2 * together);
+    const theirs = await Promise.all(agents.map((agent) => open(agent)));
+    for (const [number, socket] of theirs.entries()) {
+      socket.modify(add(0, "board:read", { agentId: boardId, who: "alice", number }));
+      await socket.answered();
+    }
+    his.modify(...many("bob", boardId, 1));
+    await his.answered();
+    runs.length = 0;
+    await server.nobody.call("board:write", { agentId: boardId, text: "for all of them" });
+    await his.next("Transition");
+    expect(runs.indexOf("bob")).toBeLessThanOrEqual(together);
+    for (const socket of theirs) await socket.next("Transition");
+  });
+
   test("those that the clock refreshes are not all refreshed at once", async () => {
     const [hers, his] = [await open(alice), await open(bob)];
     hers.modify(...many("alice", boardId, lots, "board:readEachMinute"));
@@ -212,6 +230,12 @@ async function people(server: TestServer): Promise<[Agent, Agent, Agent]> {
   return [alice, bob, board];
 }
 
+/** Agents of one user, who could have a hundred. */
+async function agentsOfOne(server: TestServer, count: number): Promise<Agent[]> {
+  const owner = await server.user("Alice");
+  return Promise.all(Array.from({ length: count }, async () => asAgent(server, await draft(owner))));
+}
+
 async function streamOf(server: TestServer, who: Agent, args: object) {
   return open(server, who, "board:read", args);
 }
@@ -246,6 +270,40 @@ describe.each(databases)("a caller's budget for live queries on %s", (database) 
     const isThere = () =>
       hers.shown.size === 2 * budgeted && [...hers.shown.values()].every(({ value }) => value === "meanwhile");
     while (!isThere()) await hers.next();
+  });
+});
+
+describe.each(databases)("the budget of a user's agents on %s", (database) => {
+  const server = useServer(database, { modules: { board }, config: { rateLimits: true, trustProxy: true } });
+
+  test("is one for all of them: what one has used up, the other has not", async () => {
+    const [, bob, { agentId }] = await people(server);
+    const agents = await agentsOfOne(server, 2);
+    const open = async (who: Agent) => (await openSync(server)).connect().authenticate(who.credential);
+    const [first, second, his] = await Promise.all([...agents, bob].map(open));
+    if (!first || !second || !his) throw new Error("Somebody is missing");
+    let number = 0;
+    /** Each of his has its turn, and so would one of anybody else who has something left. */
+    const tenOfHis = async () => {
+      for (let asked = 0; asked < 10; asked += 1, number += 1) {
+        his.modify(add(number, "board:read", { agentId, who: "bob", number }));
+        await his.answered();
+      }
+    };
+    busyMs = 250;
+    first.modify(...many("alice", agentId, Math.ceil((2 * liveBudget.mostMs) / busyMs)));
+    await until(() => count("alice") > 0, "the first");
+    for (let before = -1; before !== count("alice"); ) {
+      before = count("alice");
+      await tenOfHis();
+    }
+    busyMs = 0;
+    second.modify(...many("also alice", agentId, 1));
+    await tenOfHis();
+    expect(count("also alice")).toBe(0);
+    await server.advance(20_000);
+    while (second.shown.size === 0) await second.next();
+    expect(count("also alice")).toBe(1);
   });
 });
 
