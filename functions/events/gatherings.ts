@@ -9,7 +9,13 @@ import { loadSelf } from "../model/agents.js";
 import { countPresent } from "../model/checkin.js";
 import { type EventRow, eventValue, presentEvent, requireEvent, storedPlace } from "../model/event.js";
 import { placeName, requireRoomAt, takeEventTurn } from "../model/event-caps.js";
-import { cancelEvent, changeEvent, requireBothCoordinates, requireTimes } from "../model/event-changes.js";
+import {
+  cancelEvent,
+  changeEvent,
+  requireBothCoordinates,
+  requireStart,
+  requireTimes,
+} from "../model/event-changes.js";
 
 const details = {
   description: text(500).nullish(),
@@ -35,13 +41,15 @@ export const create = mutation({
     const { startAt, endAt } = args;
     const [lat, lng] = [args.locationLat ?? null, args.locationLng ?? null];
     requireBothCoordinates(lat, lng);
+    requireStart(startAt, ctx.now);
     requireTimes({ startAt, endAt }, ctx.now);
     const place = storedPlace(lat, lng);
     const turn = await takeEventTurn(ctx, ctx.caller.agentId);
-    await requireRoomAt(ctx, place.placeCode);
+    const ids = { eventId: ctx.newId("evt"), createdBy: ctx.caller.agentId };
+    await requireRoomAt(ctx, place.placeCode, ids);
 
     const event = {
-      eventId: ctx.newId("evt"),
+      ...ids,
       name: args.name,
       description: args.description ?? null,
       location: args.location ?? null,
@@ -54,7 +62,6 @@ export const create = mutation({
       cancelledAt: null,
       trimAt: null,
       turn,
-      createdBy: ctx.caller.agentId,
       createdAt: ctx.now,
     };
     await ctx.db.insertInto("events").values(event).execute();

@@ -2,6 +2,9 @@
  * How much one caller may pile up: rows that stand until somebody does something about them. Each cap is counted in the
  * transaction that adds to it, so two at the same moment cannot both take the last place. What is above a cap from before
  * there was one stays and goes on working.
+ *
+ * What many share is not counted by heads that one hand can have a hundred of: there it is owners that count, each with a
+ * small share, so that nobody's agents shut a place for others.
  */
 import { CallError } from "../../runtime/errors.js";
 
@@ -18,8 +21,20 @@ export const caps = {
   favorites: { most: 1_000, of: "favorites of a user" },
   follows: { most: 1_000, of: "users whom a user follows" },
   openSessions: { most: 200, of: "open sessions (`pending_approval` or `active`) that a user rents" },
+  openEvents: { most: 20, of: "open events (`scheduled` or `live`) of an agent" },
+  openEventsAtPlace: {
+    most: 20,
+    of: "open events at one place (100 to 200 m across) of a user with all their agents, or of an agent that nobody owns",
+  },
+  eventsAtPlace: { most: 200, of: "open events at one place, of which at most 3 of each user or unowned agent count" },
+  openShares: { most: 20, of: "open location shares of an agent" },
+  checkins: { most: 10, of: "events at which an agent is checked in" },
+  pendingIntros: { most: 50, of: "intros proposed by an agent that nobody has confirmed or rejected" },
   pendingAtProvider: { most: 20, of: "sessions of a user that wait for the approval of one provider" },
 } as const satisfies Record<string, { most: number; of: string }>;
+
+/** How many events of one owner at a place count toward `eventsAtPlace`. */
+export const countedOfOwner = 3;
 
 export const dayMs = 24 * 60 * 60 * 1_000;
 

@@ -14,12 +14,14 @@
 import type { MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { partitions } from "../../schema/partitions.js";
+import { dayMs } from "./caps.js";
 import { active } from "./checkin.js";
-import { type EventRow, eventStatus, storedPlace } from "./event.js";
+import { type EventRow, eventStatus, longestEventMs, storedPlace } from "./event.js";
 import { requireRoomAt } from "./event-caps.js";
 import { open } from "./intro.js";
 
-export const longestEventMs = 7 * 24 * 60 * 60 * 1_000;
+/** How far ahead an event may start: an organiser plans a year, and a place is not taken for longer. */
+const furthestStartMs = 365 * dayMs;
 
 /** Rows of one kind that follow an event's end in one transaction. */
 const followedAtOnce = 500;
@@ -47,6 +49,11 @@ export function requireTimes({ startAt, endAt }: { startAt: number; endAt: numbe
   if (endAt <= now) throw refusedArg("endAt", "endAt must be in the future");
 }
 
+/** Not for a start that stays: it may be from before there was a limit. */
+export function requireStart(startAt: number, now: number): void {
+  if (startAt > now + furthestStartMs) throw refusedArg("startAt", "startAt cannot be more than 365 days ahead");
+}
+
 export function requireBothCoordinates(lat: number | null, lng: number | null): void {
   if ((lat === null) === (lng === null)) return;
   const missing = lat === null ? "locationLat" : "locationLng";
@@ -63,6 +70,7 @@ export async function changeEvent(ctx: MutationContext, event: EventRow, changes
   if (status === "live" && startAt !== event.startAt) {
     throw new CallError("conflict", "Event has started, so startAt cannot change", { status });
   }
+  if (startAt !== event.startAt) requireStart(startAt, ctx.now);
   requireTimes({ startAt, endAt }, ctx.now);
 
   const changed: EventRow = {
@@ -112,7 +120,7 @@ async function placeAfter(ctx: MutationContext, event: EventRow, { locationLat, 
     );
   }
   const place = storedPlace(locationLat, locationLng);
-  await requireRoomAt(ctx, place.placeCode);
+  await requireRoomAt(ctx, place.placeCode, event);
   return place;
 }
 

@@ -4,10 +4,11 @@
  * goes by turn, and within a turn by its own order, is fair, loses nothing and repeats nothing, and each page reads one
  * stretch of an index. On the page the rows stand in the list's own order.
  */
-import { eventsPerTurn, mostOpenEvents } from "./event-caps.js";
+import { caps } from "./caps.js";
+import { eventsPerTurn } from "./event-caps.js";
 
 /** How many rows behind a page have to be known, to see whether anybody else's are among them. */
-export const lookAhead = mostOpenEvents + 1;
+export const lookAhead = caps.openEvents.most + 1;
 
 interface Listed {
   createdBy: string;

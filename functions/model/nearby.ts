@@ -3,16 +3,19 @@
  * there are many, cells are looked into from the centre outwards, and one that holds more than a handful is divided into
  * four: what is read depends on how many are wanted, not on how many there are.
  */
+import type { Expression, Kysely } from "kysely";
 import type { QueryContext } from "../../runtime/context.js";
 import { prepared } from "../../runtime/prepared.js";
+import type { Database } from "../../schema/index.js";
 import { type Cell, cellOfCode, codesOf, finestLevel, geoCellLevel } from "../../schema/place-code.js";
+import { caps, countedOfOwner } from "./caps.js";
 import { lastTurn } from "./event-caps.js";
 import { distanceKm, geoCellsAround, type Place, quartersOf, reachOf } from "./geo.js";
 
 /** More rows than this and a cell is divided. */
 const mostPerCell = 50;
-/** Cells of half a metre are not: so many events can stand on one spot. */
-const mostOnOneSpot = 250;
+/** Cells of half a metre are not: so many events can stand on one spot, as each owner can have several that count less. */
+const mostOnOneSpot = Math.ceil(caps.eventsAtPlace.most / countedOfOwner) * caps.openEventsAtPlace.most;
 /** Rows that one search reads at most. Whoever has more around them than that finds the nearest. */
 const mostRead = 2_500;
 const cellsAtOnce = 4;
@@ -44,7 +47,10 @@ type StoredEvent = Omit<NearEvent, "km"> & { endAt: number; locationLat: number 
 
 const columns = ["eventId", "createdBy", "turn", "startAt", "endAt", "locationLat", "locationLng"] as const;
 
-const inCell = prepared(["geoCell", "first", "last", "limit"], (db, { geoCell, first, last, limit }) =>
+type Bounds = Record<"geoCell" | "first" | "last" | "limit", Expression<never>>;
+const bounds = ["geoCell", "first", "last", "limit"] as const;
+
+const openIn = (db: Kysely<Database>, { geoCell, first, last, limit }: Bounds) =>
   db
     .selectFrom("events")
     .select(columns)
@@ -53,22 +59,11 @@ const inCell = prepared(["geoCell", "first", "last", "limit"], (db, { geoCell, f
     .where("placeCode", "<=", last)
     .where("endedAt", "is", null)
     .orderBy("placeCode")
-    .limit(limit),
-);
+    .limit(limit);
 
-const inCellOfTurn = prepared(
-  ["geoCell", "turn", "first", "last", "limit"],
-  (db, { geoCell, turn, first, last, limit }) =>
-    db
-      .selectFrom("events")
-      .select(columns)
-      .where("geoCell", "=", geoCell)
-      .where("turn", "=", turn)
-      .where("placeCode", ">=", first)
-      .where("placeCode", "<=", last)
-      .where("endedAt", "is", null)
-      .orderBy("placeCode")
-      .limit(limit),
+const inCell = prepared(bounds, openIn);
+const inCellOfTurn = prepared([...bounds, "turn"], (db, { turn, ...cell }) =>
+  openIn(db, cell).where("turn", "=", turn),
 );
 
 /** Nearest first; those at the same distance by their start. */

@@ -1,7 +1,11 @@
 /** Rows in numbers that no test could make by calls: copies of rows that calls have made, written past every function. */
 import { sql } from "kysely";
+import { type EventRow, storedPlace } from "../../functions/model/event.js";
 import type { Database } from "../../schema/index.js";
-import type { TestServer } from "./harness.js";
+import { hour, type TestServer } from "./harness.js";
+
+/** PostgreSQL ends a statement that takes long. */
+const rowsAtOnce = 20_000;
 
 type Table = keyof Database & string;
 
@@ -16,15 +20,48 @@ export async function copyRow(
   count: number,
   changes: Record<string, string>,
 ): Promise<void> {
-  await server.server.store.write(async ({ db }) => {
-    const found = await sql<Record<string, unknown>>`
-      select * from ${sql.table(table)} where ${sql.ref(key)} = ${value}`.execute(db);
-    const columns = Object.keys(found.rows[0] ?? {});
-    const values = columns.map((column) => (changes[column] ? sql.raw(changes[column]) : sql.ref(`row.${column}`)));
-    await sql`
-      insert into ${sql.table(table)} (${sql.join(columns.map((column) => sql.ref(column)))})
-      with recursive numbers(i) as (select 1 union all select i + 1 from numbers where i < ${sql.lit(count)})
-      select ${sql.join(values)} from ${sql.table(table)} as row cross join numbers
-      where ${sql.ref(`row.${key}`)} = ${value}`.execute(db);
+  for (let from = 1; from <= count; from += rowsAtOnce) {
+    const to = Math.min(count, from + rowsAtOnce - 1);
+    await server.server.store.write(async ({ db }) => {
+      const found = await sql<Record<string, unknown>>`
+        select * from ${sql.table(table)} where ${sql.ref(key)} = ${value}`.execute(db);
+      const columns = Object.keys(found.rows[0] ?? {});
+      const values = columns.map((column) => (changes[column] ? sql.raw(changes[column]) : sql.ref(`row.${column}`)));
+      await sql`
+        insert into ${sql.table(table)} (${sql.join(columns.map((column) => sql.ref(column)))})
+        with recursive numbers(i) as (select ${sql.lit(from)} union all select i + 1 from numbers where i < ${sql.lit(to)})
+        select ${sql.join(values)} from ${sql.table(table)} as row cross join numbers
+        where ${sql.ref(`row.${key}`)} = ${value}`.execute(db);
+    });
+  }
+}
+
+let stored = 0;
+/** Puts events into the database as so many creators would have made them over time. */
+export async function storeEvents(server: TestServer, events: (Partial<EventRow> & { lat: number; lng: number })[]) {
+  const now = server.clock.now();
+  const rows = events.map(({ lat, lng, ...more }) => {
+    stored += 1;
+    return {
+      eventId: `evt_${String(stored).padStart(8, "0")}`,
+      name: "E",
+      tags: "[]",
+      startAt: now - hour,
+      endAt: now + hour,
+      turn: 0,
+      createdAt: now,
+      ...storedPlace(lat, lng),
+      createdBy: "",
+      ...more,
+    };
   });
+  await server.server.store.write(async ({ db }) => {
+    for (let at = 0; at < rows.length; at += 500) {
+      await db
+        .insertInto("events")
+        .values(rows.slice(at, at + 500))
+        .execute();
+    }
+  });
+  return rows;
 }

@@ -3,22 +3,23 @@
  * intros. Caps hold at n and n + 1, also for calls of the same moment; what was above a cap before it came stays.
  */
 import { describe, expect, test } from "vitest";
-import {
-  mostCheckins,
-  mostOpenAtPlace,
-  mostOpenEvents,
-  mostOpenShares,
-  mostPendingIntros,
-} from "../../../functions/model/event-caps.js";
+import { caps, countedOfOwner } from "../../../functions/model/caps.js";
 import {
   type Agent,
   type DatabaseName,
   databases,
+  day,
   hour,
   minute,
   type TestServer,
   useServer,
 } from "../../support/harness.js";
+import { asAgent, draft } from "../../support/market.js";
+
+const mostOpenEvents = caps.openEvents.most;
+const mostOpenShares = caps.openShares.most;
+const mostCheckins = caps.checkins.most;
+const mostPendingIntros = caps.pendingIntros.most;
 
 const venue = { locationLat: 37.7597, locationLng: -122.4148 };
 
@@ -90,13 +91,30 @@ describe.each(databases)("caps of events on %s", (database: DatabaseName) => {
     await server.advance(hour);
   });
 
-  test(`${mostOpenAtPlace} open events at one place, whoever makes them, however they get there`, async () => {
-    const agents = await crowd(server, mostOpenAtPlace / mostOpenEvents);
-    for (const agent of agents.slice(1)) {
-      await Promise.all(Array.from({ length: mostOpenEvents }, () => create(agent, venue)));
+  test("a place takes many owners to fill, whoever makes the events, however they get there", async () => {
+    const { most } = caps.eventsAtPlace;
+    // Ten that nobody owns fill what they may, far ahead, and so does a user with as many: others still find room.
+    const strangers = await crowd(server, 10);
+    const farAhead = { startAt: server.clock.now() + 300 * day, endAt: server.clock.now() + 300 * day + hour };
+    for (const stranger of strangers) {
+      await Promise.all(
+        Array.from({ length: caps.openEventsAtPlace.most }, () => create(stranger, { ...venue, ...farAhead })),
+      );
     }
-    const [last] = agents as [Agent];
-    for (let made = 2; made < mostOpenEvents; made += 1) await create(last, venue);
+    const owner = await server.user("Alice");
+    const owned: Agent[] = [];
+    while (owned.length < 5) owned.push(asAgent(server, await draft(owner)));
+    const { done: hers, refusals: beyond } = await together(
+      owned.flatMap((agent) => Array.from({ length: 8 }, () => create(agent, { ...venue, ...farAhead }))),
+    );
+    expect(hers).toBe(caps.openEventsAtPlace.most);
+    for (const refusal of beyond) expect(refusal).toMatchObject(full(caps.openEventsAtPlace.most));
+    await create(owned[0] as Agent, farAhead);
+
+    const others = await crowd(server, Math.floor((most - 1) / countedOfOwner) - strangers.length - 1);
+    for (const other of others) {
+      await Promise.all(Array.from({ length: countedOfOwner }, () => create(other, venue)));
+    }
     // Two are free, and four agents want them at the same moment: two with a new event, two with one that moves.
     const [one, two, three, four] = (await crowd(server, 4)) as [Agent, Agent, Agent, Agent];
     const elsewhere = await Promise.all([create(three), create(four)]);
@@ -107,10 +125,37 @@ describe.each(databases)("caps of events on %s", (database: DatabaseName) => {
       four.call("events:update", { eventId: elsewhere[1].eventId, ...venue }),
     ]);
     expect(done).toBe(2);
-    for (const refusal of refusals) expect(refusal).toMatchObject(full(mostOpenAtPlace));
-    await expect(create(last, venue)).rejects.toMatchObject(full(mostOpenAtPlace));
+    for (const refusal of refusals) expect(refusal).toMatchObject(full(most));
+    const [last] = others as [Agent];
+    await expect(create(last, venue)).rejects.toMatchObject(full(most));
     await create(last, { locationLat: venue.locationLat + 0.01, locationLng: venue.locationLng });
+    // What is there already may be put right by a metre.
+    const there = await last.call("events:listLive", { limit: 100 });
+    const mine = there.find((event: { createdBy: string; locationLat?: number }) => event.createdBy === last.agentId);
+    await last.call("events:update", {
+      eventId: mine.eventId,
+      locationLat: venue.locationLat + 0.000001,
+      locationLng: venue.locationLng,
+    });
     await server.advance(hour);
+  });
+
+  test("an event starts within a year; one from before that starts later may change in all else", async () => {
+    const host = await hostOn(server);
+    const startAt = server.clock.now() + 365 * day;
+    const tooFar = { code: "invalid_args", message: "startAt cannot be more than 365 days ahead" };
+    await expect(create(host, { startAt: startAt + 1, endAt: startAt + hour })).rejects.toMatchObject(tooFar);
+    const { eventId } = await create(host, { startAt, endAt: startAt + hour });
+    await expect(
+      host.call("events:update", { eventId, startAt: startAt + 1, endAt: startAt + 2 * hour }),
+    ).rejects.toMatchObject(tooFar);
+    const later = { startAt: startAt + day, endAt: startAt + day + hour };
+    await server.server.store.write(({ db }) =>
+      db.updateTable("events").set(later).where("eventId", "=", eventId).execute(),
+    );
+    expect(await host.call("events:update", { eventId, name: "Next year" })).toMatchObject({
+      ...{ name: "Next year", startAt: later.startAt },
+    });
   });
 
   test(`${mostOpenShares} open location shares of one agent`, async () => {

@@ -1,7 +1,7 @@
 /** Deadlines by the caller and by the timer (c2c.md section 3, `events:expireStale`; design.md section 2, promise 5). */
 import { describe, expect, test } from "vitest";
 import { expire } from "../../../functions/deadlines.js";
-import { mostOpenShares } from "../../../functions/model/event-caps.js";
+import { caps } from "../../../functions/model/caps.js";
 import { batchSize } from "../../../functions/model/expiry.js";
 import { type Agent, databases, day, hour, minute, startServer, type TestServer } from "../../support/harness.js";
 import { everything } from "../../support/refusals.js";
@@ -29,9 +29,9 @@ async function alone(database: (typeof databases)[number], work: (server: TestSe
 /** Links that run out in a minute, of as many agents as it takes; gives back the last of these. */
 async function openShares(server: TestServer, count: number): Promise<Agent> {
   let agent = await server.agent();
-  for (let made = 0; made < count; made += mostOpenShares) {
+  for (let made = 0; made < count; made += caps.openShares.most) {
     if (made > 0) agent = await server.agent();
-    const length = Math.min(mostOpenShares, count - made);
+    const length = Math.min(caps.openShares.most, count - made);
     const ask = () => agent.call("events:requestLocationShare", { expiresInMinutes: 1 });
     await Promise.all(Array.from({ length }, ask));
   }

@@ -1,11 +1,11 @@
 /** The lists of events page by page (c2c.md section 3: listLive by start, listNearby nearest first; `cursor` in each row). */
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
+import { caps } from "../../../functions/model/caps.js";
 import type { EventRow } from "../../../functions/model/event.js";
-import { storedPlace } from "../../../functions/model/event.js";
-import { mostOpenEvents } from "../../../functions/model/event-caps.js";
 import { distanceKm } from "../../../functions/model/geo.js";
-import { type Agent, databases, hour, startServer, type TestServer, useServer } from "../../support/harness.js";
+import { storeEvents } from "../../support/crowd.js";
+import { type Agent, databases, hour, startServer, useServer } from "../../support/harness.js";
 import { amount } from "../../support/long.js";
 
 interface Listed {
@@ -40,36 +40,6 @@ function expectFair(pages: Listed[][]): void {
   }
 }
 
-let stored = 0;
-/** Puts events into the database as so many creators would have made them over time. */
-async function fill(server: TestServer, events: (Partial<EventRow> & { lat: number; lng: number })[]) {
-  const now = server.clock.now();
-  const rows = events.map(({ lat, lng, ...more }) => {
-    stored += 1;
-    return {
-      eventId: `evt_${String(stored).padStart(8, "0")}`,
-      name: "E",
-      tags: "[]",
-      startAt: now - hour,
-      endAt: now + hour,
-      turn: 0,
-      createdAt: now,
-      ...storedPlace(lat, lng),
-      createdBy: "",
-      ...more,
-    };
-  });
-  await server.server.store.write(async ({ db }) => {
-    for (let at = 0; at < rows.length; at += 500) {
-      await db
-        .insertInto("events")
-        .values(rows.slice(at, at + 500))
-        .execute();
-    }
-  });
-  return rows;
-}
-
 describe.each(databases)("pages of events on %s", (database) => {
   const server = useServer(database);
   let hosts: Agent[];
@@ -79,7 +49,7 @@ describe.each(databases)("pages of events on %s", (database) => {
     for (let made = 0; made < 7; made += 1) hosts.push(await server.agent(`Host ${made}`, { claimed: true }));
     reader = await server.agent("Reader");
     const now = server.clock.now();
-    const counts = [mostOpenEvents, mostOpenEvents, 5, 4, 3, 1, 1];
+    const counts = [caps.openEvents.most, caps.openEvents.most, 5, 4, 3, 1, 1];
     for (const [index, host] of hosts.entries()) {
       for (let made = 0; made < (counts[index] ?? 0); made += 1) {
         // Who makes many is first in both orders.
@@ -190,7 +160,7 @@ describe.each(databases)("the search for what is near on %s", (database) => {
             startAt: server.clock.now() - hour + Math.floor(random() * 1_000),
           };
         });
-        rows.push(...((await fill(server, events)) as unknown as EventRow[]));
+        rows.push(...((await storeEvents(server, events)) as unknown as EventRow[]));
       }
       const tried = fc.record({
         seam: fc.constantFrom(...seams),
