@@ -6,12 +6,17 @@ import { statSync } from "node:fs";
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
 import { rowsPerPart } from "../../../functions/model/audit.js";
+import { caps } from "../../../functions/model/caps.js";
+import { findListed, sorts } from "../../../functions/model/listed-agents.js";
+import { findNearest } from "../../../functions/model/nearby.js";
+import type { QueryContext } from "../../../runtime/context.js";
 import { up as orderStates } from "../../../schema/migrations/0012-order-states.js";
 import { orderStatuses, type SessionStatus } from "../../../schema/sessions.js";
-import { copyRow } from "../../support/crowd.js";
-import { type Caller, databases, day, hour, type User, useServer } from "../../support/harness.js";
+import { copyRow, storeEvents } from "../../support/crowd.js";
+import { type Caller, databases, day, hour, type TestServer, type User, useServer } from "../../support/harness.js";
 import { Ledger } from "../../support/ledger.js";
-import { amount } from "../../support/long.js";
+import { amount, isLong, longestTurn } from "../../support/long.js";
+import { listed } from "../../support/market.js";
 import { type Rentable, rentable, write } from "../../support/rental.js";
 
 interface Order {
@@ -154,21 +159,159 @@ describe.each(databases)("orders:list on %s", (database) => {
     expect((await list({ status: "pending", page: 101, limit: 100 })).data).toEqual([]);
     expect((await list({ status: "pending", page: 2 ** 40, limit: 99 })).data).toEqual([]);
 
-    // Timed in the long form only.
-    if (amount(0, 1) === 0) return;
+    if (!isLong) return;
     for (const clock of ["before", "after"]) {
       for (const status of [undefined, ...orderStatuses]) {
         for (const page of [1, 500]) {
-          const begun = performance.now();
-          await list({ status, page });
-          const took = performance.now() - begun;
-          console.log(
-            `${database}: orders:list ${status ?? "all"}, page ${page}, ${clock} they ran out: ${took.toFixed(1)} ms`,
-          );
-          expect(took).toBeLessThan(250);
+          const what = `${database}: orders:list ${status ?? "all"}, page ${page}, ${clock} they ran out`;
+          await expectShortTurns(what, () => list({ status, page }));
         }
       }
       server.clock.jump(day);
+    }
+  });
+});
+
+/** How many rows come back from the database while `work` reads. */
+async function rowsOf(server: TestServer, work: (ctx: QueryContext) => Promise<unknown>): Promise<number> {
+  let count = 0;
+  const derive = () => "of one list";
+  await server.server.store.read(
+    (db) => work({ db, now: server.clock.now(), derive } as unknown as QueryContext),
+    () => (rows) => {
+      count += rows.length;
+    },
+  );
+  return count;
+}
+
+/** What one turn of the event loop may take (ms), in the long form only. */
+const turnMs = 50;
+
+async function expectShortTurns(what: string, work: (tries: number) => Promise<unknown>): Promise<void> {
+  const { ms, told } = await longestTurn(work);
+  console.log(`${what}: ${told}`);
+  expect(ms, what).toBeLessThan(turnMs);
+}
+
+describe.each(databases)("lists of events among a crowd's on %s", (database) => {
+  const server = useServer(database);
+  const count = amount(6_000, 100_000);
+  const here = { lat: 37.76, lng: -122.41 };
+
+  test.each([
+    ["in one region", 0.4, 0],
+    ["in one district", 0.004, 0],
+    ["on one spot", 0, 0],
+    ["to come in one district", 0.004, hour],
+  ])("%s: a page reads a part of what is there, and keeps nobody waiting", async (layout, degrees, startsInMs) => {
+    const reader = await server.agent("Reader");
+    const { agentId } = await server.agent("Crowd", { claimed: true });
+    const name = (number: number | string) => `${agentId}-${number}`;
+    const copy = `'${name("")}' || i`;
+    await copyRow(server, "agents", ["agentId", agentId], count / 20, { agentId: copy, claimTokenHash: copy });
+    await write(server, (db) => db.deleteFrom("events").execute());
+    const startAt = server.clock.now() - hour + startsInMs;
+    const around = (middle: number, index: number) => middle + degrees * (((index * 7_919) % 1_000) / 1_000 - 0.5);
+    await storeEvents(
+      server,
+      Array.from({ length: count }, (_, index) => ({
+        lat: around(here.lat, index),
+        lng: around(here.lng, Math.floor(index / 1_000) + 13 * index),
+        startAt: startAt + index,
+        endAt: startAt + 10 * hour,
+        turn: Math.floor((index % 20) / 3),
+        createdBy: name(Math.floor(index / 20) + 1),
+      })),
+    );
+    if (database === "postgres") await write(server, (db) => sql`analyze`.execute(db));
+    const shareToken = await reader.shareLocation(here.lat, here.lng);
+    for (const radiusKm of [0.05, 1, 50]) {
+      const search = { centre: here, radiusKm, startsUntil: server.clock.now(), after: undefined, count: 121 };
+      expect(await rowsOf(server, (ctx) => findNearest(ctx, search))).toBeLessThan(4_500);
+      if (!isLong) continue;
+      let cursor: string | undefined;
+      for (const page of ["first page", "second page"]) {
+        const args = { shareToken, radiusKm, limit: 100, includeScheduled: page === "second page", cursor };
+        const what = `${database}: events:listNearby, ${count} ${layout}, ${radiusKm} km, ${page}`;
+        await expectShortTurns(what, () => reader.call("events:listNearby", args));
+        const [last] = await reader.call("events:listNearby", { ...args, cursor: null, includeScheduled: true });
+        cursor = last?.cursor;
+      }
+    }
+    if (!isLong) return;
+    for (const includeScheduled of [false, true]) {
+      await expectShortTurns(`${database}: events:listLive, ${count} ${layout}`, () =>
+        reader.call("events:listLive", { limit: 100, includeScheduled }),
+      );
+    }
+  });
+});
+
+describe.each(databases)("marketplace:browse among a crowd's on %s", (database) => {
+  const server = useServer(database);
+  const perOwner = caps.agents.most;
+  const count = amount(20 * perOwner, 1_000 * perOwner);
+
+  /** Listings, the newest and the most popular of which are some owners' alone, each with as many as one may have. */
+  async function crowd(): Promise<void> {
+    const owner = await server.user("Crowd");
+    const { id } = await listed(server, owner, {
+      name: "Translates texts",
+      capabilities: [{ category: "all", name: "x" }],
+    });
+    const userId = `'u' || (100000 + (i - 1) / ${perOwner})`;
+    const nth = "'u' || (99999 + i)";
+    await copyRow(server, "users", ["userId", owner.userId], count / perOwner, {
+      ...{ userId: nth, email: nth, apiKeyHash: nth },
+    });
+    const agentId = "'n' || (1000000 + i)";
+    await copyRow(server, "agents", ["agentId", id], count, {
+      ...{ agentId, claimTokenHash: agentId, slug: agentId, ownerId: userId },
+    });
+    const totalSessions = `i / ${perOwner}`;
+    await copyRow(server, "providerProfiles", ["agentId", id], count, {
+      ...{ profileId: agentId, agentId, ownerId: userId, totalSessions },
+    });
+    for (const table of ["listingWords", "listingCategories"] as const) {
+      await copyRow(server, table, ["agentId", id], count, { agentId });
+    }
+    await write(server, async (db) => {
+      await sql`update "listingCounts" set listed = listed + ${count}`.execute(db);
+      if (database === "postgres") await sql`analyze`.execute(db);
+    });
+  }
+
+  test("a page reads a part of what is there, and keeps nobody waiting", async () => {
+    await crowd();
+    const browse = (args: object) => server.nobody.call("marketplace:browse", args);
+    const all = { search: undefined, category: undefined, ownerId: undefined };
+    for (const sort of sorts) {
+      const wanted = { ...all, sort, page: 1, limit: 20, cursor: undefined };
+      expect(await rowsOf(server, (ctx) => findListed(ctx, wanted))).toBeLessThan(1_500);
+      for (const conditions of [{}, { category: "all" }, { search: "tr te" }, { search: "texts", category: "all" }]) {
+        const first = await browse({ sort, ...conditions, limit: 100 });
+        expect(first.data).toHaveLength(100);
+        if (!isLong) continue;
+        // A cursor is no secret: this one says that something waits from the very front, and all was looked at.
+        const [mark] = first.nextCursor.split("~");
+        const waits = Buffer.from(`nobody ${sort === "newest" ? 0 : 1_000_000} zz`).toString("base64url");
+        const written = `${mark}~-1~0~${waits}`;
+        const places = [
+          { page: 1 },
+          { page: 99 },
+          { page: 9_999, limit: 1 },
+          { cursor: first.nextCursor },
+          { cursor: written },
+        ];
+        for (const place of places) {
+          const args = { sort, ...conditions, limit: 100, ...place };
+          // The same to the query and another to whatever keeps its answer.
+          await expectShortTurns(`${database}: marketplace:browse ${JSON.stringify(args)}`, (tries) =>
+            browse({ ...args, ownerId: " ".repeat(tries + 1) }),
+          );
+        }
+      }
     }
   });
 });
@@ -241,11 +384,12 @@ describe.each(databases)("admin:audit on %s", (database) => {
     expect(findings.map(({ detail }: { detail: string }) => detail)).toContain(`${count + 1} sessions`);
     // Were it one turn, nothing but what was asked beforehand could be answered before it.
     expect(order.indexOf("audit")).toBeGreaterThan(2);
-    if (amount(0, 1) === 1) {
+    if (isLong) {
       console.log(
         `${database}: audit of ${count} sessions ${(performance.now() - begun).toFixed(0)} ms, longest call ${longest.toFixed(1)} ms`,
       );
       expect(longest).toBeLessThan(250);
+      await expectShortTurns(`${database}: audit of ${count} sessions`, () => admin.call("admin:audit"));
     }
   });
 
@@ -319,7 +463,7 @@ describe.each(databases)("admin:audit on %s", (database) => {
     expect(await store.readAside((db) => db.selectFrom("users").select("userId").execute())).toHaveLength(before + 1);
   });
 
-  test.runIf(database === "sqlite" && amount(0, 1) === 1)(
+  test.runIf(database === "sqlite" && isLong)(
     "ends once 128 MiB were written behind it, and the log of writes shrinks again",
     async () => {
       const { store } = server.server;
