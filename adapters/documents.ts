@@ -1,6 +1,6 @@
 /**
- * The documents that an agent reads to use this server, and the scripts that they name. Templates and scripts are read
- * once at start; what can change from server to server is filled in: its address, its functions, its limits.
+ * The documents that an agent reads to use this server, and the scripts that they name. Both are read once at start, and
+ * what can change from server to server is filled in: its address, its functions, its limits.
  */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
@@ -12,7 +12,7 @@ import { keptMs } from "../runtime/idempotency.js";
 import { rates, sizes } from "../runtime/limits.js";
 import { Registry } from "../runtime/registry.js";
 import type { HttpApp } from "./http.js";
-import { readStaticFile, type StaticFile, sendStatic, staticFile } from "./pages/assets.js";
+import { type StaticFile, sendStatic, staticFile } from "./pages/assets.js";
 
 /** The helper scripts that agents run. Nothing else of the folder is served. */
 export const scriptNames = [
@@ -21,39 +21,54 @@ export const scriptNames = [
   "event_heartbeat.py",
   "event_state.py",
   "generate_keypair.py",
-  "payload_box.py",
-  "private_files.py",
 ] as const;
+
+/** What the scripts import from beside them. */
+const scriptModules = ["event_file", "payload_box", "private_files"];
 
 const documentNames = ["skill.md", "heartbeat.md", "clawrent.md"] as const;
 const markdown = "text/markdown; charset=utf-8";
+const python = "text/x-python; charset=utf-8";
 /** They change only with a new version of the server; a client asks again after five minutes. */
 const cacheControl = "public, max-age=300";
 
 export function addDocumentRoutes(app: HttpApp, runtime: Runtime): void {
-  for (const name of documentNames) {
-    const template = readFileSync(new URL(`documents/${name}`, import.meta.url), "utf8");
+  const templates = [
+    ...documentNames.map((name) => {
+      const template = readFileSync(new URL(`documents/${name}`, import.meta.url), "utf8");
+      return { path: `/${name}`, template, type: markdown };
+    }),
+    ...scriptNames.map((name) => ({ path: `/scripts/${name}`, template: wholeScript(name), type: python })),
+  ];
+  for (const { path, template, type } of templates) {
     let filled: { publicUrl: string; file: StaticFile } | undefined;
-    app.get(`/${name}`, (c) => {
+    app.get(path, (c) => {
       const { publicUrl } = runtime;
       // The address is only known once the server listens.
       if (filled?.publicUrl !== publicUrl) {
-        filled = { publicUrl, file: staticFile(fill(template, publicUrl), markdown) };
+        filled = { publicUrl, file: staticFile(fill(template, publicUrl), type) };
       }
       return sendStatic(filled.file, c.env.incoming.headers["if-none-match"], cacheControl);
     });
   }
+}
 
-  const scripts = new Map<string, StaticFile>(
-    scriptNames.map((name) => [
-      name,
-      readStaticFile(new URL(`../scripts/${name}`, import.meta.url), "text/x-python; charset=utf-8"),
-    ]),
-  );
-  app.get("/scripts/:name", (c) => {
-    const script = scripts.get(c.req.param("name"));
-    return script ? sendStatic(script, c.env.incoming.headers["if-none-match"], cacheControl) : c.notFound();
-  });
+/** A script with the modules that it imports from beside it written in their place, so that it works alone. */
+function wholeScript(name: string): string {
+  const written = new Set<string>();
+  const write = (text: string): string =>
+    text.replace(/^from (\w+) import (?:\([^)]*\)|.*)\n/gm, (statement, module: string) => {
+      if (!scriptModules.includes(module)) return statement;
+      if (written.has(module)) return "";
+      written.add(module);
+      const body = readScript(`${module}.py`).replace(/^""".*?"""\s+from __future__ [^\n]*\n/s, "");
+      return `\n# From ${module}.py\n${write(body).trimEnd()}\n\n\n`;
+    });
+  return write(readScript(name));
+}
+
+function readScript(name: string): string {
+  return readFileSync(new URL(`../scripts/${name}`, import.meta.url), "utf8");
 }
 
 /** Replaces each `{{NAME}}`. Throws on one that is not known, so that a document with a hole in it is never served. */

@@ -1,6 +1,7 @@
 """Encrypts a payload for another agent: a JSON object in, the `encryptedPayload` of messages:send out.
 
-The payload comes from --payload or stdin. Prefer stdin: arguments can be seen by every user of the machine.
+The payload comes from an option, a file or stdin. Prefer the last two: arguments can be seen by every user of the
+machine. What was encrypted can be read by both sides, with the other one's public key.
 """
 
 from __future__ import annotations
@@ -9,18 +10,26 @@ import argparse
 import json
 import sys
 
-from payload_box import PayloadError, add_key_options, encode_base64, open_box, run_command
+from payload_box import PayloadError, add_key_options, encode_base64, open_box, require_text, run_command
+from private_files import expand_path
 
 MAX_ENCODED_BYTES = 12288
 
 
 def encrypt(options: argparse.Namespace) -> None:
-    plaintext = _plaintext(sys.stdin.buffer.read() if options.payload is None else options.payload)
-    encrypted = encode_base64(bytes(open_box(options, options.recipient_public_key).encrypt(plaintext)))
+    encrypted = encode_base64(bytes(open_box(options).encrypt(_plaintext(_payload_text(options)))))
     size = len(encrypted)
     if size > MAX_ENCODED_BYTES:
         raise PayloadError(f"the encrypted payload is too large ({size} bytes, max {MAX_ENCODED_BYTES}); shorten it")
     print(encrypted)
+
+
+def _payload_text(options: argparse.Namespace) -> str | bytes:
+    if options.payload is not None:
+        return options.payload
+    if options.payload_file is not None:
+        return require_text(expand_path(options.payload_file))
+    return sys.stdin.buffer.read()
 
 
 def _plaintext(text: str | bytes) -> bytes:
@@ -37,9 +46,10 @@ def _plaintext(text: str | bytes) -> bytes:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Encrypts a JSON payload for another agent; prints base64.")
-    add_key_options(parser)
-    parser.add_argument("--recipient-public-key", required=True, help="base64, as connections:list shows it")
-    parser.add_argument("--payload", help="the JSON object; default: stdin")
+    add_key_options(parser, mine="sender", peer="recipient")
+    payload = parser.add_mutually_exclusive_group()
+    payload.add_argument("--payload", "--payload-json", dest="payload", help="the JSON object; default: stdin")
+    payload.add_argument("--payload-file", help="a file with the JSON object")
     options = parser.parse_args(arguments)
     return run_command(lambda: encrypt(options))
 

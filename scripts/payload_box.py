@@ -61,20 +61,33 @@ def key_path(keys_directory: str, agent_id: str) -> Path:
     return expand_path(keys_directory) / f"{agent_id}.json"
 
 
-def add_key_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say where the own private key lies. It is a file always: arguments show up in process lists."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--agent-id", help="use this agent's key file in the keys directory")
-    source.add_argument("--private-key-file", help="a key file, or a file with nothing but the base64 private key")
+def add_key_options(parser: argparse.ArgumentParser, *, mine: str, peer: str) -> None:
+    """The options that say where the own private key and the peer's public key are; `mine` and `peer` name their roles."""
+    own = parser.add_mutually_exclusive_group(required=True)
+    own.add_argument("--agent-id", help="use this agent's key file in the keys directory")
+    own.add_argument(
+        "--private-key-file",
+        f"--{mine}-private-key-file",
+        dest="private_key_file",
+        help="a key file, or a file with nothing but the base64 private key",
+    )
+    own.add_argument(
+        f"--{mine}-private-key",
+        dest="private_key",
+        help="base64; every user of the machine can see it, so prefer a file",
+    )
     parser.add_argument("--keys-dir", default=DEFAULT_KEYS_DIRECTORY, help="default: %(default)s")
+    other = parser.add_mutually_exclusive_group(required=True)
+    other.add_argument(f"--{peer}-public-key", dest="peer_public_key", help="base64, as connections:list shows it")
+    other.add_argument(f"--{peer}-public-key-file", dest="peer_public_key_file", help="a file with it, or a key file")
 
 
-def open_box(options: argparse.Namespace, peer_public_key: str) -> nacl.public.Box:
+def open_box(options: argparse.Namespace) -> nacl.public.Box:
     """The box between the own private key and the peer's public key."""
-    private_key = nacl.public.PrivateKey(_key(_private_key_text(options), "private key"))
-    key = _key(peer_public_key, "peer's public key")
-    require_usable(key, "peer's public key")
-    return nacl.public.Box(private_key, nacl.public.PublicKey(key))
+    private_key = nacl.public.PrivateKey(_decode_key(_private_key_text(options), "private key"))
+    peer_public_key = _decode_key(_peer_public_key_text(options), "peer's public key")
+    require_usable(peer_public_key, "peer's public key")
+    return nacl.public.Box(private_key, nacl.public.PublicKey(peer_public_key))
 
 
 def require_usable(public_key: bytes, what: str) -> None:
@@ -86,6 +99,8 @@ def require_usable(public_key: bytes, what: str) -> None:
 
 
 def _private_key_text(options: argparse.Namespace) -> str:
+    if options.private_key:
+        return options.private_key
     if options.private_key_file:
         path = expand_path(options.private_key_file)
     else:
@@ -94,19 +109,39 @@ def _private_key_text(options: argparse.Namespace) -> str:
         text = read_text(path, secret=True)
     except FileNotFoundError:
         raise PayloadError(f"{path} does not exist; generate_keypair.py makes a key file") from None
+    return _key_in(text, "privateKey", path)
+
+
+def _peer_public_key_text(options: argparse.Namespace) -> str:
+    if options.peer_public_key is not None:
+        return options.peer_public_key
+    path = expand_path(options.peer_public_key_file)
+    return _key_in(require_text(path), "publicKey", path)
+
+
+def require_text(path: Path) -> str:
+    """The text of a file that has to be there."""
+    try:
+        return read_text(path)
+    except FileNotFoundError:
+        raise PayloadError(f"{path} does not exist") from None
+
+
+def _key_in(text: str, field: str, path: Path) -> str:
+    """The key in a file's text: the field of a JSON object, or the text as it is."""
     if not text.lstrip().startswith("{"):
         return text
     try:
-        private_key = json.loads(text).get("privateKey")
-    except ValueError:
+        key = json.loads(text).get(field)
+    except (ValueError, RecursionError):
         # Not chained: the parser's message could quote the key.
         raise PayloadError(f"{path} is not valid JSON") from None
-    if not isinstance(private_key, str):
-        raise PayloadError(f"{path} holds no privateKey")
-    return private_key
+    if not isinstance(key, str):
+        raise PayloadError(f"{path} holds no {field}")
+    return key
 
 
-def _key(text: str, what: str) -> bytes:
+def _decode_key(text: str, what: str) -> bytes:
     key = decode_base64(text, what)
     if len(key) != KEY_BYTES:
         raise PayloadError(f"the {what} must be {KEY_BYTES} bytes, not {len(key)}")

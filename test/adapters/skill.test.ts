@@ -4,12 +4,11 @@
  * earlier replies said; another agent plays the peers.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import nacl from "tweetnacl";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { scriptNames } from "../../adapters/documents.js";
 import { coordination } from "../../functions/index.js";
 import { Registry } from "../../runtime/registry.js";
 import { ManualClock } from "../support/clock.js";
@@ -124,17 +123,6 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     await behindProxy.close();
   });
 
-  test("the helper scripts are served as they are, and nothing else of their folder", async () => {
-    for (const name of scriptNames) {
-      const response = await fetch(`${server.url}/scripts/${name}`);
-      expect(response.headers.get("Content-Type")).toBe("text/x-python; charset=utf-8");
-      expect(await response.text()).toBe(readFileSync(new URL(`../../scripts/${name}`, import.meta.url), "utf8"));
-    }
-    for (const name of ["serve.ts", "..%2fserver.ts", "%2e%2e/package.json", "nothing.py", ""]) {
-      expect((await fetch(`${server.url}/scripts/${name}`)).status).toBe(404);
-    }
-  });
-
   let spareEventId = "";
 
   async function run(example: Example): Promise<void> {
@@ -143,7 +131,7 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     const script = fillIn(example, known);
     const { code, output, errors } = await bash(script, home);
     expect(code, `${example.place}: ${errors}\n${output}`).toBe(0);
-    if (example.paths.length === 0) return learnFromTool(example, output);
+    if (example.paths.length === 0) return learnFromTool(example, script, output);
     // One call a block, so that its reply is the whole output.
     expect(example.paths, example.place).toHaveLength(1);
     const reply = JSON.parse(output) as { status: string; value: Reply };
@@ -211,13 +199,16 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     for (const [name, text] of Object.entries(found[path] ?? {})) known[name] = String(text);
   }
 
-  function learnFromTool({ script, tool, place }: Example, output: string): void {
+  function learnFromTool({ tool, place }: Example, script: string, output: string): void {
     if (script.includes("credentials.json <<")) {
       expect(statSync(join(home, ".c2c/credentials.json")).mode & 0o777).toBe(0o600);
     }
     if (tool === "generate_keypair") known["YOUR_PUBLIC_KEY"] = JSON.parse(output).publicKey;
     if (tool === "encrypt_payload") known["ENCRYPTED_PAYLOAD"] = output.trim();
-    if (tool === "decrypt_payload") expect(JSON.parse(output)).toEqual({ notes: "see you" });
+    if (tool === "decrypt_payload") {
+      const own = script.includes(known["ENCRYPTED_PAYLOAD"] ?? "-");
+      expect(JSON.parse(output), place).toMatchObject(own ? { action: "dinner" } : { notes: "see you" });
+    }
     if (tool === "event_heartbeat") {
       expect(JSON.parse(output), place).toMatchObject({ status: "HEARTBEAT_OK", reason: null, errors: [] });
     }

@@ -67,8 +67,10 @@ import argparse, json, sys
 from payload_box import encode_base64, open_box
 sealed = []
 for item in json.load(sys.stdin):
-    options = argparse.Namespace(private_key_file=item["keyFile"], agent_id=None, keys_dir=None)
-    box = open_box(options, item["peerPublicKey"])
+    options = argparse.Namespace(
+        private_key=None, private_key_file=item["keyFile"], peer_public_key=item["peerPublicKey"]
+    )
+    box = open_box(options)
     sealed.append(encode_base64(bytes(box.encrypt(json.dumps(item["payload"]).encode("utf-8")))))
 print(json.dumps(sealed))
 `;
@@ -77,8 +79,10 @@ import argparse, json, sys
 from payload_box import decode_base64, open_box
 opened = []
 for item in json.load(sys.stdin):
-    options = argparse.Namespace(private_key_file=item["keyFile"], agent_id=None, keys_dir=None)
-    box = open_box(options, item["peerPublicKey"])
+    options = argparse.Namespace(
+        private_key=None, private_key_file=item["keyFile"], peer_public_key=item["peerPublicKey"]
+    )
+    box = open_box(options)
     opened.append(json.loads(box.decrypt(decode_base64(item["encrypted"], "encrypted payload"))))
 print(json.dumps(opened))
 `;
@@ -138,11 +142,19 @@ describe.skipIf(found === undefined)("generate_keypair.py", () => {
     const keysDir = folder.fresh("keys");
     const { code, stdout } = await generate("--agent-id", "agent-1", "--keys-dir", keysDir);
     expect(code).toBe(0);
-    const printed = JSON.parse(stdout) as { publicKey: string };
-    const pair = readJson(join(keysDir, "agent-1.json"));
-    expect(Object.keys(printed)).toEqual(["publicKey"]);
+    const printed = JSON.parse(stdout);
+    const path = join(keysDir, "agent-1.json");
+    const pair = readJson(path);
+    expect(printed).toEqual({
+      algorithm: "x25519",
+      createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
+      publicKey: expect.stringMatching(/^[A-Za-z0-9+/]{43}=$/),
+      path,
+    });
     expect(pair).toEqual({
       agentId: "agent-1",
+      algorithm: "x25519",
+      createdAt: printed.createdAt,
       publicKey: printed.publicKey,
       privateKey: expect.stringMatching(/^[A-Za-z0-9+/]{43}=$/),
     });
@@ -150,6 +162,27 @@ describe.skipIf(found === undefined)("generate_keypair.py", () => {
     expect(stdout).not.toContain(String(pair.privateKey));
     expect(modeOf(join(keysDir, "agent-1.json"))).toBe(0o600);
     expect(modeOf(keysDir)).toBe(0o700);
+  });
+
+  test("writes to --output; prints the private half only where no file has it", async () => {
+    const path = folder.fresh("pair.json");
+    const written = JSON.parse((await generate("--output", path)).stdout);
+    expect(readJson(path)).toEqual({
+      algorithm: "x25519",
+      createdAt: written.createdAt,
+      publicKey: written.publicKey,
+      privateKey: expect.any(String),
+    });
+    expect(modeOf(path)).toBe(0o600);
+    failed(await generate("--output", path), "--force");
+
+    const unwritten = folder.fresh("keys");
+    for (const args of [[], ["--stdout-only"], ["--stdout-only", "--agent-id", "a", "--keys-dir", unwritten]]) {
+      const pair = JSON.parse((await generate(...args)).stdout);
+      expect(Object.keys(pair).sort()).toEqual(["algorithm", "createdAt", "privateKey", "publicKey"]);
+      expect(base64(nacl.box.keyPair.fromSecretKey(bytes(pair.privateKey)).publicKey)).toBe(pair.publicKey);
+    }
+    expect(exists(unwritten)).toBe(false);
   });
 
   test("keeps a pair that is there, unless told to replace it", async () => {
@@ -192,30 +225,64 @@ describe.skipIf(found === undefined)("encrypt_payload.py and decrypt_payload.py"
   const toThem = (more: string[] = []) => withOurs(["--recipient-public-key", theirPublic, ...more]);
   const fromThem = (more: string[] = []) => withOurs(["--sender-public-key", theirPublic, ...more]);
 
-  test.each(["stdin", "--payload"])("encrypts what comes by %s, for tweetnacl to open", async (by) => {
-    const text = JSON.stringify(payload);
-    const { code, stdout, stderr } = await (by === "stdin"
-      ? encrypt(toThem(), text)
-      : encrypt(toThem([`--payload=${text}`])));
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    expect(stdout).toMatch(/^[A-Za-z0-9+/]+={0,2}\n$/);
-    expect(open(stdout, ourPublic, theirPrivate)).toEqual(payload);
-  });
+  test.each(["stdin", "--payload", "--payload-json", "--payload-file"])(
+    "encrypts what comes by %s, for tweetnacl to open",
+    async (by) => {
+      const text = JSON.stringify(payload);
+      const given = by === "--payload-file" ? folder.write(text, 0o644) : text;
+      const { code, stdout, stderr } = await (by === "stdin"
+        ? encrypt(toThem(), text)
+        : encrypt(toThem([`${by}=${given}`])));
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toMatch(/^[A-Za-z0-9+/]+={0,2}\n$/);
+      expect(open(stdout, ourPublic, theirPrivate)).toEqual(payload);
+    },
+  );
 
   test("the same payload never looks the same twice", async () => {
     const [one, other] = [await encrypt(toThem(), "{}"), await encrypt(toThem(), "{}")];
     expect(one.stdout).not.toBe(other.stdout);
   });
 
-  test.each(["stdin", "--encrypted-payload"])("decrypts by %s what tweetnacl sealed, in plain ASCII", async (by) => {
+  test.each(["stdin", "--encrypted-payload", "--encrypted-file"])(
+    "decrypts by %s what tweetnacl sealed, in plain ASCII",
+    async (by) => {
+      const sealed = seal(payload, ourPublic, theirPrivate);
+      const given = by === "--encrypted-file" ? folder.write(`${sealed}\n`, 0o644) : sealed;
+      const { code, stdout } = await (by === "stdin"
+        ? decrypt(fromThem(), `${sealed}\n`)
+        : decrypt(fromThem([`${by}=${given}`])));
+      expect(code).toBe(0);
+      expect(JSON.parse(stdout)).toEqual(payload);
+      // A stranger's text must not steer the terminal.
+      expect(stdout).toMatch(/^[\x20-\x7e\n]*\n$/);
+    },
+  );
+
+  test("takes both keys as text or in a file, by the names of the public scripts", async () => {
+    const pairFile = (publicKey: string, privateKey: string) =>
+      folder.write(JSON.stringify({ algorithm: "x25519", publicKey, privateKey }));
+    const [own, their] = [pairFile(ourPublic, ourPrivate), folder.write(`${theirPublic}\n`, 0o644)];
+    for (const sender of [`--sender-private-key=${ourPrivate}`, `--sender-private-key-file=${own}`]) {
+      for (const recipient of [`--recipient-public-key=${theirPublic}`, `--recipient-public-key-file=${their}`]) {
+        const { stdout } = await encrypt([sender, recipient, "--payload-json", JSON.stringify(payload)]);
+        expect(open(stdout, ourPublic, theirPrivate)).toEqual(payload);
+      }
+    }
     const sealed = seal(payload, ourPublic, theirPrivate);
-    const { code, stdout } = await (by === "stdin"
-      ? decrypt(fromThem(), `${sealed}\n`)
-      : decrypt(fromThem([`--encrypted-payload=${sealed}`])));
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toEqual(payload);
-    // A stranger's text must not steer the terminal.
-    expect(stdout).toMatch(/^[\x20-\x7e]*\n$/);
+    for (const recipient of [`--recipient-private-key=${ourPrivate}`, `--recipient-private-key-file=${own}`]) {
+      for (const sender of [
+        `--sender-public-key-file=${pairFile(theirPublic, "")}`,
+        `--sender-public-key=${theirPublic}`,
+      ]) {
+        const { stdout } = await decrypt([recipient, sender, "--encrypted-payload", sealed]);
+        expect(JSON.parse(stdout)).toEqual(payload);
+      }
+    }
+    const nowhere = folder.fresh();
+    failed(await encrypt(withOurs(["--recipient-public-key-file", nowhere]), "{}"), `${nowhere} does not exist`);
+    failed(await encrypt(toThem(["--payload-file", nowhere])), `${nowhere} does not exist`);
+    failed(await decrypt(fromThem(["--encrypted-file", nowhere])), `${nowhere} does not exist`);
   });
 
   test("the sender reads its own message too", async () => {
@@ -239,10 +306,17 @@ describe.skipIf(found === undefined)("encrypt_payload.py and decrypt_payload.py"
     failed(await decrypt(fromThem(), ""), "too short");
   });
 
-  test("what was opened but is no JSON is said to be none", async () => {
-    const nonce = randomBytes(nacl.box.nonceLength);
-    const box = nacl.box(Buffer.from("hello"), nonce, ours.publicKey, theirs.secretKey);
-    failed(await decrypt(fromThem(), Buffer.concat([nonce, box]).toString("base64")), "not valid JSON");
+  test("what was opened but is no JSON is shown as text, and --raw shows any text, without what steers a terminal", async () => {
+    const sealText = (text: string) => {
+      const nonce = randomBytes(nacl.box.nonceLength);
+      const box = nacl.box(Buffer.from(text), nonce, ours.publicKey, theirs.secretKey);
+      return Buffer.concat([nonce, box]).toString("base64");
+    };
+    const text = "hello 潮\n\u001b[31mred\u202e";
+    const shown = "hello 潮\n\\x1b[31mred\\u202e\n";
+    expect((await decrypt(fromThem(), sealText(text))).stdout).toBe(shown);
+    expect((await decrypt(fromThem(["--raw"]), sealText(text))).stdout).toBe(shown);
+    expect((await decrypt(fromThem(["--raw"]), sealText('{"a":  1}'))).stdout).toBe('{"a":  1}\n');
   });
 
   test.each([
@@ -320,7 +394,7 @@ describe.skipIf(found === undefined).each(databases)("two agents in Python over 
         "--keys-dir",
         keysDir,
       ]);
-      await agent.call("agents:setPublicKey", JSON.parse(stdout));
+      await agent.call("agents:setPublicKey", { publicKey: JSON.parse(stdout).publicKey });
     }
     const { inviteToken } = await alice.call("connections:invite");
     const { connectedTo, connectionId } = await bob.call("connections:accept", { inviteToken });
