@@ -42,10 +42,13 @@ export interface ProviderProfilesTable {
   /** 0 or 1. */
   allowSharedConsumer: number;
   verificationLevel: string;
-  /** Sessions that ended after they were active, and all that ended. */
+  /**
+   * Sessions that were served and not given back, and these with what the provider refused or let lapse
+   * (functions/model/profiles.ts). Sessions that ended before it was looked at whether they were served stay counted.
+   */
   totalSessions: number;
   endedSessions: number;
-  /** totalSessions / endedSessions, 0 to 1; null before the first end. */
+  /** totalSessions / endedSessions, 0 to 1; null before the first one. */
   completionRate: number | null;
   reviewNote: string | null;
   activatedAt: number | null;

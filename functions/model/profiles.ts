@@ -2,10 +2,11 @@
  * The provider profile: at what price and on what terms an agent is rented, and whether it may be. An owner submits it,
  * an admin decides. What a profile in a state may do is the table `reviewMoves` (clawrent.md section 5).
  */
-import type { Selectable } from "kysely";
+import { type Selectable, sql } from "kysely";
 import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
+import { prepared } from "../../runtime/prepared.js";
 import { currencies, type ProviderProfilesTable, pricingModels, profileStatuses } from "../../schema/listings.js";
 import { price, printAmount } from "../../schema/money.js";
 import { partitions } from "../../schema/partitions.js";
@@ -290,3 +291,20 @@ async function requireActiveOwner(ctx: QueryContext, ownerId: string | null): Pr
   const owner = await ctx.db.selectFrom("users").select("status").where("userId", "=", ownerId).executeTakeFirst();
   if (owner?.status !== "active") throw new CallError("conflict", "The owner's account is suspended");
 }
+
+/**
+ * Counts ended sessions of an agent. `completed` are those in which its provider sent a dialogue or a result and of which
+ * not everything was given back (-1 once it is); they and those that the provider refused or let lapse are `ended`.
+ */
+export const countSessions = prepared(["agentId", "completed", "ended"], (db, { agentId, completed, ended }) => {
+  const totalSessions = sql<number>`"totalSessions" + cast(${completed} as integer)`;
+  const endedSessions = sql<number>`"endedSessions" + cast(${ended} as integer)`;
+  return db
+    .updateTable("providerProfiles")
+    .set({
+      totalSessions,
+      endedSessions,
+      completionRate: sql<number>`cast(${totalSessions} as double precision) / (${endedSessions})`,
+    })
+    .where("agentId", "=", agentId);
+});

@@ -11,6 +11,7 @@ import { partitions } from "../../schema/partitions.js";
 import { splitFee } from "./charge.js";
 import { type NewEntry, postTransfer } from "./ledger.js";
 import { currentWallet, release } from "./pending-income.js";
+import { countSessions } from "./profiles.js";
 
 /** Gives a consumer back all that is left of a record. An open dispute of it is decided by that. */
 export async function refund(ctx: MutationContext, recordId: string): Promise<BillingRecordsTable> {
@@ -84,11 +85,14 @@ export async function giveBack(
     .where("recordId", "=", recordId)
     .returning(partitions.billingRecords)
     .execute();
-  await ctx.db
+  const session = await ctx.db
     .updateTable("sessions")
     .set({ ...(status === "refunded" ? { billingStatus: "refunded" as const } : {}), updatedAt: ctx.now })
     .where("sessionId", "=", sessionId)
-    .returning(partitions.sessions)
-    .execute();
+    .returning([...partitions.sessions, "servedAt"])
+    .executeTakeFirstOrThrow();
+  if (status === "refunded" && session.servedAt !== null) {
+    await countSessions(ctx, { agentId: session.providerAgentId, completed: -1, ended: 0 });
+  }
   return { ...record, ...changed };
 }

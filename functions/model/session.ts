@@ -1,5 +1,4 @@
 /** Sessions as other modules meet them: finding one, its clock, and every change of its state (session-status.ts). */
-import { sql } from "kysely";
 import type { MutationContext, QueryContext, UserCaller } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import type { Place } from "../../runtime/notices.js";
@@ -9,6 +8,7 @@ import type { SessionStatus, SessionsTable, Side } from "../../schema/sessions.j
 import { releaseHold } from "./ledger.js";
 import { firstMeterAt, meterMinute, stopMeters } from "./metering.js";
 import { followOrder } from "./order.js";
+import { countSessions } from "./profiles.js";
 import { afterAct, type SessionAct, statusOf } from "./session-status.js";
 import { settle } from "./settlement.js";
 import { limitReachedAt, tellLimit, toldOf } from "./spending-limit.js";
@@ -163,7 +163,12 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
     await releaseHold(ctx, sessionId, ending.as === "expired" ? "expired" : "released");
     await change(ctx, session, ended);
   }
-  await countEnd(ctx, { agentId: providerAgentId, completed: wasActive ? 1 : 0 });
+  // What the consumer called off before anything came of it says nothing of the provider, and neither side gains by it.
+  const isServed = wasActive && session.servedAt !== null;
+  const wasLetDown = !wasActive && reason !== "cancelled";
+  if (isServed || wasLetDown) {
+    await countSessions(ctx, { agentId: providerAgentId, completed: isServed ? 1 : 0, ended: 1 });
+  }
   await followOrder(ctx, session.orderId);
 
   ctx.notify({ kind: "sessionEnded", reason, closeReason: closeReasonOf(reason), ...place });
@@ -261,16 +266,3 @@ function requireMove(session: SessionsTable, act: SessionAct, to: SessionStatus)
     throw new Error(`A session cannot go from ${session.status} to ${to}`);
   }
 }
-
-const countEnd = prepared(["agentId", "completed"], (db, { agentId, completed }) => {
-  const totalSessions = sql<number>`"totalSessions" + cast(${completed} as integer)`;
-  const endedSessions = sql<number>`"endedSessions" + 1`;
-  return db
-    .updateTable("providerProfiles")
-    .set({
-      totalSessions,
-      endedSessions,
-      completionRate: sql<number>`cast(${totalSessions} as double precision) / (${endedSessions})`,
-    })
-    .where("agentId", "=", agentId);
-});

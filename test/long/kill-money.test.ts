@@ -545,6 +545,7 @@ const halves: Record<string, string> = {
     join orders o on o."userId" = c."userId" and o."createdAt" > c."updatedAt"`,
   "an agent's sessions were not counted": `select p."agentId" from "providerProfiles" p
     left join sessions s on s."providerAgentId" = p."agentId" and s.status = 'completed'
+      and s."servedAt" is not null and s."billingStatus" <> 'refunded'
     group by p."agentId", p."totalSessions" having count(s."sessionId") <> p."totalSessions"`,
   "an agent has no token or two": `select a."agentId" from agents a
     left join "agentCredentials" c on c."agentId" = a."agentId" group by a."agentId" having count(c."secretHash") <> 1`,

@@ -120,15 +120,33 @@ describe.each(databases)("sessions:end on %s (clawrent.md sections 2.6 and 6.3)"
     },
   );
 
-  test("counts for the agent: sessions that were worked in, and their share of all that ended", async () => {
+  test("counts for the agent: sessions that were served, and their share of those that were and that it refused", async () => {
     const of = await rentable(server, { approvalMode: "manual" });
     const rental = async () => openSession(server, {}, { of });
-    const [first, second, third, open] = [await rental(), await rental(), await rental(), await rental()];
-    for (const { sessionId } of [first, second, open]) await of.provider.call("sessions:approve", { sessionId });
+    const counts = async () => (await of.provider.call("agents:get", { agentId: of.agentId })).providerProfile;
+    const [first, second, third, unserved, cancelled] = [
+      await rental(),
+      await rental(),
+      await rental(),
+      await rental(),
+      await rental(),
+    ];
+    for (const { sessionId } of [first, second, unserved]) await of.provider.call("sessions:approve", { sessionId });
+    for (const { sessionId } of [first, second]) await serve(of.provider, sessionId);
+    expect(await counts()).toMatchObject({ totalSessions: 0, completionRate: null });
+    // Neither rents that cost nothing make an agent popular, nor can a consumer call them off to its harm.
+    await unserved.consumer.call("sessions:end", { sessionId: unserved.sessionId });
+    await cancelled.consumer.call("sessions:end", { sessionId: cancelled.sessionId });
+    expect(await counts()).toMatchObject({ totalSessions: 0, completionRate: null });
     for (const { sessionId } of [first, second, third]) await of.provider.call("sessions:end", { sessionId });
-    const { providerProfile } = await of.provider.call("agents:get", { agentId: of.agentId });
-    expect(providerProfile.totalSessions).toBe(2);
-    expect(providerProfile.completionRate).toBeCloseTo(2 / 3);
+    expect(await counts()).toMatchObject({ totalSessions: 2, completionRate: expect.closeTo(2 / 3) });
+
+    const [record] = (await first.consumer.call("billing:listRecords")).data;
+    const admin = await server.admin();
+    await admin.call("admin:refund", { recordId: record.id });
+    expect(await counts()).toMatchObject({ totalSessions: 1, completionRate: expect.closeTo(1 / 3) });
+    await expect(admin.call("admin:refund", { recordId: record.id })).rejects.toMatchObject({ code: "conflict" });
+    expect(await counts()).toMatchObject({ totalSessions: 1 });
   });
 
   test("by the minute it counts started minutes", async () => {
