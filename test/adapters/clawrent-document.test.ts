@@ -11,9 +11,12 @@ import { WebSocket } from "ws";
 import { bash, countCurls, type Example, examplesIn, fillIn } from "../support/documents.js";
 import { hour, password, startServer, type TestServer, User } from "../support/harness.js";
 import { rentable } from "../support/rental.js";
+import { cutSocketsAfterEach, type Frame, openAt } from "../support/sockets.js";
 
 const curlMissing = spawnSync("curl", ["--version"]).error !== undefined;
 if (curlMissing) console.warn("Examples of clawrent.md skipped: there is no curl");
+
+cutSocketsAfterEach();
 
 /** How an example's call is named here: method and path, with the placeholders as they stand in the document. */
 function callOf({ script }: Example): string {
@@ -21,6 +24,40 @@ function callOf({ script }: Example): string {
   const path = /https?:\/\/[^/]+(\/api\/[^"\s?]+)/.exec(script)?.[1] ?? "";
   return `${method} ${path}`;
 }
+
+/** The frames of a block of the document, one to a line. */
+function framesIn(document: string, name: string): Frame[] {
+  const block = document.split(`\`\`\`json ${name}\n`)[1]?.split("```")[0] ?? "";
+  return block
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Frame);
+}
+
+/** What a value is made of, with no more fields than the example has. */
+function shapeOf(value: Frame, example: Frame): unknown {
+  if (typeof example !== "object" || example === null) return typeof value;
+  return Object.fromEntries(Object.keys(example).map((key) => [key, shapeOf(value?.[key], example[key])]));
+}
+
+describe.skipIf(curlMissing)("the documents' examples on a server that is as new as can be", () => {
+  test("of what the operator wrote: there is nothing, and they say so", async () => {
+    const server = await startServer("sqlite");
+    try {
+      const document = await (await fetch(`${server.url}/clawrent.md`)).text();
+      const examples = examplesIn("clawrent.md", document).filter(({ script }) => script.includes("/api/mcp/docs/"));
+      const replies = [];
+      for (const example of examples) {
+        const { code, output } = await bash(fillIn(example, {}), tmpdir());
+        expect(code).toBe(0);
+        replies.push(JSON.parse(output));
+      }
+      expect(replies).toEqual([{ tree: [] }, { data: [], total: 0, nextCursor: null }]);
+    } finally {
+      await server.close();
+    }
+  });
+});
 
 describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 2 and 9)", () => {
   let server: TestServer;
@@ -51,15 +88,12 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
     translators = provider;
     const { claimToken } = await server.nobody.call("agents:register", { name: "Alice's first agent" });
     const admin = await server.admin();
-    const page = await admin.call("docs:create", { type: "document", title: "Welcome", content: "Welcome here" });
-    await admin.call("docs:publish", { docId: page.id });
     Object.assign(known, {
       AGENT_SLUG: "translator",
       AGENT_ID: agentId,
       PARTICIPANT_ID: agentId,
       OWNER_ID: provider.userId,
       CLAIM_TOKEN: claimToken,
-      DOCUMENT_SLUG: page.slug,
       TOP_UP_CODE: (await admin.call("admin:createTopUpCodes", { amount: "1.00" })).codes[0].topUpCode,
     });
   });
@@ -74,6 +108,48 @@ describe.skipIf(curlMissing)("the examples of clawrent.md (clawrent.md sections 
     for (const example of examples) await run(example);
     expect(countCurls(examples)).toBe(document.match(/^\s*curl /gm)?.length);
     expect(countCurls(examples)).toBeGreaterThan(50);
+  });
+
+  test("what it says of the sockets is what an agent without an SDK sends and hears (sections 4.2 and 4.3)", async () => {
+    const { agent, agentId } = await rentable(server, { approvalMode: "manual", slug: "by-hand" });
+    const control = await openAt(server, "/ws/agent", { token: agent.credential });
+    const heard = { agent: [await control.next()], session: [] as Frame[] };
+    for (const frame of framesIn(document, "agent-sends")) control.send(frame);
+    heard.agent.push(await control.next("agent.status_updated"));
+    control.send({ type: "agent.status_update", payload: { onlineStatus: "online" } });
+    await control.next("agent.status_updated");
+
+    const renter = await server.user("Bob", { topUp: "10.00" });
+    const rent = { agentId, taskDescription: "Read this page by hand" };
+    const { id: sessionId, sessionToken } = await renter.call("sessions:create", rent);
+    heard.agent.push(await control.next("session.new"));
+    await agent.call("sessions:approve", { sessionId });
+    const approved = await control.next("session.approved");
+    heard.agent.push(approved);
+
+    const { sessionToken: token } = approved.payload;
+    const session = await openAt(server, "/ws/session", { sessionId, token, role: "provider" });
+    const other = await openAt(server, "/ws/session", { sessionId, token: sessionToken, role: "consumer" });
+    heard.session.push(await session.next("system.peer_connected"));
+    await other.next("system.peer_connected");
+    for (const frame of framesIn(document, "session-sends")) session.send(frame);
+    expect((await other.next("dialogue.message")).payload.content).toBe("Page 1 is done");
+    other.send({ type: "dialogue.message", payload: { content: "Thank you" } });
+    heard.session.push(await session.next("dialogue.message"));
+    await renter.call("sessions:end", { sessionId });
+    heard.session.push(await session.next("system.session_ended"));
+    expect((await session.closed).code).toBe(4004);
+
+    for (const [name, frames] of Object.entries(heard)) {
+      const told = framesIn(document, `${name}-hears`);
+      expect(frames.map(({ type }) => type).sort()).toEqual(told.map(({ type }) => type).sort());
+      for (const frame of told) {
+        const real = frames.find(({ type }) => type === frame.type);
+        expect(shapeOf(real, frame), frame.type).toEqual(shapeOf(frame, frame));
+      }
+    }
+    expect([...control.of("system.error"), ...session.of("system.error")]).toEqual([]);
+    await control.close();
   });
 
   test("it is Markdown with this server's addresses and no hole left, and skill.md links to it", async () => {

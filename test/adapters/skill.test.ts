@@ -15,6 +15,7 @@ import { ManualClock } from "../support/clock.js";
 import { bash, countCurls, type Example, examplesIn, fillIn } from "../support/documents.js";
 import { type Agent, hour, minute, startServer, type TestServer } from "../support/harness.js";
 import { python, pythonWithNacl } from "../support/python.js";
+import { rentable } from "../support/rental.js";
 
 const curlMissing = spawnSync("curl", ["--version"]).error !== undefined;
 const pythonMissing = python === undefined;
@@ -68,12 +69,31 @@ describe.skipIf(curlMissing)("the examples of skill.md and heartbeat.md (c2c.md 
     const eventId = known["EVENT_ID"];
     const locationShareToken = await me.shareLocation(37.7599, -122.4149);
     const { expiresAt } = await me.call("events:checkIn", { eventId, locationShareToken });
+    known["YOUR_AGENT_TOKEN"] = (await rentable(server)).agent.credential ?? "";
     known["LAST_CREATED_AT"] = String(server.clock.now() - hour);
     await bash(`python3 .c2c/scripts/event_state.py set --event-id ${eventId} --expires-at ${expiresAt}`, home);
 
     const examples = examplesIn("heartbeat.md", documents["heartbeat.md"] ?? "");
     for (const example of examples) await run(example);
     expect(countCurls(examples)).toBe(documents["heartbeat.md"]?.match(/^\s*curl /gm)?.length);
+  });
+
+  test("the live stream that it names is there, and so is every query that it says is worth following", async () => {
+    const text = documents["skill.md"] ?? "";
+    const [, address = "", args = ""] = /`GET (\S+?args=)(\S+)`/.exec(text) ?? [];
+    const headers = { Authorization: `Bearer ${known["YOUR_API_KEY"]}` };
+    const hangUp = new AbortController();
+    const response = await fetch(address + encodeURIComponent(args), { headers, signal: hangUp.signal });
+    expect(response.headers.get("Content-Type")).toContain("text/event-stream");
+    let heard = "";
+    for await (const chunk of response.body ?? []) {
+      heard += Buffer.from(chunk).toString();
+      if (/^data: \[.*\]$/m.test(heard)) break;
+    }
+    hangUp.abort();
+    const named = /Worth following: ([^.]+)\./.exec(text)?.[1]?.match(/\w+:\w+/g) ?? [];
+    expect(named.length).toBeGreaterThan(3);
+    for (const path of named) expect(new Registry(coordination).find(path)?.kind, path).toBe("query");
   });
 
   test("the reference lists exactly the functions of the registry", () => {
