@@ -11,6 +11,7 @@ import { createHttpApp } from "./adapters/http.js";
 import { createSendMail, Mailer, type SendMail } from "./adapters/mailer.js";
 import { addMarketplaceSockets } from "./adapters/marketplace-sockets.js";
 import { OpenByAddress } from "./adapters/open-by-address.js";
+import { Origins, wrongOrigin } from "./adapters/origins.js";
 import { addPageRoutes } from "./adapters/pages.js";
 import { addRestRoutes } from "./adapters/rest.js";
 import { addRpcRoutes } from "./adapters/rpc.js";
@@ -141,6 +142,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const mailer = new Mailer(runtime, notices, clock, log, parts.sendMail ?? createSendMail(config, log));
 
   const { trustProxy } = config;
+  const origins = new Origins(config.corsOrigins, () => runtime.publicUrl);
   const app = createHttpApp(log);
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
   addRestRoutes(app, runtime, { trustProxy });
@@ -149,9 +151,9 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase: store.dialect.sharedByProcesses });
   const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials, trustProxy });
   addRpcRoutes(app, runtime, { trustProxy });
-  addPageRoutes(app, runtime, { trustProxy });
+  addPageRoutes(app, runtime, { trustProxy, isSocket: (path) => sockets.hasChannelAt(path) });
   const background = new Background(clock, log);
-  const sockets = new SocketServer({ clock, log, limits, held, notices, background, trustProxy });
+  const sockets = new SocketServer({ clock, log, limits, held, notices, background, trustProxy, origins });
   const presence = addMarketplaceSockets(sockets, {
     runtime,
     notices,
@@ -169,6 +171,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
       const bindings = env as HttpBindings;
       const exchange = new Exchange(bindings, held, openRequests, trustProxy);
       const { refusal } = exchange;
+      if (!origins.allow(bindings.incoming.headers.origin)) return refused(wrongOrigin());
       return refusal ? refused(refusal) : app.fetch(request, Object.assign(bindings, { exchange }));
     },
     serverOptions: connectionOptions,

@@ -55,7 +55,7 @@ export class Connections {
     // One that offered HTTP/2 begins again (adapters/websocket.ts).
     if (this.#open.has(connection)) return;
     const address = addressKey(connection.remoteAddress ?? "unknown");
-    if (this.#parts.byAddress && this.#openByAddress.count(address) >= sizes.connectionsPerAddress) {
+    if (this.#parts.byAddress && this.#openByAddress.isFull(address, sizes.connectionsPerAddress)) {
       connection.destroy();
       return;
     }

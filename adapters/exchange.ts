@@ -157,7 +157,8 @@ function closeWith(connection: Socket, reply: ServerResponse): void {
 
 /** The refusal as a response, where a request gets that far and no further. */
 export function refused(error: CallError): Response {
-  const { status, body, retryAfterMs = 0 } = renderRejection(error);
-  const headers = { "Content-Type": "application/json", "Retry-After": String(Math.ceil(retryAfterMs / 1_000)) };
+  const { status, body, retryAfterMs } = renderRejection(error);
+  const headers: Record<string, string> = { "Content-Type": "application/json" };
+  if (retryAfterMs !== undefined) headers["Retry-After"] = String(Math.ceil(retryAfterMs / 1_000));
   return new Response(body, { status, headers });
 }

@@ -1,6 +1,7 @@
 /** Whether the process lives, whether it can serve, and what a person or a ClawRent client is told about it. */
 import type { HttpApp, HttpContext } from "./http.js";
 import { send } from "./http.js";
+import { labelOf } from "./wire.js";
 
 export interface Health {
   /** Rejects where the database does not answer. */
@@ -33,7 +34,7 @@ export function addHealthRoutes(app: HttpApp, health: Health): void {
               status: "unhealthy",
               timestamp,
               services,
-              error: "unavailable",
+              error: labelOf(503),
               message: "The database does not answer",
             }),
           },

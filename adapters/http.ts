@@ -3,6 +3,8 @@
  * surface claims.
  */
 import { isUtf8 } from "node:buffer";
+import { promisify } from "node:util";
+import { brotliDecompress, gunzip } from "node:zlib";
 import type { HttpBindings } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import type { Logger } from "pino";
@@ -11,7 +13,7 @@ import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import type { Exchange } from "./exchange.js";
-import { type Reply, rejection } from "./wire.js";
+import { faultReply, type Reply, rejection } from "./wire.js";
 
 export interface HttpEnvironment {
   Bindings: HttpBindings & { exchange: Exchange };
@@ -31,16 +33,12 @@ export function createHttpApp(log: Logger): HttpApp {
       return path.startsWith("//") ? path.replace(/^\/+/, "/") : path;
     },
   });
-  app.notFound((c) => send(c, rejection(404, "NotFound", "not_found", "There is nothing at this address")));
   app.onError((error, c) => {
     // Nobody reads this, and nothing is wrong with us.
     if (error instanceof BodyAborted) return send(c, rejection(400, "BadJsonBody", "invalid_args", error.message));
     const requestId = nextRequestId();
     log.error({ requestId, err: error }, "fault");
-    return send(c, {
-      status: 500,
-      body: JSON.stringify({ status: "error", errorMessage: `[Request ID: ${requestId}] Server Error` }),
-    });
+    return send(c, faultReply(requestId));
   });
   return app;
 }
@@ -81,8 +79,67 @@ export function preflight(c: HttpContext): Response {
   });
 }
 
-/** The body as text; the error where it is too large or no UTF-8. */
-export function readBody(c: HttpContext): Promise<string | CallError> {
+const inflaters: Record<string, (bytes: Buffer) => Promise<Buffer>> = {
+  gzip: (bytes) => promisify(gunzip)(bytes, { maxOutputLength: sizes.bodyBytes }),
+  br: (bytes) => promisify(brotliDecompress)(bytes, { maxOutputLength: sizes.bodyBytes }),
+};
+
+/**
+ * The body as text: UTF-8, plain or compressed with gzip or Brotli, and without the mark that some editors put in front.
+ * The error where it is something else, or too large before or after it is inflated.
+ */
+export async function readBody(c: HttpContext): Promise<string | CallError> {
+  const { headers } = c.env.incoming;
+  const encoding = headers["content-encoding"]?.trim().toLowerCase() || "identity";
+  const charset = /;\s*charset\s*=\s*"?([^\s;"]+)/i.exec(headers["content-type"] ?? "")?.[1] ?? "utf-8";
+  const inflate = inflaters[encoding === "x-gzip" ? "gzip" : encoding];
+  if (!inflate && encoding !== "identity") {
+    drain(c);
+    return unsupported(
+      `A body in Content-Encoding: ${shown(encoding)} is not read here. Send it plain, or as gzip or br`,
+    );
+  }
+  if (!/^(utf-?8|us-ascii)$/i.test(charset)) {
+    drain(c);
+    return unsupported(`A body in the charset ${shown(charset)} is not read here. Send it as UTF-8`);
+  }
+  const bytes = await receiveBody(c);
+  if (bytes instanceof CallError) return bytes;
+  const plain = inflate && bytes.length > 0 ? await inflated(bytes, encoding, inflate) : bytes;
+  if (plain instanceof CallError) return plain;
+  if (!isUtf8(plain)) {
+    const startsAsUtf16 = plain.length >= 2 && ["fffe", "feff"].includes(plain.toString("hex", 0, 2));
+    return startsAsUtf16
+      ? unsupported("The body is UTF-16, which is not read here. Send it as UTF-8")
+      : new CallError("invalid_args", "The body is not valid UTF-8");
+  }
+  const text = plain.toString("utf8").replace(/^\ufeff/, "");
+  return c.env.exchange.holdArguments(text) ?? text;
+}
+
+async function inflated(
+  bytes: Buffer,
+  encoding: string,
+  inflate: (bytes: Buffer) => Promise<Buffer>,
+): Promise<Buffer | CallError> {
+  try {
+    return await inflate(bytes);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") return tooLarge();
+    return new CallError("invalid_args", `The body is not ${encoding}, as its Content-Encoding says`);
+  }
+}
+
+function unsupported(message: string): CallError {
+  return new CallError("unsupported_media_type", message);
+}
+
+/** What a header said, short enough for a message. */
+function shown(word: string): string {
+  return JSON.stringify(word.slice(0, 40));
+}
+
+function receiveBody(c: HttpContext): Promise<Buffer | CallError> {
   const { incoming, exchange } = c.env;
   const declared = Number(incoming.headers["content-length"] ?? Number.NaN);
   if (declared > sizes.bodyBytes) {
@@ -111,10 +168,7 @@ export function readBody(c: HttpContext): Promise<string | CallError> {
     });
     incoming.on("end", () => {
       held?.end();
-      const { bytes } = body;
-      if (!isUtf8(bytes)) return resolve(new CallError("invalid_args", "The body is not valid UTF-8"));
-      const text = bytes.toString("utf8");
-      resolve(exchange.holdArguments(text) ?? text);
+      resolve(body.bytes);
     });
     const aborted = () => reject(new BodyAborted("The caller went away"));
     incoming.on("error", aborted);

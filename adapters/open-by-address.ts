@@ -1,3 +1,5 @@
+import { wideAddressKey, wideFactor } from "../runtime/limits.js";
+
 /** How much of one kind is open for each address: sockets, streams, connections, requests. */
 export class OpenByAddress {
   readonly #counts = new Map<string, number>();
@@ -6,19 +8,31 @@ export class OpenByAddress {
     return this.#counts.get(address) ?? 0;
   }
 
+  /** Whether `most` or more are open for an address, or for its wider network that many times as much. */
+  isFull(address: string, most: number): boolean {
+    const wide = wideAddressKey(address);
+    return this.count(address) >= most || (wide !== undefined && this.count(wide) >= most * wideFactor);
+  }
+
   /**
    * Counts one more. To be called before anything is waited for: of two that come at the same moment the second has to see
    * the first. Returns what to call once it has ended.
    */
   add(address: string): () => void {
-    this.#counts.set(address, this.count(address) + 1);
+    const wide = wideAddressKey(address);
+    const names = wide === undefined ? [address] : [address, wide];
+    for (const name of names) this.#counts.set(name, this.count(name) + 1);
     let isOpen = true;
     return () => {
       if (!isOpen) return;
       isOpen = false;
-      const others = this.count(address) - 1;
-      if (others > 0) this.#counts.set(address, others);
-      else this.#counts.delete(address);
+      for (const name of names) this.#remove(name);
     };
+  }
+
+  #remove(name: string): void {
+    const others = this.count(name) - 1;
+    if (others > 0) this.#counts.set(name, others);
+    else this.#counts.delete(name);
   }
 }

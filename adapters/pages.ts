@@ -12,15 +12,21 @@ import type { Pages } from "./pages/calls.js";
 import { addClaimPage } from "./pages/claim.js";
 import { addConnectPage } from "./pages/connect.js";
 import { addHomePage } from "./pages/home.js";
+import { addMissingPage } from "./pages/missing.js";
 import { addSharePage } from "./pages/share.js";
 
-export function addPageRoutes(app: HttpApp, runtime: Runtime, options: { trustProxy: boolean }): void {
-  const pages: Pages = { runtime, ...options };
+export function addPageRoutes(
+  app: HttpApp,
+  runtime: Runtime,
+  options: { trustProxy: boolean; isSocket: (path: string) => boolean },
+): void {
+  const pages: Pages = { runtime, trustProxy: options.trustProxy };
   addHomePage(app);
   addClaimPage(app, pages);
   addConnectPage(app, pages);
   addSharePage(app, pages);
   addAdminPages(app, pages);
+  addMissingPage(app, options.isSocket);
   addAssetRoutes(app);
   addDocumentRoutes(app, runtime);
 }

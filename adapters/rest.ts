@@ -12,7 +12,7 @@ import { nextRequestId } from "../runtime/ids.js";
 import { callerAddress } from "./caller-address.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { parametersOf, type Route, routes } from "./rest-routes.js";
-import { encodeValue, type Reply } from "./wire.js";
+import { encodeValue, labelOf, type Reply } from "./wire.js";
 
 /** A route with what its function declares. */
 interface Endpoint extends Route {
@@ -23,24 +23,6 @@ interface Endpoint extends Route {
 }
 /** The endpoints of one path, by method. */
 type Resource = Map<string, Endpoint>;
-
-/** What `error` says for a status (clawrent.md section 3). */
-const labels: Record<number, string> = {
-  400: "Bad Request",
-  401: "Unauthorized",
-  402: "Payment Required",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  409: "Conflict",
-  410: "Gone",
-  413: "Payload Too Large",
-  415: "Unsupported Media Type",
-  422: "Unprocessable Entity",
-  429: "Too Many Requests",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
-};
 
 /** How long to wait where a 503 does not say it itself. */
 const retryAfterMs = 1_000;
@@ -189,12 +171,7 @@ function refusal(error: CallError): Reply {
 }
 
 /** `{error, message}`, and what else there is to say (clawrent.md section 3). */
-function problem(
-  status: number,
-  message: string,
-  data: Record<string, unknown> = {},
-  label = labels[status] ?? "Error",
-): Reply {
+function problem(status: number, message: string, data: Record<string, unknown> = {}, label = labelOf(status)): Reply {
   const waitMs = typeof data.retryAfterMs === "number" ? data.retryAfterMs : status === 503 ? retryAfterMs : undefined;
   return {
     status,

@@ -116,12 +116,9 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
 
   app.all("/api/*", (c) => {
     const known = /^\/api\/(query|mutation|action|query_ts|query_at_ts|query_batch|function|debug_event|run\/.+)$/;
-    return send(
-      c,
-      known.test(c.req.path)
-        ? rejection(405, "MethodNotAllowed", "invalid_args", "Use POST")
-        : rejection(404, "NotFound", "not_found", "There is nothing at this address"),
-    );
+    return known.test(c.req.path)
+      ? send(c, rejection(405, "MethodNotAllowed", "invalid_args", "Use POST"))
+      : c.notFound();
   });
 }
 
@@ -134,7 +131,7 @@ async function readJsonBody(c: HttpContext): Promise<string | Reply> {
   const contentType = c.env.incoming.headers["content-type"] ?? "";
   if (!/^application\/(json|[\w.+-]*\+json)\s*(;|$)/i.test(contentType)) {
     c.env.incoming.resume();
-    return rejection(415, "BadJsonBody", "invalid_args", "Send the body as Content-Type: application/json");
+    return rejection(415, "BadJsonBody", "unsupported_media_type", "Send the body as Content-Type: application/json");
   }
   const body = await readBody(c);
   if (typeof body === "string") return body;

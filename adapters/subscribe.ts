@@ -26,6 +26,13 @@ const mostUnreadMs = 60_000;
 /** What a client waits before it comes again. */
 const retryMs = 1_000;
 
+const streamHeaders = {
+  "Content-Type": "text/event-stream; charset=utf-8",
+  "Cache-Control": "no-store, no-transform",
+  // nginx would hold events back.
+  "X-Accel-Buffering": "no",
+} as const;
+
 /** With one of these as the first answer there will be no other: the request is refused as a whole. */
 const final: ReadonlySet<ErrorCode> = new Set(["invalid_args", "unauthenticated", "forbidden"]);
 
@@ -64,7 +71,7 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
       apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
     };
     if (stopping) return send(c, renderRejection(unavailable()));
-    if (places >= sizes.sockets || (limits.on && openByAddress.count(counted) >= sizes.socketsPerAddress)) {
+    if (places >= sizes.sockets || (limits.on && openByAddress.isFull(counted, sizes.socketsPerAddress))) {
       return send(c, renderRejection(new CallError("rate_limited", "Too many open streams", { retryAfterMs: 3_000 })));
     }
     const ended = openByAddress.add(counted);
@@ -78,6 +85,9 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
       const caller = await runtime.authenticateHeaders(credential, address);
       // Whoever hung up meanwhile is told nothing, and nobody would tell us of their end again.
       if (c.env.outgoing.closed) return RESPONSE_ALREADY_SENT;
+      if (c.env.incoming.method === "HEAD") {
+        return new Response(null, { headers: { ...streamHeaders, ...corsHeaders(c) } });
+      }
       const authenticate = () => runtime.authenticateHeaders(credential, address);
       const args = runtime.held.subscriptions.hold({ address: counted, caller: callerKey(caller) });
       if (!args.take(Buffer.byteLength(request.args) + subscriptionBytes)) {
@@ -196,13 +206,7 @@ class EventStream {
       this.#leave();
       return renderRejection(error);
     }
-    this.response.writeHead(200, {
-      "Content-Type": "text/event-stream; charset=utf-8",
-      "Cache-Control": "no-store, no-transform",
-      // nginx would hold events back.
-      "X-Accel-Buffering": "no",
-      ...headers,
-    });
+    this.response.writeHead(200, { ...streamHeaders, ...headers });
     this.response.on("drain", () => {
       this.#cancelImpatience();
       this.exchange.wrote();

@@ -3,7 +3,7 @@
  * (adapters/sockets/). A socket that is refused is upgraded first and then closed with its code, because to a client an
  * HTTP error on the upgrade looks like a broken network (clawrent.md section 0, rule 10).
  */
-import type { IncomingMessage, Server } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { type ServerOptions, type WebSocket, WebSocketServer } from "ws";
@@ -14,6 +14,7 @@ import { addressKey, type Held, type RateLimits, sizes } from "../runtime/limits
 import type { NoticeBoard } from "../runtime/notices.js";
 import { addressOf } from "./caller-address.js";
 import { OpenByAddress } from "./open-by-address.js";
+import type { Origins } from "./origins.js";
 import type { Background } from "./sockets/background.js";
 import { type Closing, closings } from "./sockets/close-codes.js";
 import { SocketIndex } from "./sockets/index-by-key.js";
@@ -41,6 +42,7 @@ export interface SocketServerParts {
   notices: NoticeBoard;
   background: Background;
   trustProxy: boolean;
+  origins: Origins;
 }
 
 export class SocketServer {
@@ -99,6 +101,11 @@ export class SocketServer {
 
   #channelAt(path: string): Channel | undefined {
     return this.#channels.find(({ path: own }) => (typeof own === "string" ? own === path : own.test(path)))?.channel;
+  }
+
+  /** Whether a WebSocket can be opened at this path. */
+  hasChannelAt(path: string): boolean {
+    return this.#channelAt(path) !== undefined;
   }
 
   /** Whoever opened a socket is known now: it closes when they lose the right to it. */
@@ -172,8 +179,7 @@ export class SocketServer {
   readonly #whenEnded = new Map<string, () => void>();
 
   #upgrade(request: IncomingMessage, connection: Duplex, head: Buffer): void {
-    // The base address of some clients ends in a slash.
-    const [path = "", query = ""] = (request.url ?? "/").replace(/^\/+/, "/").split("?", 2);
+    const [path, query] = pathAndQuery(request.url);
     const channel = this.#channelAt(path);
     if (!channel) {
       refuseUpgrade(connection);
@@ -221,7 +227,8 @@ export class SocketServer {
     // The query holds a token, so the path alone is logged.
     log.debug({ socket: socket.id, path }, "socket opened");
 
-    const refused = await this.#refusal(address);
+    const { origins } = this.#parts;
+    const refused = origins.allow(request.headers.origin) ? await this.#refusal(address) : closings.origin;
     if (refused) socket.close(refused);
     else if (!socket.gone) await channel.open(socket, query);
   }
@@ -237,7 +244,7 @@ export class SocketServer {
     const { limits } = this.#parts;
     if (this.#sockets.size > sizes.sockets) return closings.tooMany;
     if (!limits.on) return undefined;
-    if (this.#openByAddress.count(address) > sizes.socketsPerAddress) return closings.tooMany;
+    if (this.#openByAddress.isFull(address, sizes.socketsPerAddress + 1)) return closings.tooMany;
     return (await waitOf(limits.take("socketOpenings", address))) === undefined ? undefined : closings.tooMany;
   }
 
@@ -252,6 +259,15 @@ export class SocketServer {
       if (!this.#stopping) this.#checkLater();
     });
   }
+}
+
+/** A proxy may name the whole address, and the base address of some clients ends in a slash. */
+function pathAndQuery(url = "/"): [path: string, query: string] {
+  const [path = "", query = ""] = url
+    .replace(/^https?:\/\/[^/?]*/i, "")
+    .replace(/^\/*/, "/")
+    .split("?", 2);
+  return [path, query];
 }
 
 /** Looks after some sockets, and then lets others have their turn. */
@@ -276,6 +292,12 @@ async function waitOf(counted: Promise<void>): Promise<number | undefined> {
  * for upgrades; so the offer is cut out, and the connection begins again with what is left.
  */
 function serveWithoutUpgrade(http: Server, request: IncomingMessage, connection: Duplex, head: Buffer): void {
+  // Node's own name for the reply that the connection is busy with: a request before this one is not answered yet.
+  const { _httpMessage: busyWith } = connection as { _httpMessage?: ServerResponse | null };
+  if (busyWith) {
+    busyWith.once("close", () => serveWithoutUpgrade(http, request, connection, head));
+    return;
+  }
   const { method, url, httpVersion, rawHeaders } = request;
   const lines = [`${method} ${url} HTTP/${httpVersion}`];
   for (let index = 0; index < rawHeaders.length; index += 2) {

@@ -164,6 +164,29 @@ function encode(value: unknown, format: Format): unknown {
   );
 }
 
+/** What `error` says for a status (clawrent.md section 3). */
+const labels: Record<number, string> = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  402: "Payment Required",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  409: "Conflict",
+  410: "Gone",
+  413: "Payload Too Large",
+  415: "Unsupported Media Type",
+  422: "Unprocessable Entity",
+  426: "Upgrade Required",
+  429: "Too Many Requests",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+};
+
+export function labelOf(status: number): string {
+  return labels[status] ?? "Error";
+}
+
 export interface Reply {
   status: number;
   body: string;
@@ -188,14 +211,19 @@ export function renderOutcome(outcome: Outcome, format: Format, requestId: strin
     case "rejected":
       return renderRejection(outcome.error);
     case "fault":
-      return {
-        status: 500,
-        body: JSON.stringify({ status: "error", errorMessage: `[Request ID: ${requestId}] Server Error` }),
-      };
+      return faultReply(requestId);
   }
 }
 
-/** What the gateway refuses: the envelope, and the `code` and `message` that Convex's clients print. */
+/** Our own fault; what it was is in the log. */
+export function faultReply(requestId: string): Reply {
+  return rejection(500, "InternalServerError", undefined, `[Request ID: ${requestId}] Server Error`);
+}
+
+/**
+ * What the gateway refuses: the envelope, the `code` and `message` that Convex's clients print, and the `error` that
+ * stands beside the message wherever a reply under `/api/` is no success (clawrent.md section 3).
+ */
 export function renderRejection(error: CallError, convexCode?: string): Reply {
   const { status, convex } = errorCodes[error.code];
   return rejection(status, convexCode ?? convex, error.code, error.message, error.data);
@@ -204,7 +232,7 @@ export function renderRejection(error: CallError, convexCode?: string): Reply {
 export function rejection(
   status: number,
   convexCode: string,
-  code: ErrorCode,
+  code: ErrorCode | undefined,
   message: string,
   data: Record<string, unknown> = {},
 ): Reply {
@@ -214,8 +242,9 @@ export function rejection(
     body: JSON.stringify({
       status: "error",
       errorMessage: message,
-      errorData: { code, ...data },
+      ...(code && { errorData: { code, ...data } }),
       code: convexCode,
+      error: labelOf(status),
       message,
     }),
     ...(typeof retryAfterMs === "number" ? { retryAfterMs } : {}),

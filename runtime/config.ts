@@ -7,6 +7,10 @@ const httpUrl = z
   .url({ protocol: /^https?$/, error: "must be an http:// or https:// address" })
   .transform((url) => url.replace(/\/+$/, ""));
 
+const origin = z
+  .url({ protocol: /^https?$/, error: "must be origins such as https://app.example, separated by commas, or *" })
+  .transform((url) => new URL(url).origin);
+
 /** Every variable, with its default and the line that the README's table shows. */
 export const configVariables = {
   PORT: {
@@ -57,6 +61,15 @@ export const configVariables = {
     schema: onOff.default(true),
     about: "`off` refuses wallet top-ups; admins credit wallets or hand out codes",
   },
+  CORS_ORIGINS: {
+    schema: z
+      .string()
+      .default("*")
+      .transform((list) => list.split(",").flatMap((origin) => origin.trim() || []))
+      .pipe(z.array(z.union([z.literal("*"), origin])))
+      .transform((origins) => (origins.includes("*") ? undefined : origins)),
+    about: "comma-separated origins of the sites whose pages may call, as `https://app.example`; `*` for any",
+  },
   RATE_LIMITS: {
     schema: onOff.default(true),
     about: "`off` for benchmarks and private networks: it lifts what is per time or per address, and no other bound",
@@ -89,6 +102,8 @@ export interface Config {
   autoApproveProviders: boolean;
   disputeHours: number;
   topUps: boolean;
+  /** Undefined: any. */
+  corsOrigins: string[] | undefined;
   rateLimits: boolean;
   trustProxy: boolean;
   logLevel: Parsed["LOG_LEVEL"];
@@ -125,6 +140,7 @@ export function readConfig(environment: Record<string, string | undefined>): Con
     autoApproveProviders: variables.AUTO_APPROVE_PROVIDERS,
     disputeHours: variables.DISPUTE_HOURS,
     topUps: variables.TOPUPS,
+    corsOrigins: variables.CORS_ORIGINS,
     rateLimits: variables.RATE_LIMITS,
     trustProxy: variables.TRUST_PROXY,
     logLevel: variables.LOG_LEVEL,

@@ -572,7 +572,19 @@ function parseArgs(definition: FunctionDefinition, args: unknown): object {
   refuseUnstorableArgs(args, definition.jsonArgs);
   const parsed = definition.args.safeParse(args);
   if (parsed.success) return parsed.data;
-  throw invalidArgs(parsed.error.issues.map(({ path, message }) => ({ path: path.join("."), message })));
+  throw invalidArgs(parsed.error.issues.map(({ path, message }) => ({ path: asWritten(path, args), message })));
+}
+
+/** The field that an issue is about, as far as the caller wrote it: a text that is read as a list has no `status.0`. */
+function asWritten(path: readonly PropertyKey[], args: unknown): string {
+  const written: PropertyKey[] = [];
+  let value = args;
+  for (const key of path) {
+    if (written.length > 0 && typeof value !== "object") break;
+    written.push(key);
+    value = (value as Record<PropertyKey, unknown> | null)?.[key];
+  }
+  return written.join(".");
 }
 
 /** The declared part of a handler's value. What does not fit the declaration is our fault, not the caller's. */

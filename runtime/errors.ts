@@ -19,6 +19,11 @@ export const errorCodes = {
   conflict: { status: 409, convex: "Conflict", meaning: "not in this state; `status` often says which state it is in" },
   expired: { status: 410, convex: "Expired", meaning: "its time has passed" },
   too_large: { status: 413, convex: "TooLarge", meaning: "over a stated limit" },
+  unsupported_media_type: {
+    status: 415,
+    convex: "UnsupportedMediaType",
+    meaning: "the body's type, charset or encoding is not one that is read here",
+  },
   rate_limited: { status: 429, convex: "RateLimited", meaning: "too fast; `retryAfterMs` says how long to wait" },
   unavailable: { status: 503, convex: "Unavailable", meaning: "try again later; `retryAfterMs` says when" },
   internal: { status: 500, convex: "InternalServerError", meaning: "our fault; the request id is in the log" },

@@ -190,6 +190,8 @@ interface Limiter {
  */
 export class RateLimits {
   readonly #limiters: Record<Rate, Limiter> | undefined;
+  /** The same rates for the wider networks of IPv6. */
+  readonly #wideLimiters: Record<Rate, Limiter> | undefined;
   /** What other processes count as well, by rate. */
   readonly #together = new Map<string, RateLimiterMemory>();
 
@@ -198,8 +200,10 @@ export class RateLimits {
     shared?: SharedCounting,
   ) {
     if (!on) return;
-    const limiters = Object.keys(rates).map((rate) => [rate, this.#limiter(rate as Rate, shared)]);
-    this.#limiters = Object.fromEntries(limiters) as Record<Rate, Limiter>;
+    const limitersOf = (factor: number) =>
+      Object.fromEntries(Object.keys(rates).map((rate) => [rate, this.#limiter(rate as Rate, factor, shared)]));
+    this.#limiters = limitersOf(1) as Record<Rate, Limiter>;
+    this.#wideLimiters = limitersOf(wideFactor) as Record<Rate, Limiter>;
   }
 
   /** Another process let calls through. */
@@ -207,9 +211,11 @@ export class RateLimits {
     void this.#together.get(rate)?.penalty(who, points);
   }
 
-  #limiter(rate: Rate, shared: SharedCounting | undefined): Limiter {
-    const { points, seconds: duration } = rates[rate];
-    const memory = new RateLimiterMemory({ keyPrefix: rate, points, duration });
+  #limiter(rate: Rate, factor: number, shared: SharedCounting | undefined): Limiter {
+    const { seconds: duration } = rates[rate];
+    const points = rates[rate].points * factor;
+    const name = factor === 1 ? rate : `${rate} of a network`;
+    const memory = new RateLimiterMemory({ keyPrefix: name, points, duration });
     if (!shared || ofOneProcess.has(rate)) return memory;
     if (exact.has(rate)) {
       const rows = new RateLimiterPostgres({
@@ -218,8 +224,8 @@ export class RateLimits {
         tableName: "rateCounts",
         tableCreated: true,
         // One of them clears the table for all.
-        clearExpiredByTimeout: rate === "signIns",
-        keyPrefix: rate,
+        clearExpiredByTimeout: name === "signIns",
+        keyPrefix: name,
         points,
         duration,
         // While the database is away nothing can be called anyway.
@@ -231,21 +237,21 @@ export class RateLimits {
         reward: (who) => rows.reward(shared.pseudonym(who)),
       };
     }
-    this.#together.set(rate, memory);
+    this.#together.set(name, memory);
     const own = new RateLimiterMemory({ points, duration });
     const part = Math.max(1, Math.floor(points / sharedParts));
     return {
-      consume: async (name) => {
+      consume: async (caller) => {
         // The windows of all processes end at the same instant, or a caller who knows when each of them does would
         // have the rate of each.
         const windowMs = duration * 1_000;
         const now = Date.now();
         const window = Math.floor(now / windowMs);
         // A caller may choose the name, as long as it likes, and addresses are not the others' business.
-        const who = shared.pseudonym(`${window} ${name}`);
+        const who = shared.pseudonym(`${window} ${caller}`);
         const { consumedPoints } = await own.penalty(who);
         if (consumedPoints % part === 0 && consumedPoints <= points) {
-          shared.tell({ kind: "callsCounted", rate, who, points: part });
+          shared.tell({ kind: "callsCounted", rate: name, who, points: part });
         }
         return memory.consume(who).catch((refusal: unknown) => {
           throw refusal instanceof RateLimiterRes ? new RateLimiterRes(0, (window + 1) * windowMs - now) : refusal;
@@ -257,6 +263,8 @@ export class RateLimits {
   /** Takes back what was counted for a call that did not fail after all. */
   async giveBack(rate: Rate, who: string): Promise<void> {
     await this.#limiters?.[rate].reward?.(who);
+    const wide = wideAddressKey(who);
+    if (wide !== undefined) await this.#wideLimiters?.[rate].reward?.(wide);
   }
 
   /** Counts one call. Throws `rate_limited` with `retryAfterMs` where `who` has used its points up. */
@@ -264,6 +272,8 @@ export class RateLimits {
     if (!this.#limiters) return;
     try {
       await this.#limiters[rate].consume(who);
+      const wide = wideAddressKey(who);
+      if (wide !== undefined) await this.#wideLimiters?.[rate].consume(wide);
     } catch (refusal) {
       if (!(refusal instanceof RateLimiterRes)) throw refusal;
       const retryAfterMs = Math.max(refusal.msBeforeNext, 1);
@@ -297,6 +307,14 @@ export function callRatesOf(caller: Caller | undefined, address: string): { rate
 function userOf(caller: Caller | undefined): string | null {
   if (caller?.kind === "user") return caller.userId;
   return caller?.kind === "agent" ? caller.ownerId : null;
+}
+
+/** What a /48 of IPv6 may do beside what each of its networks may: the allocation of one site holds 65,536 of those. */
+export const wideFactor = 16;
+
+/** The /48 that an address of IPv6 (as `addressKey` writes it) is counted under as well; undefined for any other. */
+export function wideAddressKey(key: string): string | undefined {
+  return key.endsWith("::/64") ? `${key.split(":").slice(0, 3).join(":")}::/48` : undefined;
 }
 
 /** What an address is counted under: itself, or for IPv6 its /64, since one host has all of that. */

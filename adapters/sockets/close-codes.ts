@@ -17,6 +17,7 @@ export const closings = {
   later: { code: 1013, reason: "Try again later" },
   tooMany: { code: 1013, reason: "Too many sockets" },
   tooSlow: { code: 1013, reason: "Frames are read too slowly" },
+  origin: { code: 1008, reason: "Origin is not allowed" },
   silent: { code: 4008, reason: "Silent for too long" },
   replaced: { code: 4009, reason: "Replaced by a newer socket" },
 } as const satisfies Record<string, Closing>;

@@ -204,6 +204,7 @@ describe.each(databases)("the REST surface on %s", (database) => {
       conflict: [409, "Conflict"],
       expired: [410, "Gone"],
       too_large: [413, "Payload Too Large"],
+      unsupported_media_type: [415, "Unsupported Media Type"],
       rate_limited: [429, "Too Many Requests"],
       unavailable: [503, "Service Unavailable"],
       internal: [500, "Internal Server Error"],

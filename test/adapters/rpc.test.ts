@@ -115,10 +115,9 @@ describe.each(databases)("the RPC surface on %s", (database) => {
       for (const path of ["echo:breakDown", "echo:misdeclared"]) {
         const reply = await post("/api/query", { path });
         expect(reply.status).toBe(500);
-        expect(reply.body).toEqual({
-          status: "error",
-          errorMessage: expect.stringMatching(/^\[Request ID: [0-9a-f]{16}\] Server Error$/),
-        });
+        const message = expect.stringMatching(/^\[Request ID: [0-9a-f]{16}\] Server Error$/) as string;
+        const named = { code: "InternalServerError", error: "Internal Server Error", message };
+        expect(reply.body).toEqual({ status: "error", errorMessage: message, ...named });
       }
     });
 

@@ -15,6 +15,7 @@ describe("configuration (design.md section 7)", () => {
       autoApproveProviders: false,
       topUps: true,
       disputeHours: 24,
+      corsOrigins: undefined,
       rateLimits: true,
       trustProxy: false,
       logLevel: "info",

@@ -341,6 +341,7 @@ export async function startServer(database: DatabaseName, options: TestOptions =
     autoApproveProviders: false,
     disputeHours: 24,
     topUps: true,
+    corsOrigins: undefined,
     rateLimits: false,
     trustProxy: false,
     logLevel: "silent",

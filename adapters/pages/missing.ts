@@ -1,0 +1,36 @@
+/**
+ * What an address says at which there is nothing: a page to a person who mistyped it, JSON to a program. The address of a
+ * WebSocket that was asked for without an upgrade says what is missing.
+ */
+import { html } from "hono/html";
+import { type HttpApp, type HttpContext, send } from "../http.js";
+import { rejection } from "../wire.js";
+import { sendPage, textsFor } from "./layout.js";
+
+/** `isSocket`: whether a WebSocket can be opened at a path. */
+export function addMissingPage(app: HttpApp, isSocket: (path: string) => boolean): void {
+  app.notFound((c) => {
+    if (isSocket(c.req.path)) {
+      const message = "This address is a WebSocket: ask for it with Connection: Upgrade and Upgrade: websocket";
+      const reply = send(c, rejection(426, "UpgradeRequired", "invalid_args", message));
+      reply.headers.set("Upgrade", "websocket");
+      return reply;
+    }
+    if (!isForAPerson(c)) {
+      return send(c, rejection(404, "NotFound", "not_found", "There is nothing at this address"));
+    }
+    const texts = textsFor(c);
+    const { title, text } = texts.problems.missing;
+    return sendPage(c, texts, {
+      status: 404,
+      title,
+      content: html`<h1>${title}</h1>
+<p>${text}</p>`,
+    });
+  });
+}
+
+/** Browsers name HTML when a person opens an address. Programs do not, and neither does a page's `fetch`. */
+function isForAPerson({ req, env }: HttpContext): boolean {
+  return ["GET", "HEAD"].includes(req.method) && (env.incoming.headers.accept ?? "").includes("text/html");
+}
