@@ -188,8 +188,8 @@ async function rowsOf(server: TestServer, work: (ctx: QueryContext) => Promise<u
 /** What one turn of the event loop may take (ms), in the long form only. */
 const turnMs = 50;
 
-async function expectShortTurns(what: string, work: (tries: number) => Promise<unknown>): Promise<void> {
-  const { ms, told } = await longestTurn(work);
+async function expectShortTurns(what: string, work: (tries: number) => Promise<unknown>, tries = 5): Promise<void> {
+  const { ms, told } = await longestTurn(work, tries);
   console.log(`${what}: ${told}`);
   expect(ms, what).toBeLessThan(turnMs);
 }
@@ -388,8 +388,8 @@ describe.each(databases)("admin:audit on %s", (database) => {
       console.log(
         `${database}: audit of ${count} sessions ${(performance.now() - begun).toFixed(0)} ms, longest call ${longest.toFixed(1)} ms`,
       );
+      await expectShortTurns(`${database}: audit of ${count} sessions`, () => admin.call("admin:audit"), 2);
       expect(longest).toBeLessThan(250);
-      await expectShortTurns(`${database}: audit of ${count} sessions`, () => admin.call("admin:audit"));
     }
   });
 
