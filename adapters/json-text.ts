@@ -22,3 +22,16 @@ export function everyFieldName(json: string, isGood: (name: string) => boolean):
   }
   return true;
 }
+
+/** How deeply objects and arrays stand inside one another. */
+export function nestingOf(json: string): number {
+  let depth = 0;
+  let deepest = 0;
+  for (let at = 0; at < json.length; at += 1) {
+    const code = json.charCodeAt(at);
+    if (code === 0x22) at = endOfString(json, at) - 1;
+    else if (code === 0x5b || code === 0x7b) deepest = Math.max(deepest, ++depth);
+    else if (code === 0x5d || code === 0x7d) depth -= 1;
+  }
+  return deepest;
+}

@@ -7,6 +7,8 @@ import type { Channel, SocketServer } from "./websocket.js";
 const mostSilentMs = 120_000;
 
 class SyncChannel implements Channel {
+  readonly isLive = true;
+
   constructor(readonly parts: SyncSocketParts) {}
 
   async open(socket: Socket): Promise<void> {

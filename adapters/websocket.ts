@@ -23,6 +23,8 @@ import { checkEveryMs, type Opener, Socket as OpenSocket, type Socket } from "./
 /** Takes the sockets that are opened at its path. */
 export interface Channel {
   open(socket: Socket, query: URLSearchParams): Promise<void>;
+  /** Its clients send frames of up to `sizes.liveFrameBytes`. */
+  isLive?: boolean;
 }
 
 /** Why a credential opens nothing any more; `moved`: its agent has another owner, so it opens something else. */
@@ -48,16 +50,9 @@ export interface SocketServerParts {
 export class SocketServer {
   readonly #parts: SocketServerParts;
   readonly #channels: { path: string | RegExp; channel: Channel }[] = [];
-  readonly #upgrades = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    maxPayload: sizes.frameBytes,
-    // Each piece takes more than its bytes.
-    maxFragments: sizes.frameFragments,
-    maxBufferedChunks: sizes.frameChunks,
-    closeTimeout: goodbyeMs,
-  } as ServerOptions);
+  readonly #upgrades = upgradesWithFramesOf(sizes.refusedFrameBytes);
+  // Without a bound here: `ws` would close at the first byte of what is too large, before the client was told.
+  readonly #liveUpgrades = upgradesWithFramesOf(0);
   readonly #sockets = new Map<string, Socket>();
   readonly #openByAddress = new OpenByAddress();
   readonly #ofCredential = new SocketIndex<Socket>();
@@ -185,7 +180,8 @@ export class SocketServer {
       refuseUpgrade(connection);
       return;
     }
-    this.#upgrades.handleUpgrade(request, connection, head, (ws) => {
+    const upgrades = channel.isLive ? this.#liveUpgrades : this.#upgrades;
+    upgrades.handleUpgrade(request, connection, head, (ws) => {
       const opened = this.#open(ws, connection, request, channel, path, new URLSearchParams(query)).catch(
         (error: unknown) => {
           this.#parts.log.error({ err: error, path }, "a socket failed to open");
@@ -259,6 +255,19 @@ export class SocketServer {
       if (!this.#stopping) this.#checkLater();
     });
   }
+}
+
+function upgradesWithFramesOf(maxPayload: number): WebSocketServer {
+  return new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload,
+    // Each piece takes more than its bytes.
+    maxFragments: sizes.frameFragments,
+    maxBufferedChunks: sizes.frameChunks,
+    closeTimeout: goodbyeMs,
+  } as ServerOptions);
 }
 
 /** A proxy may name the whole address, and the base address of some clients ends in a slash. */

@@ -7,7 +7,7 @@ import { JsonText } from "../runtime/define.js";
 import type { Outcome } from "../runtime/dispatch.js";
 import { CallError, type ErrorCode, errorCodes } from "../runtime/errors.js";
 import { parsedArgumentBytes, sizes } from "../runtime/limits.js";
-import { everyFieldName } from "./json-text.js";
+import { everyFieldName, nestingOf } from "./json-text.js";
 
 export type Format = "json" | "convex_encoded_json";
 
@@ -51,6 +51,11 @@ export function readArgs(given: unknown, text: string): unknown {
 /** The same for arguments that are still text. */
 export function readArgsText(text: string): unknown {
   if (parsedBytes(text) > parsedArgumentBytes) return tooManyValues();
+  // What is deeper than a stack would be a fault at whoever walks it next.
+  if (nestingOf(text) > sizes.nesting + 1) {
+    const issues = [{ path: "", message: `Nested too deeply (max ${sizes.nesting} levels)` }];
+    return new CallError("invalid_args", `Invalid arguments: ${issues[0]?.message}`, { issues });
+  }
   try {
     return readArgs(JSON.parse(text), text);
   } catch {

@@ -22,8 +22,15 @@ export const sizes = {
   idempotencyKeyCharacters: 255,
   /** Calls in one `/api/query_batch`. */
   batchedQueries: 64,
-  /** One frame of a WebSocket. */
+  /** One frame of a WebSocket, and the arguments of one call in it. */
   frameBytes: 1024 * 1024,
+  /** The largest frame that is read in order to say that it is too large. */
+  refusedFrameBytes: 4 * 1024 * 1024,
+  /**
+   * The same of a live client's, whose calls are answered one by one: a client that was only closed on would send the same
+   * frame again, for ever.
+   */
+  liveFrameBytes: 16 * 1024 * 1024,
   /** The pieces that a frame may come in, as the client cut it and as the network does. */
   frameFragments: 1_024,
   frameChunks: 16 * 1_024,

@@ -16,6 +16,7 @@ export const closings = {
   fault: { code: 1011, reason: "Server error" },
   later: { code: 1013, reason: "Try again later" },
   tooMany: { code: 1013, reason: "Too many sockets" },
+  tooLarge: { code: 1009, reason: "Frame is too large" },
   tooSlow: { code: 1013, reason: "Frames are read too slowly" },
   origin: { code: 1008, reason: "Origin is not allowed" },
   silent: { code: 4008, reason: "Silent for too long" },

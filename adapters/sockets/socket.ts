@@ -29,6 +29,8 @@ export interface FrameHandler {
 /** What a channel makes of frames that it parses itself. */
 export interface RawFrameHandler extends Pick<FrameHandler, "bad"> {
   raw(data: Buffer): Promise<void>;
+  /** A frame is too large to be read: the socket is about to close. */
+  tooLarge(): void;
 }
 
 /** Who opened the socket, so that it closes when they lose the right to. */
@@ -44,6 +46,13 @@ export interface Opener {
 }
 
 export const heartbeatAck = Buffer.from('{"type":"system.heartbeat_ack","payload":{}}');
+
+const tooLarge = Buffer.from(
+  JSON.stringify({
+    type: "system.error",
+    payload: { code: "too_large", message: `A frame is too large (max ${sizes.frameBytes} bytes)` },
+  }),
+);
 
 const asText = { binary: false };
 
@@ -177,6 +186,10 @@ export class Socket {
   #arrived(bytes: number): void {
     this.#chunkBytes = bytes;
     this.#partBytes += bytes;
+    if (this.#partBytes > sizes.liveFrameBytes + bytes && !this.#closedByUs) {
+      if (this.#handler && "raw" in this.#handler) this.#handler.tooLarge();
+      this.close(closings.tooLarge);
+    }
     const more = this.#heldBytes + this.#partBytes - this.#inbound.bytes;
     if (more <= 0 || this.#inbound.take(more)) return;
     // One that was told to go and sends on is not waited for: until it has gone `ws` keeps what it sends.
@@ -327,6 +340,11 @@ export class Socket {
     if (this.#closedByUs) return;
     try {
       if (!("frame" in handler)) return await (isBinary ? handler.bad("A frame is text") : handler.raw(data));
+      if (data.length > sizes.frameBytes) {
+        // At once, and not in its turn among a session's frames: nothing comes behind it.
+        this.send(tooLarge);
+        return this.close(closings.tooLarge);
+      }
       const frame = isBinary ? undefined : parseFrame(data);
       if (frame === undefined)
         await handler.bad('A frame is a JSON object with a string "type" and an object "payload"');

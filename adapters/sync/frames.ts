@@ -176,6 +176,11 @@ export function authError(message: string, baseVersion: number, authUpdateAttemp
   return Buffer.from(JSON.stringify({ type: "AuthError", error: message, baseVersion, authUpdateAttempted }));
 }
 
+/** Behind this the client ends for good and shows the message (section 10). */
+export function fatalError(message: string): Frame {
+  return Buffer.from(JSON.stringify({ type: "FatalError", error: message }));
+}
+
 export type SuccessfulOutcome = Extract<Outcome, { status: "success" }>;
 export type FailedOutcome = Exclude<Outcome, SuccessfulOutcome>;
 

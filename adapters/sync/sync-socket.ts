@@ -23,6 +23,7 @@ import {
   changed,
   type FailedOutcome,
   type Frame,
+  fatalError,
   type Inbound,
   type ModifyQuerySet,
   mutationSucceeded,
@@ -215,6 +216,11 @@ export class SyncSocket implements RawFrameHandler {
     while (isTooMuch() && !this.#socket.gone) await new Promise<void>((resolve) => this.#onSent.push(resolve));
   }
 
+  /** The client would send the same frame on its next socket, for ever; behind this it ends instead. */
+  tooLarge(): void {
+    this.#socket.send(fatalError(`A frame is too large (max ${sizes.liveFrameBytes} bytes)`));
+  }
+
   async bad(): Promise<void> {
     this.#end(again("a frame is no JSON object with a type"));
   }
@@ -291,6 +297,7 @@ export class SyncSocket implements RawFrameHandler {
       return new CallError("too_large", `Too many queries on one connection (max ${sizes.queriesPerSocket})`);
     }
     if (componentPath) return noComponents();
+    if (Buffer.byteLength(args) > sizes.frameBytes) return argumentsTooLarge();
     if (parsedBytes(args) > parsedArgumentBytes) return tooManyValues();
     if (this.#arguments.take(bytes)) return undefined;
     return new CallError(
@@ -473,6 +480,7 @@ export class SyncSocket implements RawFrameHandler {
       return isCurrent || !isVerdict(error) ? this.#refuse(error, false) : this.#refuseCall(frame, error);
     }
     const text = frame.args ?? "null";
+    if (Buffer.byteLength(text) > sizes.frameBytes) return this.#refuseCall(frame, argumentsTooLarge());
     const parsed = runtime.held.requests.hold(this.#holder);
     if (!parsed.take(Math.min(parsedBytes(text), parsedArgumentBytes))) {
       parsed.end();
@@ -801,6 +809,10 @@ function isUnavailable(error: unknown): boolean {
 
 function noComponents(): CallError {
   return new CallError("invalid_args", "There are no components here: leave componentPath out");
+}
+
+function argumentsTooLarge(): CallError {
+  return new CallError("too_large", `The arguments are too large (max ${sizes.frameBytes} bytes)`);
 }
 
 function transient(error: unknown): Closing {
