@@ -47,6 +47,9 @@ function whoOf(auth: string): string {
   return auth === "agentOrUser" ? "agent or user" : auth;
 }
 
+/** What the environment writes for a switch; a variable takes two of them. */
+const switchWords = ["on", "off", "true", "false"];
+
 const sections: Record<string, () => string> = {
   functions: () =>
     table(
@@ -75,8 +78,10 @@ const sections: Record<string, () => string> = {
     table(
       ["variable", "default", "what it sets"],
       Object.entries(configVariables).map(([name, { schema, about }]) => {
-        const unset = schema.safeParse(undefined).data;
-        const shown = typeof unset === "boolean" ? (name === "RATE_LIMITS" ? "on" : String(unset)) : unset;
+        const unset: unknown = schema.safeParse(undefined).data;
+        // As the environment spells it.
+        const shown =
+          typeof unset === "boolean" ? switchWords.find((word) => schema.safeParse(word).data === unset) : unset;
         return [`\`${name}\``, shown === undefined ? "none" : `\`${String(shown)}\``, about];
       }),
     ),
