@@ -178,27 +178,41 @@ function receiveBody(c: HttpContext): Promise<Buffer | CallError> {
   });
 }
 
-/** A body as it arrives, in one piece: of many small ones each would take more than its bytes. */
+/** Chunks that are no smaller are kept as they came. */
+const pieceBytes = 4 * 1024;
+
+/** A body as it arrives. It is copied once, when it is whole; small chunks, of which each takes more than its bytes, at once. */
 class Body {
-  #bytes: Buffer = Buffer.alloc(0);
+  readonly #pieces: Buffer[] = [];
+  /** What small chunks are put into, and how much of it is taken. */
+  #tail: Buffer = Buffer.alloc(0);
+  #taken = 0;
   length = 0;
 
   get bytes(): Buffer {
-    return this.#bytes.subarray(0, this.length);
+    this.#endTail();
+    const [first = Buffer.alloc(0)] = this.#pieces;
+    return this.#pieces.length > 1 ? Buffer.concat(this.#pieces, this.length) : first;
   }
 
   add(chunk: Buffer): void {
-    const length = this.length + chunk.length;
-    if (this.length === 0) this.#bytes = chunk;
-    else {
-      if (length > this.#bytes.length) {
-        const larger = Buffer.allocUnsafeSlow(Math.min(Math.max(2 * this.#bytes.length, length), sizes.bodyBytes));
-        this.#bytes.copy(larger, 0, 0, this.length);
-        this.#bytes = larger;
-      }
-      chunk.copy(this.#bytes, this.length);
+    this.length += chunk.length;
+    if (chunk.length >= pieceBytes || this.length === chunk.length) {
+      this.#endTail();
+      this.#pieces.push(chunk);
+      return;
     }
-    this.length = length;
+    if (this.#taken + chunk.length > this.#tail.length) {
+      this.#endTail();
+      this.#tail = Buffer.allocUnsafeSlow(pieceBytes);
+    }
+    this.#taken += chunk.copy(this.#tail, this.#taken);
+  }
+
+  #endTail(): void {
+    if (this.#taken > 0) this.#pieces.push(this.#tail.subarray(0, this.#taken));
+    this.#tail = Buffer.alloc(0);
+    this.#taken = 0;
   }
 }
 
