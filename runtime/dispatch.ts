@@ -169,7 +169,7 @@ export class Runtime {
       if (seen) seen.caller = caller;
       const limited = this.#limit(call, callable, caller);
       if (limited) await limited;
-      const args = parseArgs(callable, call.args);
+      const args = timed(seen, () => parseArgs(callable, call.args));
       const further = call.isRerun ? undefined : this.#limitFurther(callable, args, caller, call);
       if (further) counted = await this.#takeAll(further);
       outcome =
@@ -366,7 +366,7 @@ export class Runtime {
           const value = checkValue(definition, answered, call.path);
           return call.finish ? call.finish(value, caller) : value;
         } finally {
-          if (seen) seen.tookMs = performance.now() - began;
+          if (seen) seen.tookMs += performance.now() - began;
         }
       },
       seen && ((query) => (isObserved ? seen.reads.add(query) : undefined)),
@@ -566,6 +566,17 @@ function originOf({ address, userAgent }: Call): Origin {
 
 function credentialOf({ caller, secret }: Call): Credential | undefined {
   return caller && secret !== undefined ? { caller, secret } : undefined;
+}
+
+/** Counts work for a query also where it is refused by it. */
+function timed<T>(seen: Seen | undefined, work: () => T): T {
+  if (!seen) return work();
+  const began = performance.now();
+  try {
+    return work();
+  } finally {
+    seen.tookMs += performance.now() - began;
+  }
 }
 
 function parseArgs(definition: FunctionDefinition, args: unknown): object {

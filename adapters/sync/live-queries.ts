@@ -398,7 +398,7 @@ class LiveQuery {
     const requestId = nextRequestId();
     const readAt = runtime.timestamps.next();
     try {
-      const args = readArgsText(this.#question.args);
+      const args = seen.timed(() => readArgsText(this.#question.args));
       const isRerun = this.#mark !== undefined || this.#isCounted;
       this.#isCounted = true;
       const outcome: Outcome =

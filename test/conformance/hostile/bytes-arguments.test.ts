@@ -59,6 +59,20 @@ describe.each(databases)("arguments on %s", (database) => {
     );
   });
 
+  test("what it takes to look at arguments counts for their caller's turns, also where they are refused", async () => {
+    const { runtime } = server.server;
+    const seen = runtime.live.begin();
+    const args = { value: JSON.parse(`[${"{},".repeat(50_000)}0]`) };
+    const call = { path: "marketplace:listCategories", kind: "query" as const, args, address: "192.0.2.1" };
+    const outcome = await runtime.dispatch(
+      { ...call, authorization: undefined, idempotencyKey: undefined, requestId: "" },
+      seen,
+    );
+    seen.end();
+    expect(outcome).toMatchObject({ status: "refused", error: { code: "invalid_args" } });
+    expect(seen.tookMs).toBeGreaterThan(0);
+  });
+
   test("all sockets of an account count together, whatever the address", async () => {
     const user = await server.user("Many Sockets");
     const { subscriptions } = server.server.runtime.held;
