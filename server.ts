@@ -33,6 +33,7 @@ import { openStore } from "./runtime/database.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
 import { Runtime } from "./runtime/dispatch.js";
 import { newUuid } from "./runtime/ids.js";
+import { LargeRequests } from "./runtime/large-requests.js";
 import { liveBudget, openBudgets, RateLimits, type SharedCounting } from "./runtime/limits.js";
 import { LiveQueries } from "./runtime/live.js";
 import { NoticeBoard } from "./runtime/notices.js";
@@ -91,6 +92,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     : undefined;
   const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus, tokens));
   const held = openBudgets(clock, config.rateLimits);
+  const largeRequests = new LargeRequests(clock, config.rateLimits);
   notices.on("callsCounted", (notice) => limits.counted(notice));
   const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(live, () => clock.now());
   for (const kind of ["credentialEnded", "agentOwnerChanged", "userStandingChanged"] as const) {
@@ -153,7 +155,17 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   addRpcRoutes(app, runtime, { trustProxy });
   addPageRoutes(app, runtime, { trustProxy, isSocket: (path) => sockets.hasChannelAt(path) });
   const background = new Background(clock, log);
-  const sockets = new SocketServer({ clock, log, limits, held, notices, background, trustProxy, origins });
+  const sockets = new SocketServer({
+    clock,
+    log,
+    limits,
+    held,
+    largeRequests,
+    notices,
+    background,
+    trustProxy,
+    origins,
+  });
   const presence = addMarketplaceSockets(sockets, {
     runtime,
     notices,
@@ -165,11 +177,12 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     alone: !store.dialect.sharedByProcesses,
   });
   addSyncSockets(sockets, { runtime, clock, queries, credentials });
-  const openRequests = config.rateLimits ? new OpenByAddress() : undefined;
+  const open = config.rateLimits ? new OpenByAddress() : undefined;
+  const exchanges = { held, open, largeRequests, trustProxy };
   const http = createAdaptorServer({
     fetch: (request, env) => {
       const bindings = env as HttpBindings;
-      const exchange = new Exchange(bindings, held, openRequests, trustProxy);
+      const exchange = new Exchange(bindings, exchanges);
       const { refusal } = exchange;
       if (!origins.allow(bindings.incoming.headers.origin)) return refused(wrongOrigin());
       return refusal ? refused(refusal) : app.fetch(request, Object.assign(bindings, { exchange }));

@@ -10,6 +10,7 @@ import type { Caller } from "../runtime/context.js";
 import { JsonText } from "../runtime/define.js";
 import type { Call } from "../runtime/dispatch.js";
 import { CallError } from "../runtime/errors.js";
+import type { LargeRequests } from "../runtime/large-requests.js";
 import { addressKey, type Held, parsedArgumentBytes, sizes } from "../runtime/limits.js";
 import { addressOf } from "./caller-address.js";
 import type { OpenByAddress } from "./open-by-address.js";
@@ -24,17 +25,26 @@ const smallBytes = 1024;
 /** Whoever watches over the process has to hear from it. */
 const alwaysAnswered: ReadonlySet<string> = new Set(["/livez", "/readyz", "/api/health"]);
 
+export interface ExchangeParts {
+  held: Held;
+  /** The requests of each address that are not over; undefined where nobody counts them. */
+  open: OpenByAddress | undefined;
+  largeRequests: LargeRequests;
+  trustProxy: boolean;
+}
+
 export class Exchange {
   readonly #outgoing: ServerResponse;
   readonly #held: Held;
+  readonly #largeRequests: LargeRequests;
   readonly #address: string;
   readonly #isOneTooMany: boolean = false;
   #reply: Holding | undefined;
 
-  /** `open`: the requests of each address that are not over; undefined where nobody counts them. */
-  constructor({ incoming, outgoing }: HttpBindings, held: Held, open: OpenByAddress | undefined, trustProxy: boolean) {
+  constructor({ incoming, outgoing }: HttpBindings, { held, open, largeRequests, trustProxy }: ExchangeParts) {
     this.#outgoing = outgoing as ServerResponse;
     this.#held = held;
+    this.#largeRequests = largeRequests;
     this.#address = addressKey(addressOf(incoming, trustProxy));
     if (this.#outgoing.socket === null) closeWith(incoming.socket, this.#outgoing);
     if (open) {
@@ -98,6 +108,18 @@ export class Exchange {
     const body = this.#hold("requests", giveUp);
     this.whenOver(() => body.end());
     return body;
+  }
+
+  /** Resolves when a whole body may be parsed, or with the refusal where there is no room for it meanwhile; undefined: at once. */
+  turn(bytes: number): Promise<CallError | undefined> | undefined {
+    const turn = this.#largeRequests.turn(this.#address, bytes);
+    if (!turn) return undefined;
+    const waiting = this.#hold("requests");
+    const refusal = waiting.take(bytes) ? undefined : waiting.budget.tooMuch(bytes);
+    return (refusal ? Promise.resolve() : turn).then(() => {
+      waiting.end();
+      return refusal;
+    });
   }
 
   /** Counts what a whole body is parsed to until the request is over. The refusal where that is too much. */

@@ -107,6 +107,9 @@ export async function readBody(c: HttpContext): Promise<string | CallError> {
   if (bytes instanceof CallError) return bytes;
   const plain = inflate && bytes.length > 0 ? await inflated(bytes, encoding, inflate) : bytes;
   if (plain instanceof CallError) return plain;
+  const turn = c.env.exchange.turn(plain.length);
+  const refused = turn && (await turn);
+  if (refused) return refused;
   if (!isUtf8(plain)) {
     const startsAsUtf16 = plain.length >= 2 && ["fffe", "feff"].includes(plain.toString("hex", 0, 2));
     return startsAsUtf16

@@ -10,6 +10,7 @@ import { type ServerOptions, type WebSocket, WebSocketServer } from "ws";
 import type { Clock } from "../runtime/clock.js";
 import { CallError } from "../runtime/errors.js";
 import { newUuid } from "../runtime/ids.js";
+import type { LargeRequests } from "../runtime/large-requests.js";
 import { addressKey, type Held, type RateLimits, sizes } from "../runtime/limits.js";
 import type { NoticeBoard } from "../runtime/notices.js";
 import { addressOf } from "./caller-address.js";
@@ -41,6 +42,7 @@ export interface SocketServerParts {
   log: Logger;
   limits: RateLimits;
   held: Held;
+  largeRequests: LargeRequests;
   notices: NoticeBoard;
   background: Background;
   trustProxy: boolean;
@@ -209,6 +211,7 @@ export class SocketServer {
       address,
       log,
       (socketId) => this.#countFrame(socketId),
+      (bytes) => this.#parts.largeRequests.turn(address, bytes),
       (delayMs, task) => void clock.after(delayMs, task),
       (work) => void background.track(work),
       this.#opened++,

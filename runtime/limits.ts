@@ -165,6 +165,12 @@ export type Rate = keyof typeof rates;
  */
 export const liveBudget = { msPerSecond: 300, mostMs: 3_000 } as const;
 
+/**
+ * Bodies and frames that take turns, because to parse them takes long: about so long. An address that sent more of them
+ * than its budget has the rest of them parsed later.
+ */
+export const largeRequests = { smallBytes: 64 * KiB, msPerMiB: 20, msPerSecond: 300, mostMs: 1_000 } as const;
+
 /** Rare, and worth a row each where several processes count: what they guard is counted exactly. */
 const exact: ReadonlySet<Rate> = new Set(["registrations", "signIns", "wrongPasswords", "verifications", "topUps"]);
 /** Of a socket, which one process holds. */

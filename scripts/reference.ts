@@ -13,6 +13,7 @@ import {
   heldBytes,
   keptReplyBytes,
   keptResults,
+  largeRequests,
   liveBudget,
   parsedArgumentBytes,
   rates,
@@ -135,6 +136,10 @@ const sections: Record<string, () => string> = {
         [
           "database time for the live queries of one user and all their agents; beyond it they are answered later",
           `${liveBudget.msPerSecond} ms per second, ${liveBudget.mostMs} ms at once`,
+        ],
+        [
+          `bodies and frames of one address, those over ${largeRequests.smallBytes / 1024} KiB; more are read later`,
+          `${Math.floor(largeRequests.msPerSecond / largeRequests.msPerMiB)} MiB per second, ${largeRequests.mostMs / largeRequests.msPerMiB} MiB at once`,
         ],
         ["arguments of one call once they are parsed, about", `${parsedArgumentBytes / 1024} KiB`],
         ...Object.entries(heldNames).map(([kind, name]) => {

@@ -109,6 +109,8 @@ export class Socket {
   /** What is held for it: what it sent, until that is dealt with, and what it was sent, until the network has that. */
   readonly #inbound: Holding;
   #outbound: Holding;
+  /** The turn of a large frame that has not come yet: those behind it wait as well. */
+  #turn: Promise<unknown> | undefined;
   #resting = false;
   #gone = false;
   #closedByUs = false;
@@ -123,6 +125,8 @@ export class Socket {
     readonly log: Logger,
     /** Counts a frame. Resolves with the milliseconds to wait where there were too many; undefined: go on. */
     readonly countFrame: (socketId: string) => Promise<number | undefined> | undefined,
+    /** Resolves when a frame of so many bytes may be parsed; undefined: at once. */
+    readonly takeTurn: (bytes: number) => Promise<void> | undefined,
     readonly after: (delayMs: number, task: () => void) => void,
     /** Hears of all work on frames, so that the server can wait for its end. */
     readonly track: (work: Promise<unknown>) => void,
@@ -311,7 +315,7 @@ export class Socket {
       if (!next) break;
       const counted = this.countFrame(this.id);
       this.#working += 1;
-      const work = this.#handle(next, this.#handler, counted).finally(() => {
+      const work = this.#handle(next, this.#handler, counted, this.#turnOf(next.data.length)).finally(() => {
         this.#working -= 1;
         this.#heldBytes -= next.data.length;
         this.#inbound.set(Math.min(this.#inbound.bytes, this.#heldBytes + this.#partBytes));
@@ -330,13 +334,26 @@ export class Socket {
     else if (!full && this.#ws.isPaused) this.#ws.resume();
   }
 
+  #turnOf(bytes: number): Promise<unknown> | undefined {
+    const own = this.takeTurn(bytes);
+    if (!own && !this.#turn) return undefined;
+    const turn = Promise.all([this.#turn, own]);
+    this.#turn = turn;
+    void turn.then(() => {
+      if (this.#turn === turn) this.#turn = undefined;
+    });
+    return turn;
+  }
+
   async #handle(
     { data, isBinary }: { data: Buffer; isBinary: boolean },
     handler: FrameHandler | RawFrameHandler,
     counted: Promise<number | undefined> | undefined,
+    turn: Promise<unknown> | undefined,
   ): Promise<void> {
     const waitMs = counted && (await counted);
     if (waitMs !== undefined) this.#rest(waitMs);
+    if (turn) await turn;
     if (this.#closedByUs) return;
     try {
       if (!("frame" in handler)) return await (isBinary ? handler.bad("A frame is text") : handler.raw(data));

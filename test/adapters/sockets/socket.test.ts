@@ -30,14 +30,14 @@ class Wire extends EventEmitter {
   }
 }
 
-function open() {
+function open(takeTurn: (bytes: number) => Promise<void> | undefined = () => undefined) {
   const wire = new Wire();
   const connection = new PassThrough();
   const held = openBudgets(new ManualClock(), true);
   const log = pino({ level: "silent" });
   const nothing = () => undefined;
   const ws = wire as unknown as WebSocket;
-  const socket = new Socket(ws, connection, "s", "a", log, nothing, nothing, nothing, 0, held);
+  const socket = new Socket(ws, connection, "s", "a", log, nothing, takeTurn, nothing, nothing, 0, held);
   return { wire, connection, held, socket };
 }
 
@@ -153,4 +153,27 @@ test("what a closed client sends before it goes counts as well, and over the sha
   expect([held.requests.bytes, wire.isTerminated]).toEqual([heldBytes.requests.address, true]);
   wire.emit("close");
   expect(held.requests.bytes).toBe(heldBytes.requests.address - 100_000);
+});
+
+test("a frame that waits for its turn is not overtaken by those behind it", async () => {
+  const turns: (() => void)[] = [];
+  const { wire, socket } = open((bytes) => (bytes > 100 ? new Promise((resolve) => turns.push(resolve)) : undefined));
+  const frame = (type: string, length = 0) =>
+    Buffer.from(JSON.stringify({ type, payload: { text: "x".repeat(length) } }));
+  const seen: string[] = [];
+  socket.handle({ frame: async ({ type }) => void seen.push(type), bad: async () => {} });
+  for (const each of [frame("first"), frame("large", 200), frame("behind it"), frame("as large", 200), frame("last")]) {
+    wire.emit("message", each, false);
+  }
+  await new Promise(setImmediate);
+  expect(seen).toEqual(["first"]);
+  turns[1]?.();
+  await new Promise(setImmediate);
+  expect(seen).toEqual(["first"]);
+  turns[0]?.();
+  await new Promise(setImmediate);
+  expect(seen).toEqual(["first", "large", "behind it", "as large", "last"]);
+  wire.emit("message", frame("at once"), false);
+  await new Promise(setImmediate);
+  expect(seen.at(-1)).toBe("at once");
 });
