@@ -34,7 +34,7 @@ import { DeadlineTimer } from "./runtime/deadlines.js";
 import { Runtime } from "./runtime/dispatch.js";
 import { newUuid } from "./runtime/ids.js";
 import { LargeRequests } from "./runtime/large-requests.js";
-import { liveBudget, openBudgets, RateLimits, type SharedCounting } from "./runtime/limits.js";
+import { liveBudget, openBudgets, RateLimits, type SharedCounting, sizes } from "./runtime/limits.js";
 import { LiveQueries } from "./runtime/live.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
@@ -262,7 +262,7 @@ function createLog(config: Config): Logger {
 function listen(http: HttpServer, { host, port }: Config): Promise<number> {
   return new Promise((resolve, reject) => {
     http.once("error", reject);
-    http.listen(port, host, () => {
+    http.listen({ port, host, backlog: sizes.connectionsWaiting }, () => {
       http.off("error", reject);
       resolve((http.address() as AddressInfo).port);
     });

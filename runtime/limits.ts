@@ -48,6 +48,8 @@ export const sizes = {
    * requests of one address that are not over, streams of events among them.
    */
   connections: 24_000,
+  /** Those that the system has taken and the process not yet: where it takes fewer, others' come a second later in a burst. */
+  connectionsWaiting: 4_096,
   connectionsPerAddress: 2_000,
   requestsPerAddress: 2_000,
   /** Queries that one live client is subscribed to. */
