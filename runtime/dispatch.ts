@@ -276,9 +276,9 @@ export class Runtime {
   /** A wrong credential counts against its address, so that guessing ends in `rate_limited`. */
   async #refuseCredential(error: unknown, call: Call): Promise<Caller> {
     if (!(error instanceof CallError)) throw error;
+    if (error.code === "unauthenticated") await this.#take("failedCredentials", addressKey(call.address));
     // A public read with a credential that has run out is still a public read.
     if (call.credentialOptional && error.code !== "unavailable") return { kind: "anonymous" };
-    if (error.code === "unauthenticated") await this.#take("failedCredentials", addressKey(call.address));
     throw new Rejected(error);
   }
 
@@ -406,7 +406,7 @@ export class Runtime {
 
   #keyOf(call: Call, caller: Caller, args: object): IdempotencyKey | undefined {
     const request = () => `${this.#parts.registry.canonicalPath(call.path)}\n${encodeRequest(args)}`;
-    if (call.resent) return IdempotencyKey.ofResent(call.resent, request(), this.#holderOf(call, caller));
+    if (call.resent) return IdempotencyKey.ofResent(call.resent, caller, request(), this.#holderOf(call, caller));
     if (call.idempotencyKey === undefined) return undefined;
     return idempotencyKey(call, caller, request(), this.#holderOf(call, caller));
   }

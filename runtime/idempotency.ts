@@ -34,24 +34,34 @@ export type KeptOutcome =
   | { status: "success"; json: string; ts?: bigint }
   | { status: "refused"; code: CallError["code"]; message: string; data: CallError["data"] };
 
+/** Whom a client without a credential stands for. */
+const nobody = "nobody\n";
+
 /** The key was used for another call. */
 export class KeyReused extends CallError {
-  constructor() {
-    super("conflict", "This Idempotency-Key was used for another call. Use a new key for a new call.");
+  constructor(isResent: boolean) {
+    super(
+      "conflict",
+      isResent
+        ? "The client's session has another call, or another caller, under this number. Use a new session id."
+        : "This Idempotency-Key was used for another call. Use a new key for a new call.",
+    );
   }
 }
 
 export class IdempotencyKey {
   readonly #keyHash: string;
   readonly #requestHash: string;
-  /** The same for records from before they had a holder. */
-  readonly #formerRequestHash: () => string;
+  /** What a record of the same call may have instead: made by nobody, before the client signed in, or before that counted. */
+  readonly #otherRequestHashes: () => string[];
   readonly #cipherKey: Buffer;
 
   private constructor(
     key: string,
     scope: string,
     request: string,
+    /** Whom the call stands for, where the scope does not say it. */
+    who: string,
     /** On whose behalf the outcome is kept. */
     readonly holder: string,
     /** Of a mutation that a live client sends again. Only its success is kept: a failed one runs again. */
@@ -59,8 +69,9 @@ export class IdempotencyKey {
   ) {
     this.#keyHash = hashSecret(`${scope}\n${key}`);
     // Under the key: a request may hold a password, which whoever has the database could find by trying.
-    this.#requestHash = hashSecret(`${key}\n${request}`);
-    this.#formerRequestHash = () => hashSecret(request);
+    const hashAs = (whoever: string) => hashSecret(`${key}\n${whoever}${request}`);
+    this.#requestHash = hashAs(who);
+    this.#otherRequestHashes = () => [...(who === "" ? [] : [hashAs(nobody), hashAs("")]), hashSecret(request)];
     this.#cipherKey = sealKey(key, scope, "tidepool idempotency record");
   }
 
@@ -72,13 +83,17 @@ export class IdempotencyKey {
         `Idempotency-Key must be 1 to ${sizes.idempotencyKeyCharacters} printable ASCII characters without spaces`,
       );
     }
-    return new IdempotencyKey(key, scopeOf(caller, address), request, holder);
+    return new IdempotencyKey(key, scopeOf(caller, address), request, "", holder);
   }
 
-  /** The client's session is a random id that it alone knows, so whoever signs in under it is the same client. */
-  static ofResent({ sessionId, requestId }: Resent, request: string, holder: string): IdempotencyKey {
+  /**
+   * The client's session is a random id that it alone knows. Its calls are those of whom the client stands for, whichever
+   * token it shows: what it did as nobody stays its own once it has signed in, and is nobody else's.
+   */
+  static ofResent({ sessionId, requestId }: Resent, caller: Caller, request: string, holder: string): IdempotencyKey {
     const session = { sessionHash: hashSecret(`live client\n${sessionId}`), requestId };
-    return new IdempotencyKey(`${sessionId} ${requestId}`, "live client", request, holder, session);
+    const who = caller.kind === "anonymous" ? nobody : `${scopeOf(caller, "")}\n`;
+    return new IdempotencyKey(`${sessionId} ${requestId}`, "live client", request, who, holder, session);
   }
 
   get isResent(): boolean {
@@ -97,8 +112,8 @@ export class IdempotencyKey {
       await db.deleteFrom("idempotency").where("keyHash", "=", this.#keyHash).execute();
       return undefined;
     }
-    const requestHash = row.holder === null ? this.#formerRequestHash() : this.#requestHash;
-    if (row.requestHash !== requestHash) throw new KeyReused();
+    const isSame = row.requestHash === this.#requestHash || this.#otherRequestHashes().includes(row.requestHash);
+    if (!isSame) throw new KeyReused(this.isResent);
     return deserialize(unseal(this.#cipherKey, row.outcome)) as KeptOutcome;
   }
 

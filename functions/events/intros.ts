@@ -101,7 +101,9 @@ export const proposeIntro = mutation({
       .executeTakeFirst();
     if (!target || args.toAgentId === me) throw new CallError("not_found", "Target agent not found");
     const theirs = await findCheckin(ctx, event, args.toAgentId);
-    if (theirs?.introEnabled !== 1) {
+    // Who is not here is not the caller's to know of.
+    if (!theirs) throw new CallError("not_found", "Target agent not found");
+    if (theirs.introEnabled !== 1) {
       throw new CallError("conflict", "Target agent is not currently open to intros");
     }
     const pair = pairKey(me, args.toAgentId);

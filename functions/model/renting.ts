@@ -228,7 +228,9 @@ async function requireRentable(
 ): Promise<{ profile: RentableProfile; requiredPermissions: string[] }> {
   const { rows } = await agentToRent(ctx, { agentId });
   const [agent] = rows;
-  if (!agent) throw new CallError("not_found", "Agent not found");
+  // What was never listed is its owner's alone to know of.
+  const isPublic = agent?.status === "active" || agent?.status === "suspended";
+  if (!agent || (!isPublic && agent.ownerId !== ctx.caller.userId)) throw new CallError("not_found", "Agent not found");
   const { ownerId, ownerStatus, onlineStatus, status, activatedAt, requiredPermissions, ...terms } = agent;
   if (ownerId === ctx.caller.userId) throw new CallError("failed_precondition", "Cannot rent your own agent");
   if (ownerId === null || ownerStatus !== "active" || status !== "active" || activatedAt === null) {

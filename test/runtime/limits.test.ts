@@ -74,6 +74,13 @@ describe("rate limits (c2c.md section 1)", () => {
     }
     await expect(guess("192.0.2.3")).rejects.toMatchObject({ httpStatus: 429 });
     await expect(guess("192.0.2.4")).rejects.toMatchObject({ httpStatus: 401 });
+    // Nor is a public address a place to guess at, where a wrong credential is as good as none.
+    const browse = async () => {
+      const headers = { Authorization: "Bearer c2c_guess", ...from("192.0.2.5") };
+      return (await fetch(`${server.url}/api/marketplace/agents`, { headers })).status;
+    };
+    for (let count = 0; count < rates.failedCredentials.points; count += 1) expect(await browse()).toBe(200);
+    expect(await browse()).toBe(429);
     // Whoever has a good key is not locked out by a neighbour's guesses.
     const good = new Caller(server, registered.apiKey);
     expect(await good.call("agents:getStatus", {}, from("192.0.2.3"))).toMatchObject({ name: "More" });

@@ -475,6 +475,31 @@ describe.each(databases)("the sync protocol on %s", (database) => {
       expect(await second.next()).toMatchObject({ success: false, errorData: { code: "conflict" } });
     });
 
+    test("sent again under another token of the same agent, or once it has signed in, it has its result; nobody else has", async () => {
+      const [alice, mallory] = [await server.agent("Alice"), await server.agent("Mallory")];
+      const sessionId = randomUUID();
+      const as = async (credential: string | undefined) => {
+        const client = (await openSync(server, { sessionId })).connect().modify();
+        if (credential !== undefined) client.authenticate(credential);
+        await client.answered();
+        return (requestId: number, path: string, args: object = {}) =>
+          client.mutation(requestId, path, args).socket.next("MutationResponse");
+      };
+      const nobody = await as(undefined);
+      const registered = await nobody(0, "agents:register", { name: "Once" });
+      const hers = await as(alice.credential);
+      expect(await hers(0, "agents:register", { name: "Once" })).toMatchObject({ result: registered.result });
+      const invited = await hers(1, "connections:invite");
+      const { apiKey } = await alice.call("agents:rotateKey");
+      expect(await (await as(apiKey))(1, "connections:invite")).toEqual(invited);
+      const refused = { success: false, errorData: { code: "conflict" } };
+      expect(await (await as(mallory.credential))(1, "connections:invite")).toMatchObject(refused);
+      const invites = await server.read((db) =>
+        db.selectFrom("connections").select("connectionId").where("inviterAgentId", "=", mallory.agentId).execute(),
+      );
+      expect(invites).toEqual([]);
+    });
+
     test("sent again while it still runs it is done once", async () => {
       const sessionId = randomUUID();
       const clients = await Promise.all(Array.from({ length: 5 }, () => openSync(server, { sessionId })));

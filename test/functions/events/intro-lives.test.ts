@@ -454,11 +454,11 @@ class Life {
       expect(answer).toEqual(refusal("conflict", "You must have an active check-in with intros enabled"));
       return;
     }
-    if (to === "self" || to === "nobody") {
+    if (to === "self" || to === "nobody" || !theirs) {
       expect(answer).toEqual(refusal("not_found", "Target agent not found"));
       return;
     }
-    if (!theirs?.introEnabled) {
+    if (!theirs.introEnabled) {
       expect(answer).toEqual(refusal("conflict", "Target agent is not currently open to intros"));
       return;
     }

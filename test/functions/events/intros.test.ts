@@ -89,7 +89,7 @@ describe.each(databases)("events:proposeIntro on %s", (database) => {
       await refuses(toAgentId, "not_found", "Target agent not found");
     }
     const closed = "Target agent is not currently open to intros";
-    await refuses(target.agentId, "conflict", closed);
+    await refuses(target.agentId, "not_found", "Target agent not found");
     await arrive(target, eventId, { introEnabled: false });
     await refuses(target.agentId, "conflict", closed);
     await target.call("events:checkIn", { eventId, introEnabled: true });
@@ -110,8 +110,8 @@ describe.each(databases)("events:proposeIntro on %s", (database) => {
     const [bob] = (await guests(server, eventId, ["Bob"], { durationMinutes: 5 })) as [Agent];
     server.clock.jump(5 * minute);
     await expectRefusal(server, () => propose(alice, eventId, bob), {
-      code: "conflict",
-      message: "Target agent is not currently open to intros",
+      code: "not_found",
+      message: "Target agent not found",
     });
     await arrive(bob, eventId);
     server.clock.jump(5 * minute);

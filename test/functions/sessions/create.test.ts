@@ -166,9 +166,11 @@ describe.each(databases)("sessions:create on %s (clawrent.md section 2.6)", (dat
     await expectRefusal(server, own, { code: "failed_precondition", message: "Cannot rent your own agent" });
 
     const unavailable = { code: "failed_precondition", message: "Agent is not available for rent" };
-    await expectRefusal(server, rent, unavailable);
+    // A draft, or one that nobody has reviewed yet, is not there for anybody else.
+    const missing = { code: "not_found", message: "Agent not found" };
+    await expectRefusal(server, rent, missing);
     await provider.call("agents:publish", { agentId, maxConcurrentSessions: 1 });
-    await expectRefusal(server, rent, unavailable);
+    await expectRefusal(server, rent, missing);
     await admin.call("admin:approveAgent", { agentId });
     await expectRefusal(server, rent, unavailable);
     await connect(server, agentId);
