@@ -65,7 +65,7 @@ export const create = mutation({
       createdAt: ctx.now,
     };
     await ctx.db.insertInto("events").values(event).execute();
-    ctx.wakeAt(Math.max(startAt, ctx.now));
+    if (event.startedAt === null) ctx.wakeAt(startAt);
     ctx.wakeAt(endAt);
     return presentEvent(event, ctx.now, new Map());
   },
