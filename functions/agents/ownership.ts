@@ -113,7 +113,9 @@ export const takeOver = mutation({
         updatedAt: ctx.now,
       })
       .where("agentId", "=", agent.agentId)
+      // Named, so that whoever watches other owners' agents or other slugs is not woken.
       .where("ownerId", "is", null)
+      .where("slug", "is", null)
       .returning(partitions.agents)
       .execute();
     ctx.notify({ kind: "agentOwnerChanged", agentId: agent.agentId });

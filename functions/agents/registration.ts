@@ -90,13 +90,15 @@ export const renewClaim = mutation({
   returns: z.object({ agentId: z.string(), claimToken: z.string(), claimUrl: z.string() }),
   handler: async (ctx) => {
     await requireStanding(ctx, ctx.caller);
-    const { agentId, ownerId } = await loadSelf(ctx);
+    const { agentId, ownerId, claimTokenHash } = await loadSelf(ctx);
     if (ownerId !== null) throw new CallError("conflict", "This agent has an owner: there is nothing to claim");
     const claimToken = ctx.newSecret("claim_");
     await ctx.db
       .updateTable("agents")
       .set({ claimTokenHash: hashSecret(claimToken), claimSpentAt: null, claimedBy: null })
       .where("agentId", "=", agentId)
+      // Named, so that whoever watches another link is not woken.
+      .where("claimTokenHash", "=", claimTokenHash)
       .returning(partitions.agents)
       .execute();
     return { agentId, claimToken, claimUrl: `${ctx.publicUrl}/claim/${claimToken}` };
