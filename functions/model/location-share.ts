@@ -33,6 +33,8 @@ export async function requireShare(ctx: QueryContext, shareToken: string): Promi
     .where("shareTokenHash", "=", hashSecret(shareToken))
     .executeTakeFirst();
   if (!share) throw new CallError("not_found", "Invalid location share token");
+  // Then it is expired for whoever reads it, and the timer writes nothing to one that was used before.
+  ctx.changesAt(share.expiresAt);
   return share;
 }
 

@@ -1,6 +1,6 @@
 /** Live answers that hang on the clock change at the instant that they hang on, whoever made it pass. */
 import { describe, expect, test } from "vitest";
-import { databases, hour, minute, type TestServer, useServer } from "../support/harness.js";
+import { databases, day, hour, minute, type TestServer, useServer } from "../support/harness.js";
 import { Audience } from "../support/live-audience.js";
 import { liveClient } from "../support/live-clients.js";
 import { LiveWorld } from "../support/live-world.js";
@@ -84,5 +84,20 @@ describe.each(databases)("at the instant, on %s (design.md section 4)", (databas
     await session.shows(({ currentAmount }) => currentAmount === "0.1000");
     await server.advance(minute + 2);
     await session.shows(({ currentAmount }) => currentAmount === "0.2000");
+  });
+
+  test("whoever searches with a location share that was used hears of its end", async () => {
+    const alice = await server.agent("Alice", { claimed: true });
+    const startAt = server.clock.now();
+    const place = { locationLat: 1, locationLng: 1 };
+    const { eventId } = await alice.call("events:create", { name: "Mixer", startAt, endAt: startAt + day, ...place });
+    const shareToken = await alice.shareLocation(1, 1);
+    await alice.call("events:checkIn", { eventId, locationShareToken: shareToken });
+    const client = liveClient(server);
+    await client.signIn(alice.credential);
+    const nearby = client.watch("events:listNearby", { shareToken });
+    await nearby.fails(({ data }) => data.status === "spent");
+    await server.advance(hour + 1);
+    await nearby.fails(({ data }) => data.status === "expired");
   });
 });
