@@ -14,7 +14,8 @@ const long = process.env.TEST_LONG === "1";
 const seeds = long ? 200 : 4;
 /** With many seeds, not everybody looks each time. */
 const everyNth = long ? 3 : 1;
-const steps = 60;
+/** With four seeds, enough that everything that can happen happens (LiveWorld). */
+const steps = 48;
 
 /** One seed of the world, with everybody watching on the first of the servers. */
 async function watchWorld(
@@ -45,22 +46,11 @@ async function watchWorld(
   audience.leave();
 }
 
-/** What the world does not do yet. */
-const undone: ReadonlySet<string> = new Set([
-  ...["agents:rotateKey", "agents:revokeKey", "agents:listCredentials", "agents:takeOver", "agents:renewClaim"],
-  ...["events:cancel", "admin:updateEvent", "admin:cancelEvent"],
-  ...["users:changePassword", "users:resetPassword", "users:rotateApiKey"],
-  ...["users:listSignIns", "users:endSignIn", "users:signOut"],
-  ...["sessions:dispute", "sessions:withdrawDispute", "sessions:raiseLimit"],
-  ...["admin:listDisputes", "admin:decideDispute", "admin:credit"],
-  ...["admin:createTopUpCodes", "admin:listTopUpCodes", "admin:revokeTopUpCode", "billing:redeem"],
-]);
-
 /** Every query of the registry has answered with something, and every mutation had success. */
 function expectAllReached(server: TestServer, reached: Reached, answered: Reached): void {
   const missing: string[] = [];
   for (const [path, { kind, auth }] of server.server.runtime.registry.functions) {
-    if (auth === "system" || undone.has(path)) continue;
+    if (auth === "system") continue;
     const count = (kind === "query" ? answered : reached).get(path) ?? 0;
     if (count === 0) missing.push(path);
   }

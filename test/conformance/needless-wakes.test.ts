@@ -4,9 +4,6 @@ import { databases, minute, useServer } from "../support/harness.js";
 import { Audience } from "../support/live-audience.js";
 import { LiveWorld } from "../support/live-world.js";
 
-/** Each thing that can happen happens twice. */
-const steps = 140;
-
 /**
  * Shown to everybody, so that what strangers do may change them: the marketplace, all live events, the documents, and
  * what admins see. The state of an order is worked out from sessions in SQL that is written by hand.
@@ -26,14 +23,16 @@ describe.each(databases)("on %s", (database) => {
     const woken = new Map<string, string>();
     const look = async (what: string) => {
       const before = new Map(audience.needless);
-      await audience.check(what, "as it stands");
+      // Only who was woken looks: live.test.ts finds who should have been.
+      await audience.check(what, "as it stands", Number.POSITIVE_INFINITY);
       for (const [path, count] of audience.needless) {
         if (count !== before.get(path)) woken.set(path, `${woken.get(path) ?? ""} ${what}`);
       }
     };
     await LiveWorld.make([server], 3);
     await look("somebody arrives");
-    for (let step = 0; step < steps; step += 1) await look(await strangers.happen(true));
+    // Each thing that can happen happens once.
+    for (let step = 0; step < strangers.variety; step += 1) await look(await strangers.happen(true));
     // The timer comes along with nothing to do.
     for (let times = 0; times < 2; times += 1) {
       await server.advance(minute);

@@ -1,8 +1,10 @@
 /** People who watch, and what they would have to see. */
 import { expect } from "vitest";
+import type { Caller } from "../../runtime/context.js";
+import type { Call, Outcome } from "../../runtime/dispatch.js";
 import type { Seen } from "../../runtime/live.js";
 import type { TestServer } from "./harness.js";
-import { asText, callOf, isFull, type Question, type Reached } from "./live-world.js";
+import type { Question, Reached } from "./live-world.js";
 import { eventually } from "./sockets.js";
 
 /** A question with its last answer, and whether a commit has touched it since. */
@@ -12,27 +14,37 @@ class Subscription {
   usedClock = false;
   /** When it said that it changes by itself. */
   changesAt: number | undefined;
+  /** As whom it is asked: with the credential that they had when they subscribed. */
+  #caller: Caller;
   #unwatch = () => {};
 
   constructor(
     readonly server: TestServer,
     readonly question: Question,
-  ) {}
+  ) {
+    this.#caller = question.who.caller;
+  }
 
   get name(): string {
     return `${this.question.path} ${JSON.stringify(this.question.args)}`;
   }
 
+  /** Whether they have another credential by now, so that nothing asks with the one before. */
+  get isCutOff(): boolean {
+    return this.question.who.caller !== this.#caller;
+  }
+
   async read(): Promise<string> {
-    return asText(await this.server.server.runtime.dispatch(callOf(this.question)));
+    return asText(await this.server.server.runtime.dispatch(this.#call));
   }
 
   async subscribe(): Promise<void> {
     this.end();
+    this.#caller = this.question.who.caller;
     const { runtime } = this.server.server;
     const generation = runtime.replies?.generation ?? 0;
     const seen: Seen & { end(): void } = runtime.live.begin();
-    this.value = asText(await runtime.dispatch(callOf(this.question), seen));
+    this.value = asText(await runtime.dispatch(this.#call, seen));
     this.usedClock = seen.usedClock;
     this.changesAt = seen.changesAt;
     this.isWoken = false;
@@ -53,7 +65,22 @@ class Subscription {
   }
 
   get #key(): string {
-    return `live ${this.question.who.id} ${this.name}`;
+    const credential = "credentialId" in this.#caller ? this.#caller.credentialId : "none";
+    return `live ${credential} ${this.name}`;
+  }
+
+  get #call(): Call {
+    const { path, args } = this.question;
+    return {
+      path,
+      kind: "query",
+      args,
+      caller: this.#caller,
+      authorization: undefined,
+      idempotencyKey: undefined,
+      address: "127.0.0.1",
+      requestId: "0",
+    };
   }
 
   end(): void {
@@ -119,6 +146,11 @@ export class Audience {
   }
 
   async #checkOne(subscription: Subscription, what: string, when: string): Promise<void> {
+    await this.#look(subscription, what, when);
+    if (subscription.isCutOff) await subscription.subscribe();
+  }
+
+  async #look(subscription: Subscription, what: string, when: string): Promise<void> {
     const { path } = subscription.question;
     const before = subscription.value;
     if (isFull(before)) this.answered.set(path, (this.answered.get(path) ?? 0) + 1);
@@ -156,4 +188,18 @@ export class Audience {
     for (const subscription of this.#subscriptions.values()) subscription.end();
     this.#subscriptions.clear();
   }
+}
+
+/** An outcome as text that differs where the outcome does. */
+function asText(outcome: Outcome): string {
+  if (outcome.status === "success") {
+    const { value } = outcome;
+    return typeof value === "object" && value !== null && "text" in value ? String(value.text) : JSON.stringify(value);
+  }
+  return outcome.status === "fault" ? "fault" : `${outcome.status} ${outcome.error.code} ${outcome.error.message}`;
+}
+
+/** Whether an answer says something. */
+function isFull(text: string): boolean {
+  return !/^(refused|rejected|fault)|^\[\]$|^\{("data"|"sessions"):\[\]/.test(text);
 }
