@@ -1,8 +1,9 @@
 /** What the marketplace holds before it is measured: people with keys and wallets, and listed agents. */
-import { wordsOf } from "../functions/model/search-words.js";
+
 import { userKeyPrefix } from "../runtime/auth.js";
 import { hashSecret, newSecret, newUuid } from "../runtime/ids.js";
 import type { Store } from "../runtime/store.js";
+import { wordsOf } from "../schema/search-words.js";
 
 export interface Marketplace {
   /** An API key each. */

@@ -3,6 +3,7 @@
  * character; sizes in bytes are checked where the specification states bytes (functions/messages.ts).
  */
 import { z } from "zod";
+import { fold } from "./folding.js";
 
 /** The number of Unicode code points in a well-formed string. */
 export function countCharacters(value: string): number {
@@ -45,14 +46,11 @@ const sentTags = 200;
 const keptTags = 10;
 const tagCharacters = 50;
 
-/** Tags as they are kept: NFC, trimmed, lower-cased, cut to 50 characters, without empty ones and repeats, the first 10. */
+/** Tags as they are kept: folded, trimmed, cut to 50 characters, without empty ones and repeats, the first 10. */
 export function normalizeTags(tags: readonly string[]): string[] {
   const kept = new Set<string>();
   for (const tag of tags) {
-    const normal = [...tag.normalize("NFC").trim().toLowerCase().normalize("NFC")]
-      .slice(0, tagCharacters)
-      .join("")
-      .trim();
+    const normal = [...fold(tag).trim()].slice(0, tagCharacters).join("").trim();
     if (normal !== "") kept.add(normal);
     if (kept.size === keptTags) break;
   }

@@ -11,6 +11,7 @@
  */
 import { type RawBuilder, sql } from "kysely";
 import type { QueryContext } from "../../runtime/context.js";
+import { beginningsOf } from "../../schema/search-words.js";
 import { cursorsOf } from "./cursors.js";
 import {
   type Listing,
@@ -23,7 +24,6 @@ import {
   writeLastShown,
 } from "./fair-browse.js";
 import { allListings } from "./listing.js";
-import { beginningsOf } from "./search-words.js";
 
 const broadFrom = 5_000;
 const lookedAt = 5_000;

@@ -4,11 +4,8 @@
  */
 import { sql } from "kysely";
 import type { MutationContext } from "../../runtime/context.js";
+import { wordsOfListing } from "../../schema/search-words.js";
 import { capabilitiesOf } from "./capabilities.js";
-import { wordsOf } from "./search-words.js";
-
-/** Bounds what one listing writes. The first words of a text say what it is about. */
-const mostWords = 1_000;
 
 /** The count of all listings stands beside those of the categories, under a name that no category can have. */
 export const allListings = "";
@@ -48,7 +45,7 @@ async function describe(ctx: MutationContext, agentId: string): Promise<Listing>
     ...capabilities.flatMap(({ category, name, description, tags }) => [category, name, ...tags, description]),
   ];
   return {
-    words: new Set([...new Set(texts.flatMap(wordsOf))].slice(0, mostWords)),
+    words: wordsOfListing(texts),
     categories: new Set(capabilities.map(({ category }) => category)),
   };
 }

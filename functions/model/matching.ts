@@ -10,6 +10,7 @@
  * | words of my goal or note and their note | 6 each, up to 30 |
  * | checked in just now | 10, and one less for every 6 minutes |
  */
+import { fold } from "../../schema/folding.js";
 
 /** What a check-in shows to the others who are there. */
 export interface ShownBrief {
@@ -83,7 +84,7 @@ const unspacedScript =
 const segmenter = new Intl.Segmenter("en", { granularity: "word" });
 
 function splitWords(text: string): string[] {
-  return [...text.normalize("NFKC").toLowerCase().matchAll(wordRun)].flatMap(([run]) =>
+  return [...fold(text).matchAll(wordRun)].flatMap(([run]) =>
     unspacedScript.test(run) ? Array.from(segmenter.segment(run), ({ segment }) => segment) : run,
   );
 }

@@ -14,6 +14,7 @@ import * as orderStates from "./0012-order-states.js";
 import * as listingOwners from "./0013-listing-owners.js";
 import * as eventStarts from "./0014-event-starts.js";
 import * as outreachMode from "./0015-outreach-mode.js";
+import * as foldedWords from "./0016-folded-words.js";
 import type { MigrationTarget } from "./target.js";
 
 export interface Migration {
@@ -36,4 +37,5 @@ export const migrations: readonly Migration[] = [
   { name: "0013-listing-owners", up: listingOwners.up },
   { name: "0014-event-starts", up: eventStarts.up },
   { name: "0015-outreach-mode", up: outreachMode.up },
+  { name: "0016-folded-words", up: foldedWords.up },
 ];

@@ -2,6 +2,7 @@
  * The words of a text, as listings are found by them. Languages that put spaces between words give their words; Chinese
  * and Japanese, which do not, give each pair of neighbouring characters, so that any piece of a text can be found.
  */
+import { fold } from "./folding.js";
 
 /** Scripts that are written without spaces between words. */
 const unspaced = "\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}";
@@ -10,18 +11,17 @@ const runs = new RegExp(`[${unspaced}]+|(?:(?![${unspaced}])[\\p{L}\\p{M}\\p{N}]
 const isUnspaced = new RegExp(`^[${unspaced}]`, "u");
 const wordCharacters = 40;
 
-/** Lower-cased, full-width forms as plain ones, and without accents: what people type is rarely more exact. */
-function fold(text: string): string {
-  return text
-    .normalize("NFKD")
-    .toLowerCase()
+/** Folded, and without accents: what people type is rarely more exact. */
+function plain(text: string): string {
+  return fold(text)
+    .normalize("NFD")
     .replace(/[\u0300-\u036f]/g, "")
     .normalize("NFC");
 }
 
 /** The runs of a text; each as its characters. */
 function runsOf(text: string): { characters: string[]; spaced: boolean }[] {
-  return (fold(text).match(runs) ?? []).map((run) => ({ characters: [...run], spaced: !isUnspaced.test(run) }));
+  return (plain(text).match(runs) ?? []).map((run) => ({ characters: [...run], spaced: !isUnspaced.test(run) }));
 }
 
 /**
@@ -34,6 +34,14 @@ export function wordsOf(text: string): string[] {
       ? [characters.slice(0, wordCharacters).join("")]
       : characters.map((character, index) => character + (characters[index + 1] ?? "")),
   );
+}
+
+/** Bounds what one listing writes. The first words of its texts say what it is about. */
+const mostWords = 1_000;
+
+/** The words under which a listing with these texts is found. */
+export function wordsOfListing(texts: readonly string[]): Set<string> {
+  return new Set([...new Set(texts.flatMap(wordsOf))].slice(0, mostWords));
 }
 
 /** What a search asks for: each of these must begin one of the listing's words. Empty where there is nothing to find. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { beginningsOf, wordsOf } from "../../../functions/model/search-words.js";
+import { beginningsOf, wordsOf } from "../../schema/search-words.js";
 
 describe("the words of a text", () => {
   test.each<[string, string[]]>([
@@ -14,6 +14,8 @@ describe("the words of a text", () => {
     ["한국어 번역", ["한국어", "번역"]],
     ["Café Ünïcode ÅNGSTRÖM", ["cafe", "unicode", "angstrom"]],
     ["ＦＵＬＬ　ｗｉｄｔｈ", ["full", "width"]],
+    ["Straße STRASSE, con\u00adtract\u200bs", ["strasse", "strasse", "contracts"]],
+    ["ΟΔΟΣ οδός İzmir ızmir", ["οδοσ", "οδοσ", "izmir", "izmir"]],
     ["Привет МИР", ["привет", "мир"]],
     ["🎉 🤖", []],
     ["% _ ' \" ; -- \\ *", []],
