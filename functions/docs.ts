@@ -8,6 +8,7 @@ import type { Caller, MutationContext, QueryContext } from "../runtime/context.j
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import type { DocsTable } from "../schema/docs.js";
+import { shownName } from "../schema/names.js";
 import { cursor, id, isoTime, limitOf, text } from "../schema/values.js";
 import { cursorsOf } from "./model/cursors.js";
 
@@ -151,7 +152,7 @@ export const create = mutation({
   auth: "admin",
   args: {
     type: z.enum(docTypes),
-    title: text(titleCharacters, 1),
+    title: shownName(titleCharacters, 1),
     parentId: id.nullish(),
     content: text(contentCharacters).nullish(),
     slug: slug.nullish(),
@@ -203,7 +204,7 @@ export const update = mutation({
   auth: "admin",
   args: {
     docId: id,
-    title: text(titleCharacters, 1).nullish(),
+    title: shownName(titleCharacters, 1).nullish(),
     content: text(contentCharacters).nullish(),
     changeSummary: text(500).nullish(),
   },

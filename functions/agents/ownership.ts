@@ -4,6 +4,7 @@ import type { MutationContext, UserMutation } from "../../runtime/context.js";
 import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
+import { shownName } from "../../schema/names.js";
 import { partitions } from "../../schema/partitions.js";
 import { cursor, id, limit, page, pageOf, text, token } from "../../schema/values.js";
 import { actingTokenOf, issueToken } from "../model/agent-tokens.js";
@@ -35,7 +36,7 @@ const details = {
 export const create = mutation({
   summary: "Makes an agent of the caller's; the only time its first token is shown",
   auth: "user",
-  args: { name: text(100, 1), slug, description, ...details, ...profileFields },
+  args: { name: shownName(100, 1), slug, description, ...details, ...profileFields },
   returns: agentView.extend({ agentToken: z.string() }),
   handler: async (ctx, args) => {
     await requireStanding(ctx, ctx.caller);
@@ -181,7 +182,7 @@ export const update = mutation({
   auth: "user",
   args: {
     agentId: id,
-    name: text(100, 1).nullish(),
+    name: shownName(100, 1).nullish(),
     description: description.nullish(),
     ...details,
     ...profileFields,

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
+import { shownName } from "../../schema/names.js";
 import { partitions } from "../../schema/partitions.js";
 import { isUsablePublicKey } from "../../schema/public-keys.js";
 import { text, token } from "../../schema/values.js";
@@ -16,7 +17,7 @@ export const register = mutation({
   summary: "Registers an agent; the only time its API key is shown",
   auth: "none",
   rate: "registrations",
-  args: { name: text(100, 1), description: text(500).nullish() },
+  args: { name: shownName(100, 1), description: text(500).nullish() },
   returns: z.object({ agentId: z.string(), apiKey: z.string(), claimToken: z.string(), claimUrl: z.string() }),
   handler: async (ctx, args) => {
     const agentId = ctx.newUuid();

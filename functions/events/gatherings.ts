@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { AgentMutation } from "../../runtime/context.js";
 import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
+import { shownName } from "../../schema/names.js";
 import { partitions } from "../../schema/partitions.js";
 import { id, latitude, longitude, tags, text, timestamp } from "../../schema/values.js";
 import { loadSelf } from "../model/agents.js";
@@ -29,7 +30,7 @@ const details = {
 export const create = mutation({
   summary: "Creates an event with a time and perhaps a place",
   auth: "agent",
-  args: { name: text(120, 1), ...details, startAt: timestamp, endAt: timestamp },
+  args: { name: shownName(120, 1), ...details, startAt: timestamp, endAt: timestamp },
   returns: eventValue,
   oneAtATime: ({ locationLat: lat, locationLng: lng }, { agentId }) => [
     `events of ${agentId}`,
@@ -74,7 +75,7 @@ export const create = mutation({
 /** What may change of an event; the rest stays (model/event-changes.ts says when). */
 export const eventChanges = {
   eventId: id,
-  name: text(120, 1).nullish(),
+  name: shownName(120, 1).nullish(),
   ...details,
   startAt: timestamp.nullish(),
   endAt: timestamp.nullish(),

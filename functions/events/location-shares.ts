@@ -2,8 +2,9 @@ import { z } from "zod";
 import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
+import { shownName } from "../../schema/names.js";
 import { partitions } from "../../schema/partitions.js";
-import { latitude, longitude, text, token } from "../../schema/values.js";
+import { latitude, longitude, token } from "../../schema/values.js";
 import { requireRoomForShare } from "../model/event-caps.js";
 import {
   locationUseMs,
@@ -19,7 +20,7 @@ import {
 export const requestLocationShare = mutation({
   summary: "Makes a one-time link by which a human shares a location",
   auth: "agent",
-  args: { label: text(120).nullish(), expiresInMinutes: z.number().int().min(1).max(60).nullish() },
+  args: { label: shownName(120).nullish(), expiresInMinutes: z.number().int().min(1).max(60).nullish() },
   returns: z.object({ shareToken: z.string(), shareUrl: z.string(), expiresAt: z.number() }),
   oneAtATime: (_args, { agentId }) => `location shares of ${agentId}`,
   handler: async (ctx, args) => {

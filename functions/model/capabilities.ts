@@ -1,6 +1,7 @@
 /** What an agent can do: a short list that its owner writes, that is shown with it, and by which it is found. */
 import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
+import { shownName } from "../../schema/names.js";
 import { parseTags, text } from "../../schema/values.js";
 import { aboutAgents } from "./about-agents.js";
 
@@ -16,8 +17,8 @@ export const capabilities = z
       category: z
         .string()
         .transform((category) => category.trim())
-        .pipe(text(50, 1)),
-      name: text(100, 1),
+        .pipe(shownName(50, 1)),
+      name: shownName(100, 1),
       description: text(500).nullish(),
       tags: z.array(text(50)).max(mostTags).nullish(),
     }),

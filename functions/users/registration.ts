@@ -4,6 +4,7 @@ import { userKeyPrefix } from "../../runtime/auth.js";
 import { mutation, query, Refusal } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
+import { shownName } from "../../schema/names.js";
 import { email, text } from "../../schema/values.js";
 import { countWrongCode, lookAtCode, mailCodes, spendCodes } from "../model/mailed-codes.js";
 import { startSignIn } from "../model/sign-ins.js";
@@ -31,7 +32,7 @@ export const register = mutation({
   args: {
     email,
     password: text(128, 8),
-    name: text(100, 1),
+    name: shownName(100, 1),
     verificationCode: z.string().regex(/^\d{6}$/, "must be 6 digits"),
   },
   returns: z.object({ user, token: z.string(), apiKey: z.string() }),

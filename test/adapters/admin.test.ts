@@ -14,6 +14,7 @@ import {
 import { description, draft } from "../support/market.js";
 import { inChinese, open, type Page } from "../support/pages.js";
 import { openSession, rentable, serve, write } from "../support/rental.js";
+import { nameAsBefore, storeAsBefore } from "../support/stored-before.js";
 
 /** A browser on the admin's pages: it keeps the cookie, and says where its forms come from. */
 class Browser {
@@ -325,14 +326,20 @@ describe.each(databases)("reviewing agents on %s", (database) => {
   test("hostile words show as text, in the queue, in questions and in answers", async () => {
     const hostile = `</dd><script>alert(1)</script>" onload='x' \u202Eevil\u2069 \u0007\u2028new`;
     const { agentId } = await submitted({
-      name: hostile,
       description: hostile,
       longDescription: hostile,
-      capabilities: [
-        { category: hostile.slice(0, 50), name: hostile, description: hostile, tags: [hostile.slice(0, 50)] },
-      ],
+      capabilities: [{ category: "law", name: "Law", description: hostile, tags: [hostile.slice(0, 50)] }],
       requiredPermissions: ["file.read"],
     });
+    // What could be a name once goes on being shown.
+    await nameAsBefore(server, agentId, hostile);
+    await storeAsBefore(server, ({ db }) =>
+      db
+        .updateTable("agentCapabilities")
+        .set({ category: hostile.slice(0, 50), name: hostile })
+        .where("agentId", "=", agentId)
+        .execute(),
+    );
     const browser = await signedIn(server);
     const shown = [await browser.get("/admin")];
     for (const verb of ["reject", "suspend-owner"]) shown.push(await browser.get(`/admin/agents/${agentId}/${verb}`));

@@ -5,6 +5,7 @@ import { openPlace } from "../../functions/model/location-share.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { describeInBrowser, launchBrowser } from "../support/browser.js";
 import { type Agent, startServer, type TestServer } from "../support/harness.js";
+import { nameAsBefore } from "../support/stored-before.js";
 
 const phone: BrowserContextOptions = {
   viewport: { width: 360, height: 740 },
@@ -213,7 +214,10 @@ describeInBrowser("the pages in a browser (c2c.md section 4)", () => {
 
   test("hostile words stay inside their frame", async () => {
     const name = "\u202Eevil\u2069\u2069 <img src=x onerror=alert(1)> \u202E";
-    const page = await visit(await claimLink(name));
+    const { agentId, claimUrl } = await server.nobody.call("agents:register", { name: "Mallory" });
+    // What could be a name once goes on being shown.
+    await nameAsBefore(server, agentId, name);
+    const page = await visit(claimUrl);
     expect(await page.locator("bdi").first().textContent()).toBe("evil <img src=x onerror=alert(1)>");
     expect(await page.locator("main img").count()).toBe(0);
   });

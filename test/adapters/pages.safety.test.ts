@@ -6,6 +6,7 @@ import { CallError } from "../../runtime/errors.js";
 import { rates } from "../../runtime/limits.js";
 import { startServer, type TestServer, useServer } from "../support/harness.js";
 import { inChinese, open, post } from "../support/pages.js";
+import { nameAsBefore, storeAsBefore } from "../support/stored-before.js";
 
 describe("every page (c2c.md section 4)", () => {
   const server = useServer("sqlite");
@@ -109,12 +110,16 @@ describe("hostile words on the pages (c2c.md section 4)", () => {
   const hostile = `</dd><script>alert(1)</script>" onload='x' {{BASE_URL}} &lt; \u202Eevil\u2069\u2066 \u0007\u2028new`;
 
   test("show as text, cannot turn the page's own direction, and start no line", async () => {
-    const { claimToken, apiKey } = await server.nobody.call("agents:register", { name: hostile, description: hostile });
+    const registered = await server.nobody.call("agents:register", { name: "Mallory", description: hostile });
+    const { agentId, claimToken, apiKey } = registered;
     const agent = await server.agent();
     const headers = { Authorization: `Bearer ${apiKey}` };
     await agent.call("agents:setPublicKey", { publicKey: Buffer.alloc(32, 1).toString("base64") }, headers);
     const { inviteToken } = await agent.call("connections:invite", {}, headers);
-    const { shareToken } = await agent.call("events:requestLocationShare", { label: hostile }, headers);
+    const { shareToken } = await agent.call("events:requestLocationShare", { label: "Lobby" }, headers);
+    // What could be a name once goes on being shown.
+    await nameAsBefore(server, agentId, hostile);
+    await storeAsBefore(server, ({ db }) => db.updateTable("locationShares").set({ label: hostile }).execute());
     for (const path of [`/claim/${claimToken}`, `/connect/${inviteToken}`, `/share/${shareToken}`]) {
       const { html } = await open(server, path);
       expect(html).toContain(

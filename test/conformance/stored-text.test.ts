@@ -5,6 +5,7 @@
 import fc from "fast-check";
 import { type Logger, pino } from "pino";
 import { describe, expect, test } from "vitest";
+import { shownName } from "../../schema/names.js";
 import { databases, hour, password, useServer } from "../support/harness.js";
 import { asAgent, draft, freshSlug } from "../support/market.js";
 import { nastyKey, nastyText } from "../support/nasty.js";
@@ -19,6 +20,8 @@ function collectFaults(): { faults: string[]; log: Logger } {
 }
 
 const isStorable = (text: string) => text.isWellFormed() && !text.includes("\0");
+/** A name; which these are: shown-names.test.ts. */
+const isName = (text: string) => isStorable(text) && shownName(100_000).safeParse(text).success;
 const characters = (text: string) => [...text].length;
 const refusedArgs = { code: "invalid_args", httpStatus: 200 };
 
@@ -50,7 +53,7 @@ describe.each(databases)("stored text on %s comes back as it was sent, or was re
     await fc.assert(
       fc.asyncProperty(nastyText, fc.option(nastyText), async (name, description) => {
         const fits =
-          isStorable(name) &&
+          isName(name) &&
           isStorable(description ?? "") &&
           characters(name) <= 100 &&
           name.trim() !== "" &&
@@ -111,7 +114,8 @@ describe.each(databases)("stored text on %s comes back as it was sent, or was re
         fc.array(nastyText, { maxLength: 14 }),
         async (name, description, location, tags) => {
           const fits =
-            [name, description, location ?? "", ...tags].every(isStorable) &&
+            isName(name) &&
+            [description, location ?? "", ...tags].every(isStorable) &&
             characters(name) <= 120 &&
             name.trim() !== "" &&
             characters(description) <= 500 &&
@@ -201,7 +205,7 @@ describe.each(databases)(
           await server.nobody.call("users:sendVerification", { email });
           const verificationCode = await server.verificationCode(email);
           const account = { email, name, password: itsPassword, verificationCode };
-          const mayBe = fits([name, 100, 1], [itsPassword, 128, 8]);
+          const mayBe = isName(name) && fits([name, 100, 1], [itsPassword, 128, 8]);
           await either(mayBe, server.nobody.call("users:register", account), async () => {
             const { user } = await server.nobody.call("users:signIn", { email, password: itsPassword });
             expect(user.name).toBe(name);
@@ -227,6 +231,8 @@ describe.each(databases)(
             const capabilities = [{ category: "law", ...capability }];
             const said = { name, description, longDescription };
             const mayBe =
+              isName(name) &&
+              isName(capability.name) &&
               fits([name, 100, 1], [description, 500, 10], [longDescription, 5_000], [capability.name, 100, 1]) &&
               fits([capability.description, 500], ...capability.tags.map((tag): [string, number] => [tag, 50]));
             const created = bob.call("agents:create", { slug, ...said, capabilities });
@@ -324,13 +330,17 @@ describe.each(databases)(
           });
           const written = { title, content, type: "document", slug: freshSlug() };
           const created = admin.call("docs:create", written);
-          await either(fits([title, 200, 1], [content, 100_000]), created, async ({ id: docId }: { id: string }) => {
-            await admin.call("docs:publish", { docId });
-            expect(await server.nobody.call("docs:get", { docId })).toMatchObject({ title, content });
-            await admin.call("docs:update", { docId, title: "Another", content: title });
-            expect(await server.nobody.call("docs:get", { docId })).toMatchObject({ content: title });
-            await admin.call("docs:remove", { docId });
-          });
+          await either(
+            isName(title) && fits([title, 200, 1], [content, 100_000]),
+            created,
+            async ({ id: docId }: { id: string }) => {
+              await admin.call("docs:publish", { docId });
+              expect(await server.nobody.call("docs:get", { docId })).toMatchObject({ title, content });
+              await admin.call("docs:update", { docId, title: "Another", content: title });
+              expect(await server.nobody.call("docs:get", { docId })).toMatchObject({ content: title });
+              await admin.call("docs:remove", { docId });
+            },
+          );
         }),
         runs,
       );

@@ -1,0 +1,27 @@
+/** What an earlier release stored and this one would refuse. */
+import { z } from "zod";
+import type { MutationContext } from "../../runtime/context.js";
+import { mutation } from "../../runtime/define.js";
+import type { TestServer } from "./harness.js";
+
+/** Writes to the database past all functions. */
+export async function storeAsBefore(server: TestServer, write: (ctx: MutationContext) => Promise<unknown>) {
+  const store = mutation({
+    summary: "Stores what an earlier release stored",
+    auth: "system",
+    args: {},
+    returns: z.null(),
+    handler: async (ctx) => {
+      await write(ctx);
+      return null;
+    },
+  });
+  await server.server.runtime.runSystem(store);
+}
+
+/** Gives an agent a name that it could once have been registered with. */
+export async function nameAsBefore(server: TestServer, agentId: string, name: string): Promise<void> {
+  await storeAsBefore(server, ({ db }) =>
+    db.updateTable("agents").set({ name }).where("agentId", "=", agentId).execute(),
+  );
+}
