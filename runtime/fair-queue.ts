@@ -4,13 +4,15 @@
  */
 
 interface Waiting {
+  who: string;
   start(): void;
   refuse(): void;
 }
 
 export interface FairQueueLimits {
-  /** Works at the same moment. */
+  /** Works at the same moment, in all and of one. */
   atOnce: number;
+  atOnceOfOne: number;
   /** What waits, in all and of one. */
   waiting: number;
   waitingOfOne: number;
@@ -22,6 +24,7 @@ export class FairQueue {
   readonly #waiting = new Map<string, Waiting[]>();
   #count = 0;
   #running = 0;
+  readonly #runningOf = new Map<string, number>();
 
   /** `refusal` makes the error for whoever is not let in. */
   constructor(
@@ -32,16 +35,34 @@ export class FairQueue {
   }
 
   async run<T>(who: string, work: () => Promise<T>): Promise<T> {
-    if (this.#running < this.#limits.atOnce) this.#running += 1;
+    if (this.#running < this.#limits.atOnce && this.#mayRun(who)) this.#begin(who);
     else await this.#wait(who);
     try {
       return await work();
     } finally {
-      // Whoever is next takes this place over, so the count stays.
+      this.#end(who);
       const next = this.#next();
-      if (next) next.start();
-      else this.#running -= 1;
+      if (next) {
+        this.#begin(next.who);
+        next.start();
+      }
     }
+  }
+
+  #mayRun(who: string): boolean {
+    return (this.#runningOf.get(who) ?? 0) < this.#limits.atOnceOfOne;
+  }
+
+  #begin(who: string): void {
+    this.#running += 1;
+    this.#runningOf.set(who, (this.#runningOf.get(who) ?? 0) + 1);
+  }
+
+  #end(who: string): void {
+    this.#running -= 1;
+    const others = (this.#runningOf.get(who) ?? 1) - 1;
+    if (others > 0) this.#runningOf.set(who, others);
+    else this.#runningOf.delete(who);
   }
 
   #wait(who: string): Promise<void> {
@@ -49,7 +70,7 @@ export class FairQueue {
     if (own >= this.#limits.waitingOfOne) throw this.refusal();
     if (this.#count >= this.#limits.waiting && !this.#makeRoom(own)) throw this.refusal();
     return new Promise((start, refuse) => {
-      const entry = { start, refuse: () => refuse(this.refusal()) };
+      const entry = { who, start, refuse: () => refuse(this.refusal()) };
       const mine = this.#waiting.get(who);
       if (mine) mine.push(entry);
       else this.#waiting.set(who, [entry]);
@@ -67,14 +88,16 @@ export class FairQueue {
     return true;
   }
 
+  /** Whoever has waited for longest of those who may have one more. */
   #next(): Waiting | undefined {
-    const [first] = this.#waiting;
-    if (!first) return undefined;
-    const [who, theirs] = first;
-    const next = theirs.shift();
-    this.#waiting.delete(who);
-    if (theirs.length > 0) this.#waiting.set(who, theirs);
-    this.#count -= 1;
-    return next;
+    for (const [who, theirs] of this.#waiting) {
+      if (!this.#mayRun(who)) continue;
+      const next = theirs.shift();
+      this.#waiting.delete(who);
+      if (theirs.length > 0) this.#waiting.set(who, theirs);
+      this.#count -= 1;
+      return next;
+    }
+    return undefined;
   }
 }

@@ -16,7 +16,12 @@ const comeBackMs = 5_000;
 
 export class Passwords {
   readonly #queue = new FairQueue(
-    { atOnce: mostAtOnce, waiting: sizes.hashesWaiting, waitingOfOne: sizes.hashesWaitingPerAddress },
+    {
+      atOnce: mostAtOnce,
+      atOnceOfOne: mostAtOnce,
+      waiting: sizes.hashesWaiting,
+      waitingOfOne: sizes.hashesWaitingPerAddress,
+    },
     () =>
       new CallError("rate_limited", `Too many people sign in at once. Try again in ${comeBackMs / 1_000} s.`, {
         retryAfterMs: comeBackMs,

@@ -17,6 +17,7 @@ import { Aside } from "./aside.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { postgresDialect } from "./dialects.js";
 import { CallError } from "./errors.js";
+import { FairQueue } from "./fair-queue.js";
 import { Lease, type Observe } from "./lease.js";
 import { migrateToLatest } from "./migrate.js";
 import { OutcomeUnknown, type Store, type WriteTransaction } from "./store.js";
@@ -57,12 +58,25 @@ interface Session {
 /** int8 as a number: what is stored in one stays below 2^53. */
 const int8 = 20;
 
+/** Far more than there are calls at a time: whoever asks has long been told to wait. */
+const mostReadsWaiting = 50_000;
+
 export class PostgresStore implements Store {
   readonly dialect = postgresDialect;
   readonly #settings: pg.ClientConfig;
   readonly #pool: pg.Pool;
   readonly #aside = new Aside();
   readonly #sessions = new WeakMap<pg.ClientBase, Session>();
+  /** Reads of callers. A few large ones of each are under way, and nobody waits behind another's hundreds. */
+  readonly #reads = new FairQueue(
+    {
+      atOnce: postgresDialect.callsAtOnce,
+      atOnceOfOne: Math.floor(postgresDialect.callsAtOnce / 3),
+      waiting: mostReadsWaiting,
+      waitingOfOne: mostReadsWaiting,
+    },
+    () => new CallError("unavailable", "Too much is asked of the database. Try again later.", { retryAfterMs: 1_000 }),
+  );
 
   constructor(url: string) {
     this.#settings = {
@@ -86,7 +100,12 @@ export class PostgresStore implements Store {
     this.#pool.on("connect", (client) => client.on("error", () => {}));
   }
 
-  async read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T> {
+  read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe, who = ""): Promise<T> {
+    // The server's own do not wait.
+    return who === "" ? this.#read(work, observe) : this.#reads.run(who, () => this.#read(work, observe));
+  }
+
+  async #read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T> {
     const client = await this.#connect();
     const begun = client.query(snapshot);
     begun.catch(() => {});

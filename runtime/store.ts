@@ -29,7 +29,7 @@ export interface Store {
   dialect: Dialect;
   /**
    * Runs `work` on one snapshot. Writing in it throws. Where reads wait for one another, those of each `who` take turns:
-   * one caller's hundreds do not come before another's one.
+   * one caller's hundreds do not come before another's one, and where reads go on beside one another no caller has all places.
    */
   read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe, who?: string): Promise<T>;
   /**

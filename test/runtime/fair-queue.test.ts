@@ -4,8 +4,8 @@ import { FairQueue } from "../../runtime/fair-queue.js";
 class Full extends Error {}
 
 /** A queue whose work ends when the test says so. */
-function manualQueue(limits: { atOnce: number; waiting: number; waitingOfOne: number }) {
-  const queue = new FairQueue(limits, () => new Full());
+function manualQueue(limits: { atOnce: number; atOnceOfOne?: number; waiting: number; waitingOfOne: number }) {
+  const queue = new FairQueue({ atOnceOfOne: limits.atOnce, ...limits }, () => new Full());
   const started: string[] = [];
   const refused: string[] = [];
   const running: (() => void)[] = [];
@@ -74,8 +74,23 @@ describe("a fair queue", () => {
     expect(started).toEqual(["flood 0", "flood 1", "alice", "bob", "carol"]);
   });
 
+  test("one has no more places than its own, and whoever comes finds the rest", async () => {
+    const { ask, endOne, started } = manualQueue({ atOnce: 4, atOnceOfOne: 2, waiting: 10, waitingOfOne: 10 });
+    for (let count = 0; count < 4; count += 1) ask("flood", `flood ${count}`);
+    ask("alice");
+    ask("bob");
+    ask("carol");
+    await new Promise(setImmediate);
+    expect(started).toEqual(["flood 0", "flood 1", "alice", "bob"]);
+    await endOne();
+    await endOne();
+    await endOne();
+    await endOne();
+    expect(started).toEqual(["flood 0", "flood 1", "alice", "bob", "flood 2", "carol", "flood 3"]);
+  });
+
   test("work that fails gives its place back", async () => {
-    const queue = new FairQueue({ atOnce: 1, waiting: 1, waitingOfOne: 1 }, () => new Full());
+    const queue = new FairQueue({ atOnce: 1, atOnceOfOne: 1, waiting: 1, waitingOfOne: 1 }, () => new Full());
     await expect(queue.run("alice", () => Promise.reject(new Error("no")))).rejects.toThrow("no");
     expect(await queue.run("alice", async () => "yes")).toBe("yes");
   });
