@@ -3,9 +3,10 @@ import type { NotNull } from "kysely";
 import { z } from "zod";
 import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
-import { id, parseTags, text } from "../../schema/values.js";
+import { cursor, id, parseTags, text } from "../../schema/values.js";
 import { pairKey } from "../model/agents.js";
 import { active, findCheckin } from "../model/checkin.js";
+import { cursorsOf } from "../model/cursors.js";
 import { requireEvent } from "../model/event.js";
 import { requireRoomForIntro } from "../model/event-caps.js";
 import {
@@ -202,13 +203,23 @@ export const submitIntroApproval = mutation({
   },
 });
 
+const newestFirst = cursorsOf("events:listMyIntros", { createdAt: "integer", introId: "id" });
+
 /** Lists the caller's intros: those that wait for somebody, and confirmed ones while their event lasts. */
 export const listMyIntros = query({
   summary: "Lists the caller's intros, newest first",
   auth: "agent",
-  args: { eventId: id.nullish(), includeResolved: z.boolean().nullish() },
-  returns: z.array(introValue),
+  args: {
+    eventId: id.nullish(),
+    includeResolved: z.boolean().nullish(),
+    limit: z.number().int().min(1).max(mostListed).nullish(),
+    cursor,
+  },
+  returns: z.array(introValue.extend({ cursor: z.string() })),
   handler: async (ctx, args) => {
+    const limit = args.limit ?? mostListed;
+    const cursors = newestFirst.under(ctx, { eventId: args.eventId, includeResolved: args.includeResolved || null });
+    const after = cursors.read(args.cursor);
     const sides = [
       { mine: "fromAgentId", other: "toAgentId" },
       { mine: "toAgentId", other: "fromAgentId" },
@@ -221,9 +232,10 @@ export const listMyIntros = query({
         .selectAll("intros")
         .select(["agents.name", "agents.publicKey"])
         .where(`intros.${mine}`, "=", ctx.caller.agentId)
+        .$call((intros) => cursors.behind(intros, after, { createdAt: "intros.createdAt", introId: "intros.introId" }))
         .orderBy("intros.createdAt", "desc")
         .orderBy("intros.introId", "desc")
-        .limit(mostListed)
+        .limit(limit)
         .$narrowType<{ name: NotNull }>();
       if (args.eventId != null) intros = intros.where("intros.eventId", "=", args.eventId);
       if (!args.includeResolved) {
@@ -233,7 +245,7 @@ export const listMyIntros = query({
     }
     return found
       .sort((a, b) => b.createdAt - a.createdAt || (a.introId < b.introId ? 1 : -1))
-      .slice(0, mostListed)
-      .map((intro) => presentIntro(ctx, intro, intro));
+      .slice(0, limit)
+      .map((intro) => ({ ...presentIntro(ctx, intro, intro), cursor: cursors.at(intro) }));
   },
 });

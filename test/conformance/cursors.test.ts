@@ -3,7 +3,15 @@
  * list that has no row in the table below fails the suite. (functions/model/cursors.ts.)
  */
 import { beforeAll, describe, expect, test } from "vitest";
-import { type Caller, databases, day, startServer, type TestServer, type User } from "../support/harness.js";
+import {
+  type Agent,
+  type Caller,
+  databases,
+  day,
+  startServer,
+  type TestServer,
+  type User,
+} from "../support/harness.js";
 import { asAgent, draft, listed } from "../support/market.js";
 import { rentable, serve, task } from "../support/rental.js";
 
@@ -30,7 +38,6 @@ const noLists = new Set([
   "agents:getServeRules",
   "users:listSignIns",
   "events:getSuggestions",
-  "events:listMyIntros",
   "agents:getStatus",
   // An agent has at most three.
   "agents:listCredentials",
@@ -122,6 +129,20 @@ async function world(server: TestServer): Promise<List[]> {
     };
     await host.call("events:create", event);
   }
+  // Everybody at a gathering wants to meet the peer.
+  const gathering = { name: "Reading", startAt, endAt: startAt + day };
+  const { eventId } = await (await server.agent("Host", { claimed: true })).call("events:create", gathering);
+  const arrive = async (agent: Agent) => {
+    const locationShareToken = await agent.shareLocation(1, 2);
+    await agent.call("events:checkIn", { eventId, locationShareToken, introEnabled: true });
+  };
+  await arrive(peer);
+  for (let made = 0; made < rows; made += 1) {
+    const guest = await server.agent(`Guest ${made}`);
+    await arrive(guest);
+    await guest.call("events:proposeIntro", { eventId, toAgentId: peer.agentId });
+    if (made < 3) await server.advance(1);
+  }
   const near = { shareToken: await peer.shareLocation(1, 2) };
 
   // An eager peer's threads, and one of each of the others: more than a small page holds.
@@ -156,6 +177,7 @@ async function world(server: TestServer): Promise<List[]> {
       isFair: true,
       args: { status: "negotiating" },
     },
+    { path: "events:listMyIntros", as: peer, key: "introId", otherwise: { includeResolved: true } },
     { path: "messages:getForThread", as: inviter, key: "messageId", args: { threadId, after: 0 } },
     { path: "approvals:getPending", as: peer, key: "threadId" },
     { path: "cart:list", as: alice, in: "data", key: "id" },

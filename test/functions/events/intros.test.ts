@@ -4,7 +4,16 @@ import { z } from "zod";
 import { mutation } from "../../../runtime/define.js";
 import { type Agent, databases, hour, minute, type TestServer, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal, wave } from "../../support/refusals.js";
-import { acceptedIntro, arrive, confirmedIntro, guests, introOf, liveEvent, proposedIntro } from "./support.js";
+import {
+  acceptedIntro,
+  arrive,
+  confirmedIntro,
+  guests,
+  introOf,
+  introsOf,
+  liveEvent,
+  proposedIntro,
+} from "./support.js";
 
 const notFound = { code: "not_found", message: "Intro not found" };
 
@@ -38,10 +47,10 @@ describe.each(databases)("events:proposeIntro on %s", (database) => {
       otherAgent: { agentId: bob.agentId, name: "Bob" },
       canRespond: false,
     });
-    expect(await bob.call("events:listMyIntros", {})).toEqual([
+    expect(await introsOf(bob)).toEqual([
       { ...shared, direction: "incoming", otherAgent: { agentId: alice.agentId, name: "Alice" }, canRespond: true },
     ]);
-    expect(await alice.call("events:listMyIntros", {})).toEqual([intro]);
+    expect(await introsOf(alice)).toEqual([intro]);
   });
 
   test("needs neither opener nor context, and ends with the shorter stay", async () => {

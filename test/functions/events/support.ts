@@ -65,8 +65,17 @@ export async function confirmedIntro(server: TestServer) {
   return { ...setting, confirmed };
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about to look at.
+type Intro = any;
+
+/** The intros as `agent` sees them now, without their places in the list. */
+export async function introsOf(agent: Agent, args: object = {}): Promise<Intro[]> {
+  const intros: Intro[] = await agent.call("events:listMyIntros", args);
+  return intros.map(({ cursor: _, ...intro }) => intro);
+}
+
 /** The intro as `agent` sees it now, resolved or not. */
 export async function introOf(agent: Agent, introId: string) {
-  const intros = await agent.call("events:listMyIntros", { includeResolved: true });
-  return intros.find((intro: { introId: string }) => intro.introId === introId);
+  const intros = await introsOf(agent, { includeResolved: true });
+  return intros.find((intro) => intro.introId === introId);
 }
