@@ -67,7 +67,7 @@ export const configVariables = {
       .default("*")
       .transform((list) => list.split(",").flatMap((origin) => origin.trim() || []))
       .pipe(z.array(z.union([z.literal("*"), origin])))
-      .transform((origins) => (origins.includes("*") ? undefined : origins)),
+      .transform((origins) => (origins.includes("*") ? ("*" as const) : origins)),
     about: "comma-separated origins of the sites whose pages may call, as `https://app.example`; `*` for any",
   },
   RATE_LIMITS: {
@@ -140,7 +140,7 @@ export function readConfig(environment: Record<string, string | undefined>): Con
     autoApproveProviders: variables.AUTO_APPROVE_PROVIDERS,
     disputeHours: variables.DISPUTE_HOURS,
     topUps: variables.TOPUPS,
-    corsOrigins: variables.CORS_ORIGINS,
+    corsOrigins: variables.CORS_ORIGINS === "*" ? undefined : variables.CORS_ORIGINS,
     rateLimits: variables.RATE_LIMITS,
     trustProxy: variables.TRUST_PROXY,
     logLevel: variables.LOG_LEVEL,

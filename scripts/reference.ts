@@ -129,7 +129,10 @@ const sections: Record<string, () => string> = {
           "tokens that a session's provider can report; at once at first",
           `${tokenRate.perMs * 1_000} per second; ${tokenRate.burst}`,
         ],
-        ["a WebSocket frame", `${sizes.frameBytes / 1024} KiB`],
+        [
+          "a WebSocket frame; of a live client the arguments of one call, and the frame",
+          `${sizes.frameBytes / 1024} KiB; ${sizes.liveFrameBytes / 1024 / 1024} MiB`,
+        ],
         ["frames of one WebSocket; more are read more slowly", perTime(rates.frames)],
         ["unread bytes of one WebSocket before it is closed", `${sizes.unreadBytes / 1024} KiB`],
         ["queries of one live client", String(sizes.queriesPerSocket)],
