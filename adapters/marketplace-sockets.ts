@@ -13,6 +13,7 @@ import { ProcessLease } from "./sockets/process-lease.js";
 import { Rooms } from "./sockets/rooms.js";
 import { SessionChannel } from "./sockets/session.js";
 import type { Socket } from "./sockets/socket.js";
+import { staffChannel } from "./sockets/staff.js";
 import type { SocketServer } from "./websocket.js";
 
 export interface MarketplaceSocketsParts {
@@ -50,6 +51,7 @@ export function addMarketplaceSockets(server: SocketServer, parts: MarketplaceSo
   server.addChannel("/ws/agent/consumer", new ConsumerChannel({ ...parts, server }));
   server.addChannel("/ws/session", new SessionChannel(runtime, rooms, processId));
   server.addChannel("/ws/group", new GroupChannel(runtime, rooms, limits, processId));
+  server.addChannel("/ws/staff", staffChannel);
   const lease = new ProcessLease({
     ...parts,
     onLost: () => server.restartAll(),

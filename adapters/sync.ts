@@ -11,7 +11,7 @@ class SyncChannel implements Channel {
 
   constructor(readonly parts: SyncSocketParts) {}
 
-  async open(socket: Socket): Promise<void> {
+  async open(socket: Socket): Promise<undefined> {
     socket.mostSilentMs = mostSilentMs;
     socket.handle(new SyncSocket(this.parts, socket));
   }

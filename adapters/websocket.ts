@@ -18,12 +18,13 @@ import { OpenByAddress } from "./open-by-address.js";
 import type { Origins } from "./origins.js";
 import type { Background } from "./sockets/background.js";
 import { type Closing, closings } from "./sockets/close-codes.js";
+import { Holds } from "./sockets/holds.js";
 import { SocketIndex } from "./sockets/index-by-key.js";
 import { checkEveryMs, type Opener, Socket as OpenSocket, type Socket } from "./sockets/socket.js";
 
-/** Takes the sockets that are opened at its path. */
+/** Takes the sockets that are opened at its path, or says how one closes. */
 export interface Channel {
-  open(socket: Socket, query: URLSearchParams): Promise<void>;
+  open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined>;
   /** Its clients send frames of up to `sizes.liveFrameBytes`. */
   isLive?: boolean;
 }
@@ -57,6 +58,7 @@ export class SocketServer {
   readonly #liveUpgrades = upgradesWithFramesOf(0);
   readonly #sockets = new Map<string, Socket>();
   readonly #openByAddress = new OpenByAddress();
+  readonly #holds: Holds;
   readonly #ofCredential = new SocketIndex<Socket>();
   readonly #ofAgent = new SocketIndex<Socket>();
   readonly #ofUser = new SocketIndex<Socket>();
@@ -67,6 +69,11 @@ export class SocketServer {
   constructor(parts: SocketServerParts) {
     this.#parts = parts;
     const { notices } = parts;
+    this.#holds = new Holds(parts.clock, parts.limits.on);
+    const comeAgain = (sockets: Socket[]) => inParts(sockets, (socket) => socket.close(closings.again));
+    notices.on("sessionApproved", ({ sessionId }) => comeAgain(this.#holds.end(sessionId)));
+    notices.on("participantResumed", ({ sessionId }) => comeAgain(this.#holds.end(sessionId)));
+    notices.on("noticesMissed", () => comeAgain(this.#holds.end()));
     notices.on("socketReplaced", ({ socketId }) => this.#sockets.get(socketId)?.close(closings.replaced));
     notices.on("credentialEnded", ({ credentialId }) => {
       for (const socket of this.#ofCredential.get(credentialId)) if (socket.opener) socket.close(socket.opener.revoked);
@@ -76,7 +83,8 @@ export class SocketServer {
       for (const socket of this.#ofAgent.get(agentId)) socket.close(closings.restart);
     });
     notices.on("userStandingChanged", ({ userId, suspended }) => {
-      if (!suspended) return;
+      // Whose socket was refused is not known.
+      if (!suspended) return comeAgain(this.#holds.end());
       for (const socket of this.#ofUser.get(userId)) {
         if (socket.opener) socket.close(socket.opener.suspended);
       }
@@ -218,9 +226,10 @@ export class SocketServer {
       this.#parts.held,
     );
     this.#sockets.set(socket.id, socket);
-    const ended = this.#openByAddress.add(address);
+    const leavePlace = this.#openByAddress.add(address);
     ws.on("close", () => {
-      ended();
+      leavePlace();
+      this.#holds.forget(socket);
       this.#ended(socket);
     });
     // The query holds a token, so the path alone is logged.
@@ -228,8 +237,14 @@ export class SocketServer {
 
     const { origins } = this.#parts;
     const refused = origins.allow(request.headers.origin) ? await this.#refusal(address) : closings.origin;
-    if (refused) socket.close(refused);
-    else if (!socket.gone) await channel.open(socket, query);
+    if (refused) return socket.close(refused);
+    if (socket.gone) return;
+    const [token, sessionId] = ["token", "sessionId"].map((name) => query.get(name) ?? "") as [string, string];
+    const refusal = await this.#holds.opening(socket, { path, token, sessionId }, () => channel.open(socket, query));
+    if (!refusal) return;
+    if (!refusal.held) return socket.close(refusal.closing);
+    leavePlace();
+    log.debug({ socket: socket.id, code: refusal.closing.code }, "socket held");
   }
 
   #ended(socket: Socket): void {
@@ -241,7 +256,7 @@ export class SocketServer {
   async #refusal(address: string): Promise<Closing | undefined> {
     if (this.#stopping) return closings.restart;
     const { limits } = this.#parts;
-    if (this.#sockets.size > sizes.sockets) return closings.tooMany;
+    if (this.#sockets.size - this.#holds.size > sizes.sockets) return closings.tooMany;
     if (!limits.on) return undefined;
     if (this.#openByAddress.isFull(address, sizes.socketsPerAddress + 1)) return closings.tooMany;
     return (await waitOf(limits.take("socketOpenings", address))) === undefined ? undefined : closings.tooMany;

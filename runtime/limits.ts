@@ -44,6 +44,14 @@ export const sizes = {
   sockets: 20_000,
   socketsPerAddress: 1_000,
   /**
+   * Refused WebSockets that wait for their close code (adapters/sockets/holds.ts), of the process and of one address: not
+   * counted among the open ones. What is read of one, for its goodbye; and the refusals that are remembered.
+   */
+  heldSockets: 2_000,
+  heldSocketsPerAddress: 50,
+  heldSocketBytes: 4 * 1024,
+  rememberedRefusals: 10_000,
+  /**
    * Open TCP connections of the process, WebSockets among them; of one address, where no proxy stands in between; and
    * requests of one address that are not over, streams of events among them.
    */
@@ -65,6 +73,12 @@ export const sizes = {
 
 /** How long a connection may take: with the head of a request, with all of it, and without one; and how often that is checked. */
 export const connectionTimes = { headMs: 15_000, requestMs: 30_000, idleMs: 65_000, checkEveryMs: 5_000 } as const;
+
+/**
+ * How long a refused WebSocket waits for its close code: not at all the first time, then twice as long with each time that
+ * it comes again, and how soon that has to be to count.
+ */
+export const holdTimes = { firstMs: 1_000, mostMs: 30_000, soonMs: 60_000 } as const;
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

@@ -87,6 +87,8 @@ export type Notice =
   | ({ kind: "sessionEnded"; reason: string; closeReason: string } & Place)
   | { kind: "participantPaused"; sessionId: string; participantId: string }
   | { kind: "participantResumed"; sessionId: string; participantId: string; agentId: string | null }
+  /** A pending session is active now: whoever was refused because it was pending may come in. */
+  | { kind: "sessionApproved"; sessionId: string }
   /** To the control channel of a consumer-side agent. */
   | { kind: "consumerSessionStarted"; agentId: string; sessionId: string }
   | { kind: "consumerSessionEnded"; agentId: string; sessionId: string; reason: string; at: number }

@@ -11,6 +11,7 @@ import { errorCodes } from "../runtime/errors.js";
 import {
   connectionTimes,
   heldBytes,
+  holdTimes,
   keptReplyBytes,
   keptResults,
   largeRequests,
@@ -164,6 +165,11 @@ const sections: Record<string, () => string> = {
           `${storedPayloadBytes.session / 1024 / 1024} MiB; ${storedPayloadBytes.account / 1024 / 1024} MiB`,
         ],
         ["open WebSockets; from one address", `${sizes.sockets}; ${sizes.socketsPerAddress}`],
+        [
+          "refused WebSockets that wait for their close code; from one address",
+          `${sizes.heldSockets}; ${sizes.heldSocketsPerAddress}`,
+        ],
+        ["how long one waits at most", `${holdTimes.mostMs / 1_000} s`],
         ["new WebSockets from one address", perTime(rates.socketOpenings)],
       ],
     ),

@@ -4,19 +4,17 @@ import type { Runtime } from "../../runtime/dispatch.js";
 import { type Closing, closingOf } from "./close-codes.js";
 import type { Socket } from "./socket.js";
 
-/** The agent, or undefined after closing the socket. */
+/** The agent, or how the socket closes. */
 export async function agentCallerOf(
   runtime: Runtime,
   socket: Socket,
   token: string,
   refused: Closing,
-): Promise<AgentCaller | undefined> {
+): Promise<AgentCaller | Closing> {
   try {
     const caller = await runtime.authenticate(token, socket.address);
-    if (caller.kind === "agent") return caller;
-    socket.close(refused);
+    return caller.kind === "agent" ? caller : refused;
   } catch (error) {
-    socket.close(closingOf(error, refused));
+    return closingOf(error, refused);
   }
-  return undefined;
 }

@@ -69,12 +69,12 @@ export class AgentChannel implements Channel {
     }
   }
 
-  async open(socket: Socket, query: URLSearchParams): Promise<void> {
+  async open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined> {
     const { runtime, server, background, processId } = this.#parts;
     const token = query.get("token");
-    if (!token) return socket.close(missingToken);
+    if (!token) return missingToken;
     const caller = await agentCallerOf(runtime, socket, token, invalidToken);
-    if (!caller) return;
+    if ("code" in caller) return caller;
     const { agentId, credentialId, ownerId: userId } = caller;
     const opener = { credentialId, agentId, userId };
     const entry = new AgentSocket(socket, caller, runtime, background);
@@ -88,13 +88,14 @@ export class AgentChannel implements Channel {
       );
     try {
       const connected = await runtime.runSystem(connectAgent, { opener, agentId, socketId: socket.id, processId });
-      if ("lapse" in connected) return socket.close(refusals[connected.lapse]);
+      if ("lapse" in connected) return refusals[connected.lapse];
       socket.onGone(forget);
       entry.greet(connected.name, connected.onlineStatus);
+      return undefined;
     } catch (error) {
       // The commit may have happened all the same.
       forget();
-      socket.close(closingOf(error, invalidToken));
+      return closingOf(error, invalidToken);
     }
   }
 }

@@ -13,6 +13,7 @@ export interface Closing {
 /** On every channel; the client comes again. */
 export const closings = {
   restart: { code: 1012, reason: "Server restart" },
+  again: { code: 1012, reason: "Come again" },
   fault: { code: 1011, reason: "Server error" },
   later: { code: 1013, reason: "Try again later" },
   tooMany: { code: 1013, reason: "Too many sockets" },
@@ -22,6 +23,15 @@ export const closings = {
   silent: { code: 4008, reason: "Silent for too long" },
   replaced: { code: 4009, reason: "Replaced by a newer socket" },
 } as const satisfies Record<string, Closing>;
+
+/** Codes of refusals after which a client is not to come again with the same token. */
+const finalCodes: ReadonlySet<number> = new Set([
+  4000, 4001, 4002, 4003, 4004, 4011, 4012, 4013, 4014, 4015, 4016, 4021,
+]);
+
+export function isFinal({ code }: Closing): boolean {
+  return finalCodes.has(code);
+}
 
 /** The same close for a suspended account: what to do about it is another thing than after a revocation. */
 export function suspendedAs({ code }: Closing): Closing {

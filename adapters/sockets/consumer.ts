@@ -70,27 +70,28 @@ export class ConsumerChannel implements Channel {
     this.#tell(agentId, async () => frame("session.ended", { sessionId, reason, timestamp: isoTime(endedAt) }));
   }
 
-  async open(socket: Socket, query: URLSearchParams): Promise<void> {
+  async open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined> {
     const { runtime, server } = this.#parts;
     const token = query.get("token");
-    if (!token) return socket.close(missingToken);
+    if (!token) return missingToken;
     const caller = await agentCallerOf(runtime, socket, token, invalidToken);
-    if (!caller) return;
+    if ("code" in caller) return caller;
     const { agentId, credentialId, ownerId: userId } = caller;
     const opener = { credentialId, agentId, userId };
-    if (this.#open.count(agentId) >= sizes.consumerSocketsPerAgent) return socket.close(closings.tooMany);
+    if (this.#open.count(agentId) >= sizes.consumerSocketsPerAgent) return closings.tooMany;
     server.identify(socket, { ...opener, revoked: invalidToken, suspended });
     this.#open.add(agentId, socket, socket);
     // Asked now, as what lapses later finds the socket.
     try {
       const [lapse] = await runtime.runSystem(findLapses, { openers: [opener] });
-      if (lapse) return socket.close(refusals[lapse]);
+      if (lapse) return refusals[lapse];
     } catch (error) {
-      return socket.close(closingOf(error, invalidToken));
+      return closingOf(error, invalidToken);
     }
     socket.send(frame("agent.connected", { agentId }));
     const unknown = (message: string) => socket.send(systemError("invalid_args", message));
     socket.handle({ frame: async () => unknown("Unknown frame type"), bad: async (message) => unknown(message) });
+    return undefined;
   }
 
   #tell(agentId: string, read: () => Promise<Buffer | null>): void {

@@ -32,27 +32,27 @@ export class GroupChannel implements Channel {
     readonly processId: string,
   ) {}
 
-  async open(socket: Socket, query: URLSearchParams): Promise<void> {
+  async open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined> {
     const { runtime, processId } = this;
     const sessionId = query.get("sessionId");
     const token = query.get("token");
-    if (!sessionId || !token) return socket.close(missing);
+    if (!sessionId || !token) return missing;
     const storm = await this.#stormOf(`${hashSecret(token)} ${sessionId}`);
-    if (storm) return socket.close(storm);
+    if (storm) return storm;
 
     const revoked = token.startsWith("eyJ") ? invalidJwt : invalidAgentToken;
     let caller: Caller;
     try {
       caller = await runtime.authenticate(token, socket.address);
     } catch (error) {
-      return socket.close(closingOf(error, revoked));
+      return closingOf(error, revoked);
     }
-    if (caller.kind !== "agent" && caller.kind !== "user") return socket.close(revoked);
+    if (caller.kind !== "agent" && caller.kind !== "user") return revoked;
     const { credentialId } = caller;
     const agentId = caller.kind === "agent" ? caller.agentId : null;
     const userId = caller.kind === "agent" ? caller.ownerId : caller.userId;
     const newcomer = { sessionId, socketId: socket.id, processId };
-    await this.rooms.enter({
+    return this.rooms.enter({
       socket,
       sessionId,
       shape: "group",

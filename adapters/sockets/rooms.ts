@@ -119,10 +119,10 @@ export class Rooms {
   }
 
   /**
-   * Lets a socket in, or closes it. The notice of its coming says that it is in, so that it gets what is noticed after
+   * Lets a socket in, or says how it closes. The notice of its coming says that it is in, so that it gets what is noticed after
    * that, and nothing of what was before.
    */
-  async enter(entrance: Entrance): Promise<void> {
+  async enter(entrance: Entrance): Promise<Closing | undefined> {
     const { socket, sessionId, knock, refusals } = entrance;
     // What the same client has read a moment ago must not be replayed to it.
     await this.confirmations.write();
@@ -130,15 +130,14 @@ export class Rooms {
     this.#entering.set(socket.id, { ...entrance, lapsed: new Set(), unsure: false, paused: new Set() });
     try {
       const refusal = await knock();
-      if (refusal !== null) {
-        this.#entering.delete(socket.id);
-        socket.close(refusals[refusal]);
-      }
+      if (refusal === null) return undefined;
+      this.#entering.delete(socket.id);
+      return refusals[refusal];
     } catch (error) {
       this.#entering.delete(socket.id);
       // The commit may have happened all the same.
       this.#leave(sessionId, socket.id);
-      socket.close(closingOf(error, closings.later));
+      return closingOf(error, closings.later);
     } finally {
       release();
     }

@@ -30,13 +30,13 @@ export class SessionChannel implements Channel {
     readonly processId: string,
   ) {}
 
-  async open(socket: Socket, query: URLSearchParams): Promise<void> {
+  async open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined> {
     const [sessionId, token, role] = ["sessionId", "token", "role"].map((name) => query.get(name));
-    if (!sessionId || !token || !role) return socket.close(missing);
-    if (role !== "provider" && role !== "consumer") return socket.close(badRole);
+    if (!sessionId || !token || !role) return missing;
+    if (role !== "provider" && role !== "consumer") return badRole;
     const { runtime, processId } = this;
     const slotIndex = slotOf(query.get("slotIndex"));
-    await this.rooms.enter({
+    return this.rooms.enter({
       socket,
       sessionId,
       shape: "session",

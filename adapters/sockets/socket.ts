@@ -113,7 +113,10 @@ export class Socket {
   #turn: Promise<unknown> | undefined;
   #resting = false;
   #gone = false;
+  /** Whether nothing that it sends is taken any more. */
   #closedByUs = false;
+  /** What was read of it while it is held; undefined where it is not. */
+  #readWhileHeld: number | undefined;
   #checks: number;
   #silentChecks = 0;
 
@@ -188,6 +191,10 @@ export class Socket {
   }
 
   #arrived(bytes: number): void {
+    if (this.#readWhileHeld !== undefined) {
+      this.#readWhileHeld += bytes;
+      if (this.#readWhileHeld > sizes.heldSocketBytes) this.#ws.pause();
+    }
     this.#chunkBytes = bytes;
     this.#partBytes += bytes;
     if (this.#partBytes > sizes.liveFrameBytes + bytes && !this.#closedByUs) {
@@ -273,10 +280,24 @@ export class Socket {
     this.#pong = listener;
   }
 
+  /**
+   * Has the client wait for its close. For the rest of the server it is gone at once, and nothing is taken of what it
+   * sends. A little is read all the same, because its goodbye comes that way.
+   */
+  hold(): void {
+    this.#readWhileHeld = 0;
+    this.#closedByUs = true;
+    for (const { data } of this.#waiting.splice(0)) this.#heldBytes -= data.length;
+    this.#inbound.set(Math.min(this.#inbound.bytes, this.#heldBytes + this.#partBytes));
+    if (this.#ws.isPaused) this.#ws.resume();
+    this.#leave();
+  }
+
   /** Closes from this side. For the rest of the server it is gone at once; the client is given a while to say goodbye. */
   close({ code, reason }: Closing): void {
     if (this.#ws.readyState === WebSocket.OPEN) {
       this.log.debug({ socket: this.id, code, reason }, "socket closed");
+      this.#readWhileHeld = undefined;
       this.#ws.close(code, reason);
       // To hear the goodbye.
       this.#ws.resume();

@@ -116,6 +116,7 @@ export async function activateSession(ctx: MutationContext, session: SessionsTab
     .executeTakeFirst();
   await change(ctx, session, started(session, ctx.now, { suspended: profile?.status === "suspended" }));
   announceStart(ctx, session);
+  ctx.notify({ kind: "sessionApproved", sessionId: session.sessionId });
   await followOrder(ctx, session.orderId);
 }
 

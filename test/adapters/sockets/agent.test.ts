@@ -96,7 +96,7 @@ describe.each(databases)("/ws/agent on %s", (database) => {
     });
 
     test("answers an upgrade at any other address with 404", async () => {
-      for (const path of ["/ws/agents", "/", "/api/health", "/ws/staff", "//", "/ws/agent/"]) {
+      for (const path of ["/ws/agents", "/", "/api/health", "//", "/ws/agent/"]) {
         const ws = new WebSocket(`${server.url.replace("http", "ws")}${path}`);
         const status = await new Promise((resolve) => {
           ws.on("unexpected-response", (_request, response) => resolve(response.statusCode));

@@ -57,20 +57,32 @@ describe.each(databases)("the limits of sockets on %s", (database) => {
     }
   });
 
-  test("an address has so many sockets and no more", async () => {
+  test("an address has so many sockets and no more, beside those that are held", async () => {
     const server = await startServer(database, { config: { rateLimits: true } });
     try {
-      // Refused ones count as long as their client does not say goodbye.
+      // The first is refused at once, the others wait.
+      for (let count = 0; count <= sizes.heldSocketsPerAddress; count += 1) await openAt(server, "/ws/staff", {});
       const { hostname, port } = new URL(server.url);
       const handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
       const key = Buffer.alloc(16).toString("base64");
-      const held = Array.from({ length: sizes.socketsPerAddress }, () => {
+      /** Once it was answered with this. */
+      const upgraded = (path: string, answer: string) => {
         const socket = openTcp(Number(port), hostname, () =>
-          socket.write(`GET /ws/agent HTTP/1.1\r\nHost: x\r\n${handshake}Sec-WebSocket-Key: ${key}\r\n\r\n`),
+          socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n${handshake}Sec-WebSocket-Key: ${key}\r\n\r\n`),
         );
-        return new Promise<typeof socket>((resolve) => socket.once("data", () => resolve(socket)));
-      });
-      const open = await Promise.all(held);
+        let got = "";
+        return new Promise<typeof socket>((resolve) => {
+          socket.on("data", (data) => {
+            got += String(data);
+            if (got.includes(answer)) resolve(socket);
+          });
+        });
+      };
+      const open = await Promise.all(
+        Array.from({ length: sizes.socketsPerAddress - 1 }, () => upgraded("/api/sync", "101")),
+      );
+      // A refused one counts as long as its client does not say goodbye.
+      open.push(await upgraded("/ws/staff?token=wrong", "Invalid or revoked"));
       const refused = await openAt(server, "/ws/agent", {});
       expect((await refused.closed).code).toBe(1013);
       for (const socket of open) socket.destroy();
