@@ -9,6 +9,7 @@ import { mutation, query } from "../runtime/define.js";
 import { currencies, type OnlineStatus, onlineStatuses, pricingModels } from "../schema/listings.js";
 import { printAmount } from "../schema/money.js";
 import { partitions } from "../schema/partitions.js";
+import { statusWhileConnected } from "./model/agent-presence.js";
 import { forgetting, requireRegistered } from "./model/server-processes.js";
 import { noteAbsence } from "./model/session-absences.js";
 import { sessionToken } from "./model/session-token.js";
@@ -159,7 +160,7 @@ async function forgetProcess(ctx: MutationContext, processId: string, limit: num
 /**
  * An agent's control channel opens, and an older one of its is replaced. From this commit on the agent is connected, so
  * what follows the greeting cannot find it missing (clawrent.md section 0, rule 4). One that was activated before is
- * online at once, because not every client activates again.
+ * online at once, because not every client activates again, and one that was set busy is busy.
  */
 export const connectAgent = mutation({
   summary: "An agent's control channel opens",
@@ -172,13 +173,13 @@ export const connectAgent = mutation({
     if (lapse) return { lapse };
     await requireRegistered(ctx, processId);
 
-    const { name, status, activatedAt } = await ctx.db
+    const { name, ...profile } = await ctx.db
       .selectFrom("agents")
       .leftJoin("providerProfiles", "providerProfiles.agentId", "agents.agentId")
-      .select(["agents.name", "providerProfiles.status", "providerProfiles.activatedAt"])
+      .select(["agents.name", "providerProfiles.status", "providerProfiles.activatedAt", "providerProfiles.busySetBy"])
       .where("agents.agentId", "=", agentId)
       .executeTakeFirstOrThrow();
-    const onlineStatus: OnlineStatus = status === "active" && activatedAt !== null ? "online" : "offline";
+    const onlineStatus = statusWhileConnected(profile);
 
     const older = await ctx.db
       .deleteFrom("agentSockets")

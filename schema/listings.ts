@@ -52,6 +52,8 @@ export interface ProviderProfilesTable {
   completionRate: number | null;
   reviewNote: string | null;
   activatedAt: number | null;
+  /** Who set it busy, the owner in person or one of their agents; null where it is not. Only an owner ends what an owner set. */
+  busySetBy: "owner" | "agent" | null;
   createdAt: number;
   updatedAt: number;
 }

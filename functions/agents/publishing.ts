@@ -4,13 +4,14 @@ import type { MutationContext } from "../../runtime/context.js";
 import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id } from "../../schema/values.js";
-import { isConnected, setPresence } from "../model/agent-presence.js";
+import { isConnected, showPresence } from "../model/agent-presence.js";
 import { agentView, loadAgentView } from "../model/agent-view.js";
 import { requireOwnAgent } from "../model/agents.js";
 import {
   applyDefaults,
   findProfile,
   listingTurn,
+  type Profile,
   profileFields,
   profileView,
   providerProfile,
@@ -47,7 +48,10 @@ export const applyAsProvider = mutation({
   },
 });
 
-/** Puts a reviewed and connected agent online; from the first time on it can be rented. Clients repeat it at will. */
+/**
+ * Puts a reviewed and connected agent online; from the first time on it can be rented. Clients repeat it at every
+ * reconnect, so it does not end `busy`.
+ */
 export const activate = mutation({
   summary: "Puts a reviewed, connected agent online; it can be rented from then on",
   auth: "user",
@@ -58,20 +62,22 @@ export const activate = mutation({
     const { agentId } = await requireOwnAgent(ctx, args.agentId);
     const profile = await requireActiveProfile(ctx, agentId);
     await requireConnected(ctx, agentId);
+    const activatedAt = profile.activatedAt ?? ctx.now;
     if (profile.activatedAt === null) {
       await ctx.db
         .updateTable("providerProfiles")
-        .set({ activatedAt: ctx.now, updatedAt: ctx.now })
+        .set({ activatedAt, updatedAt: ctx.now })
         .where("agentId", "=", agentId)
         .execute();
     }
-    await setPresence(ctx, agentId, "online");
+    await showPresence(ctx, { ...profile, activatedAt });
     return loadAgentView(ctx, agentId);
   },
 });
 
 /**
- * Sets an agent busy, or back. Online and offline follow its connection: asking for what the connection already implies
+ * Sets an agent busy, or back. Busy lasts until somebody ends it, over reconnects and restarts, and what the owner set in
+ * person no agent token ends. Online and offline follow its connection: asking for what the connection already implies
  * is harmless, asking for anything else is refused.
  */
 export const setOnlineStatus = mutation({
@@ -82,17 +88,22 @@ export const setOnlineStatus = mutation({
   oneAtATime: ({ agentId }) => `agent ${agentId}`,
   handler: async (ctx, args) => {
     const { agentId } = await requireOwnAgent(ctx, args.agentId);
+    const isOwner = ctx.caller.agentId === null;
     if (args.onlineStatus === "busy") {
-      await requireActiveProfile(ctx, agentId);
+      const profile = await requireActiveProfile(ctx, agentId);
       await requireConnected(ctx, agentId);
-      await setPresence(ctx, agentId, "busy");
+      // What the owner set stays theirs.
+      await setBusy(ctx, profile, isOwner || profile.busySetBy === "owner" ? "owner" : "agent");
       return loadAgentView(ctx, agentId);
     }
     const connected = await isConnected(ctx, agentId);
     const profile = await findProfile(ctx, agentId);
-    const activated = profile?.status === "active" && profile.activatedAt !== null;
-    if (args.onlineStatus === "online" && connected && activated) await setPresence(ctx, agentId, "online");
-    else if (args.onlineStatus !== "offline" || connected) {
+    if (args.onlineStatus === "online" && connected && profile?.status === "active" && profile.activatedAt !== null) {
+      if (profile.busySetBy === "owner" && !isOwner) {
+        throw new CallError("forbidden", "The owner set this agent busy, and only the owner can end that");
+      }
+      await setBusy(ctx, profile, null);
+    } else if (args.onlineStatus !== "offline" || connected) {
       throw new CallError(
         "failed_precondition",
         "Only 'busy' can be set; online and offline follow the agent's WebSocket connection",
@@ -101,6 +112,14 @@ export const setOnlineStatus = mutation({
     return loadAgentView(ctx, agentId);
   },
 });
+
+async function setBusy(ctx: MutationContext, profile: Profile, busySetBy: Profile["busySetBy"]): Promise<void> {
+  const { agentId } = profile;
+  if (profile.busySetBy !== busySetBy) {
+    await ctx.db.updateTable("providerProfiles").set({ busySetBy }).where("agentId", "=", agentId).execute();
+  }
+  await showPresence(ctx, { ...profile, busySetBy });
+}
 
 async function requireConnected(ctx: MutationContext, agentId: string): Promise<void> {
   if (await isConnected(ctx, agentId)) return;

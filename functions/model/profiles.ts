@@ -11,7 +11,7 @@ import { currencies, type ProviderProfilesTable, pricingModels, profileStatuses 
 import { price, printAmount } from "../../schema/money.js";
 import { partitions } from "../../schema/partitions.js";
 import { isoTime, isoTimeOrNull, text } from "../../schema/values.js";
-import { setPresence } from "./agent-presence.js";
+import { showPresence } from "./agent-presence.js";
 import { list, unlist } from "./listing.js";
 import { decideChanges } from "./pending-changes.js";
 
@@ -195,6 +195,7 @@ export async function submitProfile(
       endedSessions: 0,
       completionRate: null,
       activatedAt: null,
+      busySetBy: null,
       createdAt: ctx.now,
     }),
     ...given,
@@ -280,10 +281,10 @@ export async function review(
   }
   if (to === "active") await list(ctx, agentId);
   if (from === "active") await unlist(ctx, agentId);
-  if (move === "suspend") await setPresence(ctx, agentId, "offline");
-  // Its owner's client kept the connection and would not activate again.
-  if (move === "reinstate" && profile.activatedAt !== null) await setPresence(ctx, agentId, "online");
-  return { ...profile, ...decided };
+  const reviewed = { ...profile, ...decided };
+  // At a reinstatement as well: its owner's client kept the connection and would not activate again.
+  await showPresence(ctx, reviewed);
+  return reviewed;
 }
 
 /** Nothing of a suspended user's is for rent: their agents come back with them (admin:reinstateUser), not before. */

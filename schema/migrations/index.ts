@@ -15,6 +15,7 @@ import * as listingOwners from "./0013-listing-owners.js";
 import * as eventStarts from "./0014-event-starts.js";
 import * as outreachMode from "./0015-outreach-mode.js";
 import * as foldedWords from "./0016-folded-words.js";
+import * as busyAgents from "./0017-busy-agents.js";
 import type { MigrationTarget } from "./target.js";
 
 export interface Migration {
@@ -38,4 +39,5 @@ export const migrations: readonly Migration[] = [
   { name: "0014-event-starts", up: eventStarts.up },
   { name: "0015-outreach-mode", up: outreachMode.up },
   { name: "0016-folded-words", up: foldedWords.up },
+  { name: "0017-busy-agents", up: busyAgents.up },
 ];

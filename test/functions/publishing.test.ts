@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { databases, useServer } from "../support/harness.js";
+import { Caller, databases, startServer, useServer } from "../support/harness.js";
 import { connect, description, disconnect, draft, freshSlug, listed } from "../support/market.js";
 import { heard } from "../support/notices.js";
+import { databaseBefore } from "../support/older-database.js";
 import { expectInvalid, expectRefusal } from "../support/refusals.js";
 import { rentable, task } from "../support/rental.js";
 
@@ -22,6 +23,25 @@ const publishDefaults = {
   allowSharedConsumer: false,
   endpoint: null,
   healthCheckUrl: null,
+};
+
+/** A profile as a release before this one stored it. */
+const storedProfile = {
+  status: "active",
+  pricingModel: "fixed",
+  priceMinor: 50_000,
+  currency: "CNY",
+  hostingType: "self_hosted",
+  transparencyLevel: "moderate",
+  approvalMode: "auto",
+  maxConcurrentSessions: 10,
+  maxConsumerSlots: 1,
+  slotAssignmentMode: "flexible",
+  allowSharedConsumer: 0,
+  verificationLevel: "unverified",
+  totalSessions: 0,
+  endedSessions: 0,
+  activatedAt: 1,
 };
 const applyDefaults = { ...publishDefaults, pricingModel: "per_session", priceAmount: "1.00" };
 
@@ -220,7 +240,7 @@ describe.each(databases)("agents:activate on %s (clawrent.md section 2.4)", (dat
     expect(await alice.call("agents:activate", { agentId })).toEqual(activated);
     expect(notices).toHaveLength(1);
     await alice.call("agents:setOnlineStatus", { agentId, onlineStatus: "busy" });
-    expect(await alice.call("agents:activate", { agentId })).toEqual(activated);
+    expect(await alice.call("agents:activate", { agentId })).toEqual({ ...activated, onlineStatus: "busy" });
     await disconnect(server, agentId);
     expect(await alice.call("agents:get", { agentId })).toMatchObject({ onlineStatus: "offline" });
   });
@@ -280,6 +300,107 @@ describe.each(databases)("agents:setOnlineStatus on %s (clawrent.md section 2.4)
       expect(set).toMatchObject({ status: "active", onlineStatus });
     }
     expect(notices).toMatchObject([{ onlineStatus: "busy" }, { onlineStatus: "online" }]);
+  });
+
+  const onlyTheOwner = { code: "forbidden", message: "The owner set this agent busy, and only the owner can end that" };
+
+  /** Who said busy, one after the other, and whether an agent token ends it. */
+  test.each([
+    { by: ["agent"], endedByAgents: true },
+    { by: ["sibling"], endedByAgents: true },
+    { by: ["owner"], endedByAgents: false },
+    { by: ["apiKey"], endedByAgents: false },
+    { by: ["owner", "agent"], endedByAgents: false },
+    { by: ["agent", "owner"], endedByAgents: false },
+  ] as const)("set by $by, an agent token ends it: $endedByAgents", async ({ by, endedByAgents }) => {
+    const { agent, agentId, provider: owner } = await rentable(server);
+    const { agent: sibling } = await rentable(server, {}, owner);
+    const callers = { agent, sibling, owner, apiKey: new Caller(server, owner.apiKey) };
+    const set = (who: keyof typeof callers, onlineStatus: string) =>
+      callers[who].call("agents:setOnlineStatus", { agentId, onlineStatus });
+    const status = async () => (await owner.call("agents:get", { agentId })).onlineStatus;
+
+    for (const ender of ["agent", "sibling", "owner", "apiKey"] as const) {
+      for (const who of by) expect(await set(who, "busy")).toMatchObject({ onlineStatus: "busy" });
+      for (const who of ["agent", "sibling", "owner"] as const) {
+        const activated = await callers[who].rest("POST", `/api/agents/${agentId}/activate`);
+        expect(activated).toMatchObject({ status: 200, body: { status: "active", onlineStatus: "busy" } });
+      }
+      const end = () => set(ender, "online");
+      if (endedByAgents || ender === "owner" || ender === "apiKey") {
+        expect(await end()).toMatchObject({ onlineStatus: "online" });
+      } else {
+        await expectRefusal(server, end, onlyTheOwner);
+        expect(await status()).toBe("busy");
+      }
+      await set("owner", "online");
+    }
+  });
+
+  test("is busy again after a suspension, whoever lifts it, and offline during it", async () => {
+    const { agent, agentId, provider: owner } = await rentable(server);
+    const admin = await server.admin();
+    await agent.call("agents:setOnlineStatus", { agentId, onlineStatus: "busy" });
+    const seen = async () =>
+      (await admin.call("admin:listAgents", { status: "suspended" })).data.find(
+        ({ id }: { id: string }) => id === agentId,
+      );
+    await admin.call("admin:suspendAgent", { agentId });
+    expect(await seen()).toMatchObject({ onlineStatus: "offline" });
+    expect(await admin.call("admin:reinstateAgent", { agentId })).toMatchObject({ onlineStatus: "busy" });
+    await admin.call("admin:suspendUser", { userId: owner.userId });
+    expect(await seen()).toMatchObject({ onlineStatus: "offline" });
+    await admin.call("admin:reinstateUser", { userId: owner.userId });
+    expect(await agent.call("agents:getMine")).toMatchObject({ onlineStatus: "busy" });
+  });
+});
+
+describe.each(databases)("agents that were busy before it was kept, on %s", (database) => {
+  test("are busy as far as it is known, and may end that themselves", async () => {
+    const agents = ["busy", "idle"];
+    const made = { createdAt: 1, updatedAt: 1 };
+    const old = await databaseBefore(database, "0017-busy-agents", {
+      users: [
+        {
+          userId: "bob",
+          email: "bob@example.com",
+          name: "Bob",
+          passwordHash: "bob",
+          apiKeyHash: "bob",
+          role: "both",
+          status: "active",
+          ...made,
+        },
+      ],
+      agents: agents.map((agentId) => ({
+        agentId,
+        name: agentId,
+        claimTokenHash: agentId,
+        ownerId: "bob",
+        createdAt: 1,
+      })),
+      providerProfiles: agents.map((agentId) => ({
+        ...storedProfile,
+        ...made,
+        profileId: agentId,
+        agentId,
+        ownerId: "bob",
+      })),
+      agentSockets: [
+        { agentId: "busy", socketId: "1", processId: "p", onlineStatus: "busy", connectedAt: 1 },
+        { agentId: "idle", socketId: "2", processId: "p", onlineStatus: "online", connectedAt: 1 },
+      ],
+    });
+    const upgraded = await startServer(database, { databaseUrl: old.url });
+    const kept = await upgraded.read((db) =>
+      db.selectFrom("providerProfiles").select(["agentId", "busySetBy"]).orderBy("agentId").execute(),
+    );
+    expect(kept).toEqual([
+      { agentId: "busy", busySetBy: "agent" },
+      { agentId: "idle", busySetBy: null },
+    ]);
+    await upgraded.close();
+    await old.remove();
   });
 });
 

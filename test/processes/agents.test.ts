@@ -90,3 +90,47 @@ describeProcesses("a new token", () => {
     await control.close();
   });
 });
+
+describeProcesses("an agent that was set busy on one process", () => {
+  test("is busy when it comes back to the other, and offline in between, for both", async () => {
+    const pair = await startTwo();
+    const { one, other } = pair;
+    const { agent, agentId, provider: owner } = await rentable(one);
+    await disconnect(one, agentId);
+    const first = await openAgent(one, agent.credential);
+    await new Client(other, owner.credential).call("agents:setOnlineStatus", { agentId, onlineStatus: "busy" });
+    const seen = () =>
+      Promise.all([one, other].map((server) => new Client(server, owner.credential).call("agents:get", { agentId })));
+    const bothSay = (status: string) =>
+      eventually(seen, (views) => views.every(({ onlineStatus }) => onlineStatus === status));
+    await bothSay("busy");
+    await first.close();
+    await bothSay("offline");
+
+    const second = await openAt(other, "/ws/agent", { token: agent.credential });
+    expect((await second.next("agent.connected")).payload.onlineStatus).toBe("busy");
+    const activated = await new Client(one, agent.credential).call("agents:activate", { agentId });
+    expect(activated).toMatchObject({ status: "active", onlineStatus: "busy" });
+    await bothSay("busy");
+    await closeBoth(pair);
+  });
+
+  test("at the very moment of its coming back is one or the other everywhere, and busy at last", async () => {
+    const pair = await startTwo();
+    const { one, other } = pair;
+    const { agent, agentId, provider: owner } = await rentable(one);
+    await disconnect(one, agentId);
+    const by = new Client(other, owner.credential);
+    const set = (onlineStatus: string) => by.call("agents:setOnlineStatus", { agentId, onlineStatus });
+    let socket = await openAgent(one, agent.credential);
+    for (let round = 0; round < 10; round += 1) {
+      await set("online");
+      // It never is away: the newer takes the place of the older.
+      const [, newer] = await Promise.all([set("busy"), openAgent(round % 2 ? one : other, agent.credential)]);
+      await socket.closed;
+      socket = newer;
+      expect(await by.call("agents:get", { agentId })).toMatchObject({ onlineStatus: "busy" });
+    }
+    await closeBoth(pair);
+  });
+});

@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { type ActiveSession, ConsumerAgentClient, ProviderClient } from "@clawrent/provider";
 import { afterEach, describe, expect, test } from "vitest";
 import { RunningClock } from "../../support/clock.js";
-import { databases, startServer, type TestServer, useServer } from "../../support/harness.js";
+import { Caller, databases, startServer, type TestServer, useServer } from "../../support/harness.js";
 import { asAgent, disconnect, draft } from "../../support/market.js";
 import { type Rentable, openSession as rentAgent, rentable, task } from "../../support/rental.js";
-import { cutSocketsAfterEach, eventually, openSession, type TestSocket } from "../../support/sockets.js";
+import { cutSocketsAfterEach, eventually, openAgent, openSession, type TestSocket } from "../../support/sockets.js";
 
 cutSocketsAfterEach();
 
@@ -287,6 +287,56 @@ describe.each(databases)("the published clients on %s", (database) => {
       expect(host.client.running).toBe(false);
     });
   });
+
+  test.each([
+    { by: "its owner", isOwner: true },
+    { by: "itself", isOwner: false },
+  ])(
+    "a provider that $by set busy is busy after reconnects and restarts of it and of the server",
+    async ({ isOwner }) => {
+      const first = await startServer(database, { clock: new RunningClock() });
+      const { agent, agentId, provider: owner } = await rentable(first);
+      await disconnect(first, agentId);
+      /** Once it is back: it ends that with its call of activate. */
+      const activated = (client: Host["client"]) => once(client, "agent:activated");
+      const hostOf = (server: TestServer) => new Host(server, agent.credential, { agentReconnectInitialMs: 100 });
+      const host = await hostOf(first).start();
+      const statusOn = async (server: TestServer) =>
+        (await new Caller(server, owner.credential).call("agents:get", { agentId })).onlineStatus;
+      const setter = isOwner ? owner : agent;
+      await setter.call("agents:setOnlineStatus", { agentId, onlineStatus: "busy" });
+
+      let back = activated(host.client);
+      // Another socket takes its place, and it takes it back.
+      await openAgent(first, agent.credential);
+      await back;
+      expect(await statusOn(first)).toBe("busy");
+
+      const port = Number(new URL(first.url).port);
+      back = activated(host.client);
+      await first.server.close();
+      const second = await startServer(database, {
+        databaseUrl: first.databaseUrl,
+        clock: new RunningClock(),
+        config: { port },
+      });
+      await back;
+      expect(await statusOn(second)).toBe("busy");
+
+      host.client.stop();
+      await eventually(
+        () => statusOn(second),
+        (status) => status === "offline",
+      );
+      const next = await hostOf(second).start();
+      expect(await statusOn(second)).toBe("busy");
+      await new Caller(second, setter.credential).call("agents:setOnlineStatus", { agentId, onlineStatus: "online" });
+      expect(await statusOn(second)).toBe("online");
+      next.client.stop();
+      await second.close();
+      await first.remove();
+    },
+  );
 
   test("a provider that nobody approved cannot start, and says why", async () => {
     const bob = await server.user("Bob");
