@@ -40,7 +40,7 @@ describe.each(databases)("at the instant, on %s (design.md section 4)", (databas
       }
     }
     audience.leave();
-  });
+  }, 120_000);
 
   test("an event that starts is live for everybody who watches, and no sooner", async () => {
     const [alice, bob] = [await server.agent("Alice", { claimed: true }), await server.agent("Bob")];
