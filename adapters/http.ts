@@ -153,34 +153,44 @@ function receiveBody(c: HttpContext): Promise<Buffer | CallError> {
     const body = new Body();
     let held: Holding | undefined;
     const stop = (error: CallError) => {
+      clearTimeout(slow);
       held?.end();
       incoming.removeAllListeners("data");
       incoming.removeAllListeners("end");
       drain(c);
       resolve(error);
     };
+    /** Whether there is room for so many bytes more of a body that is not whole. */
+    const hold = (bytes: number): boolean => {
+      const more = held ? bytes : sizes.halfBodyBytes + bytes;
+      held ??= exchange.holdBody(() => stop(new CallError("unavailable", "The body took too long to arrive")));
+      if (held.take(more)) return true;
+      stop(held.budget.tooMuch(more));
+      return false;
+    };
+    // Whoever sends a head and no body holds as much as who stops within it.
+    const slow = setTimeout(() => held ?? hold(0), slowMs);
     incoming.on("data", (chunk: Buffer) => {
       if (body.length + chunk.length > sizes.bodyBytes) return stop(tooLarge());
       // One that comes in one piece is whole in a moment.
-      if (chunk.length !== declared) {
-        const more = held ? chunk.length : sizes.halfBodyBytes + chunk.length;
-        held ??= exchange.holdBody(() => stop(new CallError("unavailable", "The body took too long to arrive")));
-        if (!held.take(more)) return stop(held.budget.tooMuch(more));
-      }
-      body.add(chunk);
+      if (chunk.length === declared || hold(chunk.length)) body.add(chunk);
     });
     incoming.on("end", () => {
+      clearTimeout(slow);
       held?.end();
       resolve(body.bytes);
     });
     const aborted = () => reject(new BodyAborted("The caller went away"));
     incoming.on("error", aborted);
     incoming.on("close", () => {
+      clearTimeout(slow);
       if (!incoming.complete) aborted();
     });
   });
 }
 
+/** After so long a body that has not begun to arrive counts like one that is half there. */
+const slowMs = 250;
 /** Chunks that are no smaller are kept as they came. */
 const pieceBytes = 4 * 1024;
 

@@ -12,8 +12,8 @@ export const sizes = {
   bodyBytes: 1024 * 1024,
   /** A request's first line and headers. */
   headBytes: 16 * 1024,
-  /** What a body that is not whole counts as beside its bytes, however few those are. */
-  halfBodyBytes: 8 * 1024,
+  /** What a body that is not whole counts as beside its bytes, however few those are: its connection and request take as much. */
+  halfBodyBytes: 40 * 1024,
   /** Objects and arrays inside one another in the arguments. */
   nesting: 64,
   /** A field name. */
@@ -59,7 +59,7 @@ export const sizes = {
   /** Those that the system has taken and the process not yet: where it takes fewer, others' come a second later in a burst. */
   connectionsWaiting: 4_096,
   connectionsPerAddress: 2_000,
-  requestsPerAddress: 2_000,
+  requestsPerAddress: 1_500,
   /** Queries that one live client is subscribed to. */
   queriesPerSocket: 1_000,
   /** Open `/ws/agent/consumer` sockets of one agent. */

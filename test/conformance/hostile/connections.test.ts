@@ -5,6 +5,7 @@ import { type AddressInfo, connect, type Socket } from "node:net";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
 import { Connections } from "../../../adapters/connections.js";
+import type { ByteBudget } from "../../../runtime/byte-budget.js";
 import { heldBytes, sizes } from "../../../runtime/limits.js";
 import { databases, startServer, type TestServer } from "../../support/harness.js";
 import { eventually } from "../../support/sockets.js";
@@ -33,6 +34,13 @@ async function connections(port: number, count: number, text = ""): Promise<Sock
   return sockets;
 }
 
+/** The head of a request whose body has yet to come, up to its last line. */
+const bodyAhead = "POST /api/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n";
+const heldIs = (budget: ByteBudget, bytes: number) =>
+  eventually(
+    async () => budget.bytes,
+    (now) => now === bytes,
+  );
 const portOf = ({ url }: TestServer) => Number(new URL(url).port);
 
 /** What comes back on a new connection; nothing where it is closed at once. */
@@ -66,27 +74,41 @@ describe("connections", () => {
     await server.close();
   });
 
-  test("behind a proxy its connections have no bound of their own; each caller's unfinished requests have", async () => {
+  test("behind a proxy its connections have no bound of their own; each caller's requests that are not over have", async () => {
     const server = await startServer(database, { config: { rateLimits: true, trustProxy: true } });
     const port = portOf(server);
-    const half = "POST /api/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n";
-    await connections(port, sizes.requestsPerAddress, `${half}X-Forwarded-For: 203.0.113.5\r\n\r\n{`);
-    // Each counts for more than its one byte.
     const { requests } = server.server.runtime.held;
-    const all = sizes.requestsPerAddress * (sizes.halfBodyBytes + 1);
-    await eventually(
-      async () => requests.bytes,
-      (bytes) => bytes === all,
-    );
-    expect(all).toBeLessThan(heldBytes.requests.address);
-    expect(await ask(port, "X-Forwarded-For: 203.0.113.5\r\n")).toBe("HTTP/1.1 429 Too Many Requests");
+    const from = "X-Forwarded-For: 203.0.113.5\r\n";
+    const streams = sizes.socketsPerAddress;
+    const others = sizes.requestsPerAddress - streams;
+    await connections(port, streams, `GET /api/subscribe?path=docs:getTree HTTP/1.1\r\nHost: x\r\n${from}\r\n`);
+    await connections(port, others, `${bodyAhead}${from}\r\n`);
+    // A body that has not begun counts as much as one that is half there.
+    await heldIs(requests, others * sizes.halfBodyBytes);
+    expect(await ask(port, from)).toBe("HTTP/1.1 429 Too Many Requests");
     expect(await ask(port, "X-Forwarded-For: 203.0.113.6\r\n")).toBe("HTTP/1.1 200 OK");
     for (const socket of opened.splice(0)) socket.destroy();
     await eventually(
-      () => ask(port, "X-Forwarded-For: 203.0.113.5\r\n"),
+      () => ask(port, from),
       (answer) => answer === "HTTP/1.1 200 OK",
     );
     expect(requests.bytes).toBe(0);
+    await server.close();
+  });
+
+  test("a body that stops at its first byte counts as what its request takes, and an address has no more than its share", async () => {
+    const server = await startServer(database, { config: { rateLimits: true } });
+    const port = portOf(server);
+    const each = sizes.halfBodyBytes + 1;
+    const most = Math.floor(heldBytes.requests.address / each);
+    const half = await connections(port, most, `${bodyAhead}\r\n{`);
+    await heldIs(server.server.runtime.held.requests, most * each);
+    const [over] = await connections(port, 1, `${bodyAhead}\r\n{`);
+    const [refused] = over ? await once(over, "data") : [];
+    expect(String(refused)).toMatch(/^HTTP\/1.1 429 /);
+    // What comes whole is not concerned.
+    expect(await ask(port, "")).toBe("HTTP/1.1 200 OK");
+    expect(half.filter(({ destroyed }) => destroyed)).toEqual([]);
     await server.close();
   });
 
