@@ -10,13 +10,15 @@ const everyMs = 60;
 const mostMs = 20_000;
 const agent = new Agent({ keepAlive: true });
 const took: number[] = [];
+/** The same of calls that each open a connection, one a second. */
+const tookNew: number[] = [];
 const refused: string[] = [];
 let isOver = false;
 process.stdin.once("data", () => {
   isOver = true;
 });
 
-function call(kind: string, path: string): Promise<string> {
+function call(kind: string, path: string, through: Agent | false = agent): Promise<string> {
   const body = JSON.stringify({ path, args: {} });
   const headers = {
     "Content-Type": "application/json",
@@ -25,28 +27,44 @@ function call(kind: string, path: string): Promise<string> {
     "X-Forwarded-For": "198.51.100.9",
   };
   return new Promise((resolve, reject) => {
-    const sent = request(`${url}/api/${kind}`, { method: "POST", agent, headers, timeout: mostMs }, (response) => {
-      let text = "";
-      response.on("data", (data) => {
-        text += String(data);
-      });
-      response.on("end", () => resolve(text));
-    });
+    const sent = request(
+      `${url}/api/${kind}`,
+      { method: "POST", agent: through, headers, timeout: mostMs },
+      (response) => {
+        let text = "";
+        response.on("data", (data) => {
+          text += String(data);
+        });
+        response.on("end", () => resolve(text));
+      },
+    );
     sent.on("timeout", () => sent.destroy(new Error("no answer")));
     sent.on("error", reject);
     sent.end(body);
   });
 }
 
-for (let turn = 0; !isOver; turn += 1) {
+/** What a call took; what it said where that is no success. */
+async function timed(list: number[], said: Promise<string>): Promise<void> {
   const askedAt = performance.now();
-  const said = await (turn % 2 === 0
-    ? call("query", "connections:list")
-    : call("mutation", "events:expireStale")
-  ).catch(String);
-  took.push(performance.now() - askedAt);
-  if (!said.startsWith('{"status":"success"')) refused.push(said.slice(0, 200));
-  await new Promise((resolve) => setTimeout(resolve, everyMs));
+  const text = await said.catch(String);
+  list.push(performance.now() - askedAt);
+  if (!text.startsWith('{"status":"success"')) refused.push(text.slice(0, 200));
 }
-console.log(JSON.stringify({ took, refused }));
+const pauseFor = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+await call("query", "connections:list");
+console.log("ready");
+const newcomers = (async () => {
+  while (!isOver) {
+    await timed(tookNew, call("query", "connections:list", false));
+    await pauseFor(1_000);
+  }
+})();
+for (let turn = 0; !isOver; turn += 1) {
+  await timed(took, turn % 2 === 0 ? call("query", "connections:list") : call("mutation", "events:expireStale"));
+  await pauseFor(everyMs);
+}
+await newcomers;
+console.log(JSON.stringify({ took, tookNew, refused }));
 process.exit(0);
