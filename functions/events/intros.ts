@@ -22,8 +22,8 @@ import { takeIntroTurn } from "../model/intro-pace.js";
 import { match } from "../model/matching.js";
 import { openThread } from "../model/threads.js";
 
-/** How many of the most recent check-ins are scored. */
 const minuteMs = 60_000;
+/** How many of the most recent check-ins are scored. */
 const mostCandidates = 500;
 const mostListed = 200;
 
