@@ -8,6 +8,7 @@ import type { Caller, MutationContext, QueryContext } from "../runtime/context.j
 import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import type { DocsTable } from "../schema/docs.js";
+import { normalize } from "../schema/folding.js";
 import { shownName } from "../schema/names.js";
 import { cursor, id, isoTime, limitOf, text } from "../schema/values.js";
 import { cursorsOf } from "./model/cursors.js";
@@ -93,7 +94,7 @@ export const getByPath = query({
   args: { path: z.string().max(mostLevels * (slugCharacters + 1)) },
   returns: doc,
   handler: async (ctx, args) => {
-    const path = args.path.normalize("NFC").replace(/^\/+|\/+$/g, "");
+    const path = normalize(args.path, "NFC").replace(/^\/+|\/+$/g, "");
     const found = await ctx.db.selectFrom("docs").selectAll().where("path", "=", path).executeTakeFirst();
     return view(await requireReadable(ctx, found));
   },
@@ -114,13 +115,15 @@ export const search = query({
   handler: async (ctx, args) => {
     const cursors = byPath.under(ctx, { q: args.q });
     const after = cursors.read(args.cursor);
-    const wanted = (args.q ?? "").normalize("NFC").trim().toLowerCase();
+    const wanted = normalize(args.q ?? "", "NFC")
+      .trim()
+      .toLowerCase();
     if (wanted === "") return { data: [], total: 0, nextCursor: null };
     const published = await readPublished(ctx, ["docId", "parentId", "title", "path", "content"]);
     const found = published.flatMap(({ docId, title, path, content }) => {
-      const text = content.normalize("NFC");
+      const text = normalize(content, "NFC");
       const at = text.toLowerCase().indexOf(wanted);
-      if (at < 0 && !title.normalize("NFC").toLowerCase().includes(wanted)) return [];
+      if (at < 0 && !normalize(title, "NFC").toLowerCase().includes(wanted)) return [];
       return [{ id: docId, title, path, excerpt: excerptOf(text, Math.max(at, 0)) }];
     });
     const behind = after === undefined ? found : found.filter(({ path }) => inBytes(path, after.path) > 0);
@@ -174,7 +177,7 @@ export const create = mutation({
       throw new CallError("too_large", `Folders can be ${mostLevels} levels deep`);
     }
 
-    const itsSlug = (args.slug ?? slugOf(args.title)).normalize("NFC");
+    const itsSlug = normalize(args.slug ?? slugOf(args.title), "NFC");
     const path = parent ? `${parent.path}/${itsSlug}` : itsSlug;
     const taken = await ctx.db.selectFrom("docs").select("docId").where("path", "=", path).executeTakeFirst();
     if (taken) throw new CallError("conflict", "Path is already taken. Give another slug.", { path });
@@ -310,8 +313,7 @@ function view({ docId, createdAt, updatedAt, changeSummary: _changeSummary, ...s
 /** A title as a piece of a path; Chinese stays Chinese. */
 function slugOf(title: string): string {
   const words =
-    title
-      .normalize("NFC")
+    normalize(title, "NFC")
       .toLowerCase()
       .match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
   const joined = [...words.join("-")].slice(0, slugCharacters).join("").replace(/-+$/, "");

@@ -16,7 +16,7 @@ const emoji = "[\\p{Extended_Pictographic}\\p{Emoji_Modifier}]";
 const needed = new RegExp(
   [
     // می‌خواهم: between Arabic letters the non-joiner is spelling, as in Persian.
-    `(?<=${arabicLetter}\\p{Mn}*)\\u200c(?=${arabicLetter})`,
+    `(?<=${arabicLetter}\\p{Mn}{0,8})\\u200c(?=${arabicLetter})`,
     // ශ්‍රී: joiner and non-joiner choose the form of a conjunct.
     `(?<=${virama})[\\u200c\\u200d](?=\\p{L})`,
     // 👩‍👩‍👧, 🏳️‍🌈
@@ -82,7 +82,8 @@ function nameOf(character: string): string {
 /** Text of `min` to `max` characters that is shown as a name: all of it can be seen. */
 export function shownName(max: number, min = 0) {
   return text(max, min).superRefine((value, issues) => {
-    if (!hidden.test(value)) return;
+    // Refused already: that it is too long does not keep zod from coming here.
+    if (value.length > 2 * max || !hidden.test(value)) return;
     const [found] = hidden.exec(value.replace(needed, "")) ?? [];
     if (found !== undefined) issues.addIssue({ code: "custom", message: `Cannot hold ${nameOf(found)}` });
   });

@@ -1,10 +1,10 @@
 /** Coordinates as people write them, turned into numbers. Whether a number is a latitude is for the function to say. */
+import { normalize } from "../../schema/folding.js";
 
 /** One number: Unicode minus signs and a decimal comma are as good as ASCII. NaN where it is none. */
 export function parseDegrees(text: string): number {
-  const plain = text
-    // Full-width digits, as Chinese keyboards write them.
-    .normalize("NFKC")
+  // Full-width digits, as Chinese keyboards write them.
+  const plain = normalize(text, "NFKC")
     .trim()
     .replace(/^[\u2212\u2012-\u2014]/, "-")
     .replace(/\s*°$/, "")

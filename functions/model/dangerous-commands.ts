@@ -4,6 +4,7 @@
  * the text, which comes from strangers. It looks at what a shell would see behind quotes, escapes and odd spacing. It is
  * a filter for the plain cases and no sandbox: a program can always be written that does harm in another way.
  */
+import { normalize } from "../../schema/folding.js";
 
 export interface Danger {
   kind: "wipe" | "secret";
@@ -38,8 +39,7 @@ const invisible = /\p{Default_Ignorable_Code_Point}|\p{Cf}/gu;
 
 /** One spelling of letters, spaces and comments; lines stay apart, because a line ends a command. */
 function flatten(text: string): string {
-  return text
-    .normalize("NFKC")
+  return normalize(text, "NFKC")
     .replace(invisible, "")
     .toLowerCase()
     .replace(/[\r\n\u0085\u2028\u2029]+/g, "\n")

@@ -6,6 +6,7 @@
  * Hosts differ in where they look for a command or a path, so every place where one may stand is checked, and a part
  * that cannot be read is refused rather than passed.
  */
+import { normalize } from "../../schema/folding.js";
 import type { Side } from "../../schema/sessions.js";
 import { findDanger, findDangerInPaths } from "./dangerous-commands.js";
 import {
@@ -188,7 +189,7 @@ function plainTypeOf(part: Record<string, unknown>, fields: readonly Record<stri
 /** `exec`, ` Instruction.Exec ` and `instruction.exec` are one type. */
 function typeOfPart(value: unknown): string | undefined {
   if (typeof value !== "string") return undefined;
-  const name = value.normalize("NFKC").trim().toLowerCase().replaceAll("-", "_");
+  const name = normalize(value, "NFKC").trim().toLowerCase().replaceAll("-", "_");
   if (name === "") return undefined;
   if (name.startsWith("instruction.")) return name;
   return /^(?:dialogue|result|session)\./.test(name) ? name : `instruction.${name}`;
@@ -317,7 +318,7 @@ const longestText = 64 * 1_024;
 /** One character may be eighteen in the spelling that is looked through, so that counts, too. */
 function isTooLong(texts: readonly string[]): boolean {
   const joined = texts.join(separator);
-  return joined.length > longestText || joined.normalize("NFKC").length > longestText;
+  return joined.length > longestText || normalize(joined, "NFKC").length > longestText;
 }
 
 /** Every command and path of a message, at any depth of its payload. */

@@ -11,6 +11,7 @@
  * Nothing counts behind "do not", "explain", "an article about" in the same clause. A person who wants to get past this
  * can; it is there for the plain cases, and a blocked task is looked at by a person.
  */
+import { normalize } from "../../schema/folding.js";
 import { findDanger } from "./dangerous-commands.js";
 
 export type GuardrailCategory = "destructive" | "credential" | "payment" | "data_exfil" | "bypass";
@@ -64,8 +65,7 @@ const spacedHan = new RegExp(`(?<=${han})[ *_·.-]{1,3}(?=${han})`, "gu");
 /** One spelling for what reads alike. Lines stay. */
 function plainText(text: string): string {
   return (
-    text
-      .normalize("NFKD")
+    normalize(text, "NFKD")
       .replace(/\p{Default_Ignorable_Code_Point}|\p{Cf}/gu, "")
       .replace(/\p{Mn}/gu, "")
       .toLowerCase()

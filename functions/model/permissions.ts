@@ -3,7 +3,9 @@
  * of the required ones are missing, and whether one command, path, address or size keeps within a grant's constraints.
  * Pure. Where a value can be read in two ways, it is refused: the consumer's machine may read it in the other way.
  */
+
 import { z } from "zod";
+import { normalize } from "../../schema/folding.js";
 
 const mostPermissions = 100;
 const idCharacters = 100;
@@ -153,7 +155,7 @@ function normalizedPath(path: string): NormalizedPath | null {
   if (slashed === "" || slashed.startsWith("//")) return null;
   const segments = slashed.split("/").filter((segment) => segment !== "" && segment !== ".");
   // Full-width dots are dots to some systems.
-  if (segments.some((segment) => climbing.test(segment.normalize("NFKC")))) return null;
+  if (segments.some((segment) => climbing.test(normalize(segment, "NFKC")))) return null;
   if (slashed.startsWith("/")) return { root: "/", segments };
 
   const [first = ""] = segments;

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { fold } from "../../schema/folding.js";
@@ -12,6 +13,29 @@ function* characters(): Generator<string> {
 }
 
 describe("folding", () => {
+  test("keeps thirty marks of a run, since to put them in order takes the square of how many there are", () => {
+    const marked = `a${"\u0323".repeat(200_000)}${"\u0301".repeat(200_000)} b\u0323\u0301`;
+    expect([...fold(marked)].length).toBeLessThan(40);
+    expect(fold(marked)).toContain(fold("b\u0323\u0301"));
+    expect(normalizeTags([marked])).toHaveLength(1);
+  });
+
+  test("is how all text of callers comes into a normal form", () => {
+    const root = new URL("../../", import.meta.url);
+    // The second gets what is folded; passwords are short, and what they are hashed as must not change.
+    const own = new Set(["schema/folding.ts", "schema/search-words.ts", "runtime/passwords.ts"]);
+    const files = ["schema", "runtime", "functions", "adapters"].flatMap((directory) =>
+      readdirSync(new URL(directory, root), { recursive: true, encoding: "utf8" }).map(
+        (name) => `${directory}/${name}`,
+      ),
+    );
+    const others = files.filter(
+      (file) =>
+        file.endsWith(".ts") && !own.has(file) && readFileSync(new URL(file, root), "utf8").includes(".normalize("),
+    );
+    expect(others).toEqual([]);
+  });
+
   test.each([
     ["full", "ＦＵＬＬ", "ｆｕｌｌ", "FULL"],
     ["strasse", "Straße", "STRASSE", "STRAẞE", "straſse"],
