@@ -6,7 +6,7 @@ import { prepared } from "../../runtime/prepared.js";
 import { cursor, id, token } from "../../schema/values.js";
 import { briefShape, type CheckinRow, countPresent, findCheckin, isoSeconds, presentBrief } from "../model/checkin.js";
 import { cursorsOf } from "../model/cursors.js";
-import { type EventRow, eventValue, presentEvent, requireEvent } from "../model/event.js";
+import { type EventRow, eventValue, mostSkewMs, presentEvent, requireEvent } from "../model/event.js";
 import { lastTurn } from "../model/event-caps.js";
 import { fairPage, inListOrder, lookAhead } from "../model/fair-pages.js";
 import { requireSharedPlace } from "../model/location-share.js";
@@ -29,14 +29,16 @@ function startsUntil({ includeScheduled }: { includeScheduled?: boolean | null |
 const byStart = cursorsOf("events:listLive", { turn: "integer", startAt: "integer", eventId: "id" });
 
 /** The open events of one turn behind a place, in the order of their starts. */
-const ofTurn = prepared(["turn", "startAt", "eventId", "startsUntil", "now", "limit"], (db, behind) =>
+const ofTurn = prepared(["turn", "startAt", "eventId", "startsUntil", "soon", "now", "limit"], (db, behind) =>
   db
     .selectFrom("events")
     .selectAll()
     .where("turn", "=", behind.turn)
     .where("endedAt", "is", null)
     .where("endAt", ">", behind.now)
-    .where("startAt", "<=", behind.startsUntil)
+    // The first bounds what is read; the second knows what the timer of a process with another clock has written.
+    .where("startAt", "<=", behind.soon)
+    .where((eb) => eb.or([eb("startAt", "<=", behind.startsUntil), eb("startedAt", "is not", null)]))
     .where((eb) => eb(eb.refTuple("startAt", "eventId"), ">", eb.tuple(behind.startAt, behind.eventId)))
     .orderBy("startAt")
     .orderBy("eventId")
@@ -56,7 +58,9 @@ export const listLive = query({
     const first = Math.min(Math.max(after.turn, 0), lastTurn + 1);
     const next = async (turn: number) => {
       const { startAt, eventId } = turn === after.turn ? after : { startAt: -1, eventId: "" };
-      const bounds = { turn, startAt, eventId, startsUntil: startsUntil(args, ctx.now), now: ctx.now };
+      const until = startsUntil(args, ctx.now);
+      const soon = Math.min(until + mostSkewMs, Number.MAX_SAFE_INTEGER);
+      const bounds = { turn, startAt, eventId, startsUntil: until, soon, now: ctx.now };
       return (await ofTurn(ctx, { ...bounds, limit: limit + lookAhead })).rows;
     };
     const rows = await next(first);

@@ -30,11 +30,20 @@ export const eventValue = z.object({
   cancelledAt: z.number().optional(),
 });
 
-/** A cancelled event has ended: clients know three states. */
-export function eventStatus(event: Pick<EventRow, "startAt" | "endAt" | "cancelledAt">, now: number): EventStatus {
-  if (event.cancelledAt !== null || event.endAt <= now) return "ended";
-  return event.startAt <= now ? "live" : "scheduled";
+/**
+ * A cancelled event has ended: clients know three states. What the timer has written holds, also for a process whose clock
+ * is behind that of the timer's: nothing would tell it of the instant once more.
+ */
+export function eventStatus(
+  event: Pick<EventRow, "startAt" | "startedAt" | "endAt" | "endedAt" | "cancelledAt">,
+  now: number,
+): EventStatus {
+  if (event.cancelledAt !== null || event.endedAt !== null || event.endAt <= now) return "ended";
+  return event.startedAt !== null || event.startAt <= now ? "live" : "scheduled";
 }
+
+/** How far ahead of this process's clock that of the timer's may be. */
+export const mostSkewMs = 60_000;
 
 export async function requireEvent(ctx: QueryContext, eventId: string): Promise<EventRow> {
   const event = await ctx.db.selectFrom("events").selectAll().where("eventId", "=", eventId).executeTakeFirst();

@@ -43,9 +43,23 @@ export interface NearSearch {
   count: number;
 }
 
-type StoredEvent = Omit<NearEvent, "km"> & { endAt: number; locationLat: number | null; locationLng: number | null };
+type StoredEvent = Omit<NearEvent, "km"> & {
+  startedAt: number | null;
+  endAt: number;
+  locationLat: number | null;
+  locationLng: number | null;
+};
 
-const columns = ["eventId", "createdBy", "turn", "startAt", "endAt", "locationLat", "locationLng"] as const;
+const columns = [
+  "eventId",
+  "createdBy",
+  "turn",
+  "startAt",
+  "startedAt",
+  "endAt",
+  "locationLat",
+  "locationLng",
+] as const;
 
 type Bounds = Record<"geoCell" | "first" | "last" | "limit", Expression<never>>;
 const bounds = ["geoCell", "first", "last", "limit"] as const;
@@ -134,8 +148,8 @@ function nearEvents(
   { centre, radiusKm, startsUntil, after }: NearSearch,
   event: StoredEvent,
 ): NearEvent[] {
-  const { eventId, createdBy, turn, startAt, endAt, locationLat: lat, locationLng: lng } = event;
-  if (lat === null || lng === null || endAt <= ctx.now || startAt > startsUntil) return [];
+  const { eventId, createdBy, turn, startAt, startedAt, endAt, locationLat: lat, locationLng: lng } = event;
+  if (lat === null || lng === null || endAt <= ctx.now || (startAt > startsUntil && startedAt === null)) return [];
   const near = { eventId, createdBy, turn, startAt, km: distanceKm(centre, { lat, lng }) };
   const isBehind = after === undefined || turn > after.turn || (turn === after.turn && byDistance(near, after) > 0);
   return near.km <= radiusKm && isBehind ? [near] : [];

@@ -61,6 +61,26 @@ describe.each(databases)("at the instant, on %s (design.md section 4)", (databas
     await list.shows(isListed);
   });
 
+  test("what the timer of a process has written holds for one whose clock is behind", async () => {
+    const alice = await server.agent("Alice", { claimed: true });
+    const startAt = server.clock.now() + 10 * minute;
+    const { eventId } = await alice.call("events:create", { name: "Mixer", startAt, endAt: startAt + hour });
+    const isListed = async () => {
+      const events: { eventId: string }[] = await alice.call("events:listLive");
+      return events.some((one) => one.eventId === eventId);
+    };
+    await server.advance(10 * minute);
+    server.clock.jump(-2_000);
+    expect(await alice.call("events:getById", { eventId })).toMatchObject({ status: "live" });
+    expect(await isListed()).toBe(true);
+    server.clock.jump(2_000);
+    await server.advance(hour);
+    server.clock.jump(-2_000);
+    expect(await alice.call("events:getById", { eventId })).toMatchObject({ status: "ended" });
+    expect(await isListed()).toBe(false);
+    server.clock.jump(2_000);
+  });
+
   test("an event that is moved starts at its new time", async () => {
     const alice = await server.agent("Alice", { claimed: true });
     const startAt = server.clock.now() + 10 * minute;
