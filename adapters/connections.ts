@@ -21,6 +21,9 @@ export const connectionOptions: ServerOptions = {
 /** How often it is logged that there are too many. */
 const logEveryMs = 60_000;
 
+/** How often idle connections are closed for want of places. */
+const closeIdleEveryMs = 1_000;
+
 export interface ConnectionParts {
   log: Logger;
   /** Whether addresses have a bound of their own. Behind a proxy all connections come from the proxy's. */
@@ -34,6 +37,7 @@ export class Connections {
   readonly #open = new Set<Socket>();
   /** Those that nothing was asked on yet: clients open them ahead of need, and Node does not count them as idle. */
   readonly #unused = new Set<Socket>();
+  #closedIdleAt = Number.NEGATIVE_INFINITY;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
   constructor(http: Server, parts: ConnectionParts) {
@@ -43,7 +47,10 @@ export class Connections {
     http.on("connection", (connection: Socket) => this.#opened(connection));
     http.on("drop", () => {
       this.#logFull();
-      // Whoever comes again finds the places of those who ask nothing now.
+      // Whoever comes again finds the places of those who ask nothing now. It walks along all of them.
+      const now = performance.now();
+      if (now - this.#closedIdleAt < closeIdleEveryMs) return;
+      this.#closedIdleAt = now;
       http.closeIdleConnections();
     });
     const used = ({ socket }: IncomingMessage) => this.#unused.delete(socket);
@@ -55,7 +62,7 @@ export class Connections {
     // One that offered HTTP/2 begins again (adapters/websocket.ts).
     if (this.#open.has(connection)) return;
     const address = addressKey(connection.remoteAddress ?? "unknown");
-    if (this.#parts.byAddress && this.#openByAddress.isFull(address, sizes.connectionsPerAddress)) {
+    if (this.#parts.byAddress && this.#openByAddress.isFull(address, sizes.connectionsPerAddress, sizes.connections)) {
       connection.destroy();
       return;
     }

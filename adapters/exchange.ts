@@ -48,7 +48,7 @@ export class Exchange {
     this.#address = addressKey(addressOf(incoming, trustProxy));
     if (this.#outgoing.socket === null) closeWith(incoming.socket, this.#outgoing);
     if (open) {
-      this.#isOneTooMany = open.count(this.#address) >= sizes.requestsPerAddress;
+      this.#isOneTooMany = open.isFull(this.#address, sizes.requestsPerAddress);
       this.whenOver(open.add(this.#address));
     }
     const { end } = this.#outgoing;

@@ -105,7 +105,7 @@ export async function readBody(c: HttpContext): Promise<string | CallError> {
   }
   const bytes = await receiveBody(c);
   if (bytes instanceof CallError) return bytes;
-  const plain = inflate && bytes.length > 0 ? await inflated(bytes, encoding, inflate) : bytes;
+  const plain = inflate && bytes.length > 0 ? await inflated(c, bytes, encoding, inflate) : bytes;
   if (plain instanceof CallError) return plain;
   const turn = c.env.exchange.turn(plain.length);
   const refused = turn && (await turn);
@@ -120,16 +120,25 @@ export async function readBody(c: HttpContext): Promise<string | CallError> {
   return c.env.exchange.holdArguments(text) ?? text;
 }
 
+/** A body that came in a few bytes may become as large as any: it counts as that before it is inflated. */
 async function inflated(
+  c: HttpContext,
   bytes: Buffer,
   encoding: string,
   inflate: (bytes: Buffer) => Promise<Buffer>,
 ): Promise<Buffer | CallError> {
+  const held = c.env.exchange.holdBody(() => {});
+  if (!held.take(sizes.bodyBytes)) {
+    held.end();
+    return held.budget.tooMuch(sizes.bodyBytes);
+  }
   try {
     return await inflate(bytes);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") return tooLarge();
     return new CallError("invalid_args", `The body is not ${encoding}, as its Content-Encoding says`);
+  } finally {
+    held.end();
   }
 }
 

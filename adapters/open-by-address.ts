@@ -8,10 +8,14 @@ export class OpenByAddress {
     return this.#counts.get(address) ?? 0;
   }
 
-  /** Whether `most` or more are open for an address, or for its wider network that many times as much. */
-  isFull(address: string, most: number): boolean {
+  /**
+   * Whether `most` or more are open for an address, or for its wider network so many times as much; but never more than a
+   * quarter of all that may be open.
+   */
+  isFull(address: string, most: number, mostOfAll = Number.POSITIVE_INFINITY): boolean {
     const wide = wideAddressKey(address);
-    return this.count(address) >= most || (wide !== undefined && this.count(wide) >= most * wideFactor);
+    const mostWide = Math.min(most * wideFactor, mostOfAll / 4);
+    return this.count(address) >= most || (wide !== undefined && this.count(wide) >= mostWide);
   }
 
   /**

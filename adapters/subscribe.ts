@@ -71,7 +71,10 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
       apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
     };
     if (stopping) return send(c, renderRejection(unavailable()));
-    if (places >= sizes.sockets || (limits.on && openByAddress.isFull(counted, sizes.socketsPerAddress))) {
+    if (
+      places >= sizes.sockets ||
+      (limits.on && openByAddress.isFull(counted, sizes.socketsPerAddress, sizes.sockets))
+    ) {
       return send(c, renderRejection(new CallError("rate_limited", "Too many open streams", { retryAfterMs: 3_000 })));
     }
     const ended = openByAddress.add(counted);

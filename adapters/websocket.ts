@@ -258,7 +258,7 @@ export class SocketServer {
     const { limits } = this.#parts;
     if (this.#sockets.size - this.#holds.size > sizes.sockets) return closings.tooMany;
     if (!limits.on) return undefined;
-    if (this.#openByAddress.isFull(address, sizes.socketsPerAddress + 1)) return closings.tooMany;
+    if (this.#openByAddress.isFull(address, sizes.socketsPerAddress + 1, sizes.sockets)) return closings.tooMany;
     return (await waitOf(limits.take("socketOpenings", address))) === undefined ? undefined : closings.tooMany;
   }
 

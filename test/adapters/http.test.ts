@@ -83,6 +83,23 @@ describe("bodies", () => {
   });
 });
 
+describe("bodies that become larger than they came", () => {
+  const server = useServer("sqlite", { config: { rateLimits: true } });
+
+  test("count as large before they are inflated, so that a thousand of a kilobyte take no gigabyte", async () => {
+    const body = gzipSync(Buffer.alloc(sizes.bodyBytes - 1_024, " "));
+    expect(body.length).toBeLessThan(2_048);
+    const headers = { "Content-Type": "application/json", "Content-Encoding": "gzip" };
+    const replies = await Promise.all(
+      Array.from({ length: 100 }, () => fetch(`${server.url}/api/query`, { method: "POST", headers, body })),
+    );
+    const statuses = replies.map(({ status }) => status);
+    // What was inflated is no JSON; the rest found no room for it.
+    expect(new Set(statuses)).toEqual(new Set([400, 429]));
+    await Promise.all(replies.map((reply) => reply.text()));
+  });
+});
+
 describe("addresses", () => {
   const server = useServer("sqlite");
 

@@ -180,7 +180,9 @@ describe.each(databases)("the document's curl calls on %s", (database) => {
       id: agent.id,
       onlineStatus: "busy",
     });
-    await bob.post(`/api/agents/${agent.id}/activate`);
+    // What the owner set, the daemon's repeated activation does not end; the owner does.
+    expect(await bob.post(`/api/agents/${agent.id}/activate`)).toMatchObject({ onlineStatus: "busy" });
+    await bob.patch(`/api/agents/${agent.id}/status`, '{"onlineStatus":"online"}');
 
     // Browse Marketplace, Get Agent Details
     const browsed = await alice.get("/api/marketplace/browse?search=QUERY&limit=20");
