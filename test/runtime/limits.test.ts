@@ -77,7 +77,7 @@ describe("rate limits (c2c.md section 1)", () => {
     // Nor is a public address a place to guess at, where a wrong credential is as good as none.
     const browse = async () => {
       const headers = { Authorization: "Bearer c2c_guess", ...from("192.0.2.5") };
-      return (await fetch(`${server.url}/api/marketplace/agents`, { headers })).status;
+      return (await fetch(`${server.url}/api/marketplace/browse`, { headers })).status;
     };
     for (let count = 0; count < rates.failedCredentials.points; count += 1) expect(await browse()).toBe(200);
     expect(await browse()).toBe(429);

@@ -109,7 +109,8 @@ from payload_box import PayloadError, open_box
 answers = []
 for key in json.load(sys.stdin):
     try:
-        open_box(argparse.Namespace(private_key_file=sys.argv[1], agent_id=None, keys_dir=None), key)
+        mine = {"private_key": None, "private_key_file": sys.argv[1]}
+        open_box(argparse.Namespace(**mine, peer_public_key=key, peer_public_key_file=None))
         answers.append("opened")
     except PayloadError as error:
         answers.append(str(error))
