@@ -15,7 +15,7 @@ describeProcesses("a credential that ends on another process", () => {
     const cast = await castFor(one);
     const opened = await openAll(one, cast);
     await end(other, cast);
-    await expectNothingLeft(one, opened, why, cast);
+    await expectNothingLeft(one, opened, why, cast, 1_000);
   });
 
   test("is a key that was rotated there, once the new one is used there or its time is over", async () => {
