@@ -104,7 +104,7 @@ export class Exchange {
   }
 
   /** To be given what arrives of a body. `giveUp` ends the reading, where it takes too long and others need the room. */
-  holdBody(giveUp: () => void): Holding {
+  holdBody(giveUp?: () => void): Holding {
     const body = this.#hold("requests", giveUp);
     this.whenOver(() => body.end());
     return body;

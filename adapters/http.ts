@@ -120,14 +120,14 @@ export async function readBody(c: HttpContext): Promise<string | CallError> {
   return c.env.exchange.holdArguments(text) ?? text;
 }
 
-/** A body that came in a few bytes may become as large as any: it counts as that before it is inflated. */
+/** A small body can inflate to the largest that is taken, so it is counted as that before it is inflated. */
 async function inflated(
   c: HttpContext,
   bytes: Buffer,
   encoding: string,
   inflate: (bytes: Buffer) => Promise<Buffer>,
 ): Promise<Buffer | CallError> {
-  const held = c.env.exchange.holdBody(() => {});
+  const held = c.env.exchange.holdBody();
   if (!held.take(sizes.bodyBytes)) {
     held.end();
     return held.budget.tooMuch(sizes.bodyBytes);

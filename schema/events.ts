@@ -22,9 +22,9 @@ export interface EventsTable {
   tags: string;
   startAt: number;
   endAt: number;
-  /** When the timer opened it, which tells who watches it; its status follows the clock, not this. */
+  /** When the timer wrote that it has started. Without it the status follows the clock (functions/model/event.ts). */
   startedAt: number | null;
-  /** When it was cancelled, or the timer closed it; its status follows the clock, not this. */
+  /** When it was cancelled, or the timer wrote that it is over. Without it the status follows the clock. */
   endedAt: number | null;
   cancelledAt: number | null;
   /** Set while check-ins and intros are still to be cut to an end that came nearer. */

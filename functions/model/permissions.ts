@@ -3,7 +3,6 @@
  * of the required ones are missing, and whether one command, path, address or size keeps within a grant's constraints.
  * Pure. Where a value can be read in two ways, it is refused: the consumer's machine may read it in the other way.
  */
-
 import { z } from "zod";
 import { normalize } from "../../schema/folding.js";
 
