@@ -8,39 +8,39 @@ import { Connections, connectionOptions } from "./adapters/connections.js";
 import { Exchange, refused } from "./adapters/exchange.js";
 import { addHealthRoutes } from "./adapters/health.js";
 import { createHttpApp } from "./adapters/http.js";
+import { Credentials } from "./adapters/live/credentials.js";
+import { addSubscribeRoute } from "./adapters/live/event-stream.js";
+import { LiveQuerySet } from "./adapters/live/subscriptions.js";
+import { addSyncSockets } from "./adapters/live/sync-route.js";
 import { createSendMail, Mailer, type SendMail } from "./adapters/mailer.js";
-import { addMarketplaceSockets } from "./adapters/marketplace-sockets.js";
 import { OpenByAddress } from "./adapters/open-by-address.js";
 import { Origins, wrongOrigin } from "./adapters/origins.js";
 import { addPageRoutes } from "./adapters/pages.js";
 import { addRestRoutes } from "./adapters/rest.js";
 import { addRpcRoutes } from "./adapters/rpc.js";
 import { Background } from "./adapters/sockets/background.js";
-import { addSubscribeRoute } from "./adapters/subscribe.js";
-import { Credentials } from "./adapters/sync/credentials.js";
-import { LiveQuerySet } from "./adapters/sync/live-queries.js";
-import { addSyncSockets } from "./adapters/sync.js";
-import { SocketServer } from "./adapters/websocket.js";
-import { expire } from "./functions/deadlines.js";
+import { addMarketplaceSockets } from "./adapters/sockets/marketplace-sockets.js";
+import { SocketServer } from "./adapters/sockets/socket-server.js";
 import { modules } from "./functions/index.js";
-import { noteFirstUse } from "./functions/key-use.js";
-import { adoptSignIn, seeSignIn } from "./functions/sign-ins.js";
-import { Authenticator, type SignInKeeper } from "./runtime/auth.js";
-import type { Bus, BusParts } from "./runtime/bus.js";
+import { expire } from "./functions/system/deadlines.js";
+import { noteFirstUse } from "./functions/system/key-use.js";
+import { adoptSignIn, seeSignIn } from "./functions/system/sign-ins.js";
+import { Authenticator, type SignInKeeper } from "./runtime/call/caller.js";
+import { Runtime } from "./runtime/call/dispatch.js";
+import { type Modules, Registry } from "./runtime/call/registry.js";
 import { type Clock, systemClock } from "./runtime/clock.js";
 import type { Config } from "./runtime/config.js";
-import { openStore } from "./runtime/database.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
-import { Runtime } from "./runtime/dispatch.js";
 import { newUuid } from "./runtime/ids.js";
 import { LargeRequests } from "./runtime/large-requests.js";
 import { liveBudget, openBudgets, RateLimits, type SharedCounting, sizes } from "./runtime/limits.js";
-import { LiveQueries } from "./runtime/live.js";
+import type { Bus, BusParts } from "./runtime/live/bus.js";
+import { ReplyCache } from "./runtime/live/reply-cache.js";
+import { LiveQueries } from "./runtime/live/watches.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
-import { type Modules, Registry } from "./runtime/registry.js";
-import { ReplyCache } from "./runtime/reply-cache.js";
-import type { Store } from "./runtime/store.js";
+import { openStore } from "./runtime/store/database.js";
+import type { Store } from "./runtime/store/store.js";
 import { Timestamps } from "./runtime/timestamps.js";
 import { loadSecret, Tokens } from "./runtime/tokens.js";
 import { Turns, turnsOn } from "./runtime/turns.js";
@@ -148,8 +148,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const app = createHttpApp(log);
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
   addRestRoutes(app, runtime, { trustProxy });
-  const credentials = new Credentials(notices, clock, new Turns(turnsOn(store.dialect, clock, undefined)));
-  const turns = new Turns(turnsOn(store.dialect, clock, config.rateLimits ? liveBudget : undefined));
+  const credentials = new Credentials(notices, clock, new Turns(turnsOn(store.dialect.callsAtOnce, clock, undefined)));
+  const turns = new Turns(turnsOn(store.dialect.callsAtOnce, clock, config.rateLimits ? liveBudget : undefined));
   const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase: store.dialect.sharedByProcesses });
   const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials, trustProxy });
   addRpcRoutes(app, runtime, { trustProxy });
@@ -245,7 +245,7 @@ function sharedCounting(store: Store, bus: Bus, tokens: Tokens): SharedCounting 
 
 /** The driver is loaded only where it is used. */
 async function openBus(parts: BusParts): Promise<Bus> {
-  const { Bus } = await import("./runtime/bus.js");
+  const { Bus } = await import("./runtime/live/bus.js");
   return new Bus(parts);
 }
 

@@ -5,9 +5,9 @@ export default defineConfig({
   test: {
     include: [
       "test/long/**/*.test.ts",
-      "test/functions/ledger-lives.test.ts",
-      "test/functions/money.test.ts",
-      "test/functions/thread-states.test.ts",
+      "test/functions/model/money/ledger-lives.test.ts",
+      "test/functions/model/money/money.test.ts",
+      "test/functions/model/threads/thread-states.test.ts",
       "test/functions/events/intro-lives.test.ts",
       "test/conformance/races.test.ts",
       "test/conformance/fuzz.test.ts",

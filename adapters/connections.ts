@@ -1,7 +1,7 @@
 /**
  * The TCP connections of the server: how many there may be, how long one may take with its requests, and their end. What
  * is over a bound is closed at once, before anything is read from it. WebSockets are connections as well, so the bounds
- * here lie above theirs, which can tell their clients why (adapters/websocket.ts).
+ * here lie above theirs, which can tell their clients why (adapters/sockets/socket-server.ts).
  */
 import type { IncomingMessage, Server, ServerOptions } from "node:http";
 import type { Socket } from "node:net";
@@ -59,7 +59,7 @@ export class Connections {
   }
 
   #opened(connection: Socket): void {
-    // One that offered HTTP/2 begins again (adapters/websocket.ts).
+    // One that offered HTTP/2 begins again (adapters/sockets/socket-server.ts).
     if (this.#open.has(connection)) return;
     const address = addressKey(connection.remoteAddress ?? "unknown");
     if (this.#parts.byAddress && this.#openByAddress.isFull(address, sizes.connectionsPerAddress, sizes.connections)) {

@@ -5,12 +5,12 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { coordination } from "../functions/index.js";
-import type { FunctionDefinition } from "../runtime/define.js";
-import type { Runtime } from "../runtime/dispatch.js";
+import type { FunctionDefinition } from "../runtime/call/define.js";
+import type { Runtime } from "../runtime/call/dispatch.js";
+import { keptMs } from "../runtime/call/idempotency.js";
+import { Registry } from "../runtime/call/registry.js";
 import { errorCodes } from "../runtime/errors.js";
-import { keptMs } from "../runtime/idempotency.js";
 import { rates, sizes } from "../runtime/limits.js";
-import { Registry } from "../runtime/registry.js";
 import type { HttpApp } from "./http.js";
 import { type StaticFile, sendStatic, staticFile } from "./pages/assets.js";
 
@@ -68,7 +68,7 @@ function wholeScript(name: string): string {
 }
 
 function readScript(name: string): string {
-  return readFileSync(new URL(`../scripts/${name}`, import.meta.url), "utf8");
+  return readFileSync(new URL(`documents/scripts/${name}`, import.meta.url), "utf8");
 }
 
 /** Replaces each `{{NAME}}`. Throws on one that is not known, so that a document with a hole in it is never served. */

@@ -4,16 +4,16 @@
  */
 import { createTransport } from "nodemailer";
 import type { Logger } from "pino";
-import { claimMail, postponeMail, removeMail } from "../functions/outbox.js";
+import { claimMail, postponeMail, removeMail } from "../functions/system/outbox.js";
+import type { Runtime } from "../runtime/call/dispatch.js";
 import type { Clock } from "../runtime/clock.js";
-import type { Runtime } from "../runtime/dispatch.js";
 import type { NoticeBoard } from "../runtime/notices.js";
 
 /** How often it looks for what another process left behind, and how long it rests after the database failed. */
 const longestSleepMs = 60_000;
 const afterFailureMs = 5_000;
 
-/** Together well below the time for which a claimed mail is left alone (functions/outbox.ts). */
+/** Together well below the time for which a claimed mail is left alone (functions/system/outbox.ts). */
 const smtpTimeouts = { connectionTimeout: 8_000, greetingTimeout: 8_000, socketTimeout: 15_000 };
 
 export interface Mail {

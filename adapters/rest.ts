@@ -4,10 +4,10 @@
  */
 import { TrieRouter } from "hono/router/trie-router";
 import type { z } from "zod";
-import type { FunctionDefinition } from "../runtime/define.js";
-import type { Call, Outcome, Runtime } from "../runtime/dispatch.js";
+import type { FunctionDefinition } from "../runtime/call/define.js";
+import type { Call, Outcome, Runtime } from "../runtime/call/dispatch.js";
+import { KeyReused } from "../runtime/call/idempotency.js";
 import { CallError, errorCodes } from "../runtime/errors.js";
-import { KeyReused } from "../runtime/idempotency.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { callerAddress } from "./caller-address.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
@@ -84,7 +84,7 @@ export function addRestRoutes(app: HttpApp, runtime: Runtime, options: { trustPr
 
 function endpointOf(route: Route, definition: FunctionDefinition): Endpoint {
   const parameters = parametersOf(route);
-  // Every declaration is an object of schemas (runtime/define.ts).
+  // Every declaration is an object of schemas (runtime/call/define.ts).
   const { shape } = definition.args as z.ZodObject;
   return {
     ...route,

@@ -1,14 +1,14 @@
 /**
  * The functions over HTTP: `/api/query`, `/api/mutation`, `/api/run/…` and what Convex's HTTP client adds to them
- * (c2c.md section 1, convex-wire.md sections 1 to 3). It decodes a call, hands it to the runtime and encodes the outcome.
+ * (claw-to-claw.md section 1, convex-wire.md sections 1 to 3). It decodes a call, hands it to the runtime and encodes the outcome.
  */
-import type { Kind } from "../runtime/define.js";
-import type { Call, Outcome, Runtime } from "../runtime/dispatch.js";
+import type { Kind } from "../runtime/call/define.js";
+import type { Call, Outcome, Runtime } from "../runtime/call/dispatch.js";
 import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
-import type { Seen } from "../runtime/live.js";
-import type { ReplyCache } from "../runtime/reply-cache.js";
+import type { ReplyCache } from "../runtime/live/reply-cache.js";
+import type { Seen } from "../runtime/live/watches.js";
 import { callerAddress } from "./caller-address.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { ReplyParts } from "./reply-parts.js";

@@ -3,8 +3,8 @@
  * `convex_encoded_json`; a reply goes out in the format that was asked for.
  */
 import { parsedBytes } from "../runtime/byte-budget.js";
-import { JsonText } from "../runtime/define.js";
-import type { Outcome } from "../runtime/dispatch.js";
+import { JsonText } from "../runtime/call/define.js";
+import type { Outcome } from "../runtime/call/dispatch.js";
 import { CallError, type ErrorCode, errorCodes } from "../runtime/errors.js";
 import { parsedArgumentBytes, sizes } from "../runtime/limits.js";
 import { everyFieldName, nestingOf } from "./json-text.js";
@@ -200,7 +200,7 @@ export interface Reply {
   allow?: string;
 }
 
-/** An outcome as status and envelope (c2c.md section 1). */
+/** An outcome as status and envelope (claw-to-claw.md section 1). */
 export function renderOutcome(outcome: Outcome, format: Format, requestId: string): Reply {
   switch (outcome.status) {
     case "success":

@@ -1,8 +1,8 @@
 /** What the servers of a run hold before it: agents in connected pairs, and threads full of messages. */
 import { randomBytes } from "node:crypto";
-import { hourOf } from "../functions/model/threads.js";
+import { hourOf } from "../functions/model/threads/threads.js";
 import { hashSecret, newId, newSecret, newUuid } from "../runtime/ids.js";
-import type { Store } from "../runtime/store.js";
+import type { Store } from "../runtime/store/store.js";
 
 /** An agent's key and one of its threads: what one caller needs. */
 export interface Seat {

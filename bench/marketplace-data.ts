@@ -1,8 +1,8 @@
 /** What the marketplace holds before it is measured: people with keys and wallets, and listed agents. */
 
-import { userKeyPrefix } from "../runtime/auth.js";
+import { userKeyPrefix } from "../runtime/call/caller.js";
 import { hashSecret, newSecret, newUuid } from "../runtime/ids.js";
-import type { Store } from "../runtime/store.js";
+import type { Store } from "../runtime/store/store.js";
 import { wordsOf } from "../schema/search-words.js";
 
 export interface Marketplace {

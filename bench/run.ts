@@ -13,7 +13,7 @@ import { copyFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { openStore } from "../runtime/database.js";
+import { openStore } from "../runtime/store/database.js";
 import { checkAnswers, type MeasuredCall, messagesPerRead } from "./calls.js";
 import { type RunningServer, removeAtExit, startServer, startWorker } from "./children.js";
 import { type Filling, fill, type Seat } from "./data.js";

@@ -1,5 +1,5 @@
 /**
- * End-to-end encryption for Claw-to-Claw: what PyNaCl's `Box` and tweetnacl's `box` make of each other (c2c.md section 2).
+ * End-to-end encryption for Claw-to-Claw: what PyNaCl's `Box` and tweetnacl's `box` make of each other (claw-to-claw.md section 2).
  * Keys and sealed payloads are base64; a payload is any JSON.
  */
 import nacl from "tweetnacl";

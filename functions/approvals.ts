@@ -1,15 +1,15 @@
 /** Approvals: the human gate. A plan becomes a commitment only when both humans said yes. */
 import { z } from "zod";
-import { mutation, query } from "../runtime/define.js";
+import { mutation, query } from "../runtime/call/define.js";
 import { CallError } from "../runtime/errors.js";
 import { partitions } from "../schema/partitions.js";
 import { type Decision, decisions, threadStatuses } from "../schema/threads.js";
 import { cursor, id, text } from "../schema/values.js";
-import { listPendingApprovals } from "./model/approvals.js";
-import { notActive } from "./model/connections.js";
 import { cursorsOf } from "./model/cursors.js";
-import { message, toMessage } from "./model/messages.js";
-import { afterDecision, requireThread, statusOf } from "./model/threads.js";
+import { listPendingApprovals } from "./model/threads/approvals.js";
+import { notActive } from "./model/threads/connections.js";
+import { message, toMessage } from "./model/threads/thread-messages.js";
+import { afterDecision, requireThread, statusOf } from "./model/threads/threads.js";
 
 /** The most urgent plans that a list shows. */
 const listed = 500;
@@ -18,7 +18,7 @@ const decision = z.enum(decisions);
 
 const mostUrgentFirst = cursorsOf("approvals:getPending", { approvalDeadline: "integer", threadId: "id" });
 
-/** The plans that wait for the caller's human, the most urgent first (c2c.md section 3, approvals). */
+/** The plans that wait for the caller's human, the most urgent first (claw-to-claw.md section 3, approvals). */
 export const getPending = query({
   summary: "Lists the plans that wait for the calling agent's human",
   auth: "agent",

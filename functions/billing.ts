@@ -1,19 +1,19 @@
 /** A user's money: the wallet, what went in and out of it, and what sessions cost (clawrent.md section 2.7). */
 import type { NotNull } from "kysely";
 import { z } from "zod";
+import { mutation, query } from "../runtime/call/define.js";
 import type { QueryContext } from "../runtime/context.js";
-import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { hashSecret } from "../runtime/ids.js";
 import { transactionTypes } from "../schema/ledger.js";
 import { currencies } from "../schema/listings.js";
 import { printAmount, topUpAmount } from "../schema/money.js";
 import { cursor, isoTime, limit, page, pageOf } from "../schema/values.js";
-import { billingRecord, billingRecordView } from "./model/billing-record.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
-import { loadWallets, walletTurn } from "./model/ledger.js";
-import { recharge } from "./model/recharge.js";
-import { requireOpenCode } from "./model/top-up-codes.js";
+import { billingRecord, billingRecordView } from "./model/money/billing-record.js";
+import { loadWallets, walletTurn } from "./model/money/ledger.js";
+import { recharge } from "./model/money/recharge.js";
+import { requireOpenCode } from "./model/money/top-up-codes.js";
 
 const wallet = z.object({
   balance: z.string(),

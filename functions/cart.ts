@@ -1,17 +1,17 @@
 /** The cart: agents that a user means to rent, each with its task (clawrent.md section 2.9). Ordering is `orders:create`. */
 import type { Selectable } from "kysely";
 import { z } from "zod";
+import { mutation, query } from "../runtime/call/define.js";
 import type { QueryContext, UserCaller } from "../runtime/context.js";
-import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { type CartItemsTable, currencies, pricingModels } from "../schema/listings.js";
 import { printAmount } from "../schema/money.js";
 import { partitions } from "../schema/partitions.js";
 import { cursor, id, isoTime, limitOf, text } from "../schema/values.js";
-import { agentNotFound } from "./model/agents.js";
+import { agentNotFound } from "./model/agents/agents.js";
 import { caps, requireRoom } from "./model/caps.js";
-import { type AgentCard, agentCard, agentCards } from "./model/cards.js";
 import { cursorsOf } from "./model/cursors.js";
+import { type AgentCard, agentCard, agentCards } from "./model/listings/cards.js";
 
 const taskDescription = text(2_000, 1);
 

@@ -1,24 +1,24 @@
 /** Connections: an invite link, its acceptance, and the end of it. Nobody can write to an agent that did not agree. */
 import { sql } from "kysely";
 import { z } from "zod";
+import { mutation, query } from "../runtime/call/define.js";
 import type { AgentMutation } from "../runtime/context.js";
-import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { hashSecret } from "../runtime/ids.js";
 import { connectionStatuses } from "../schema/connections.js";
 import { partitions } from "../schema/partitions.js";
 import { cursor, id, peer, token } from "../schema/values.js";
-import { loadSelf, pairKey } from "./model/agents.js";
+import { loadSelf, pairKey } from "./model/agents/agents.js";
 import { caps, dayMs, requireRoom } from "./model/caps.js";
-import { requireConnection, requireInvite, statusOf } from "./model/connections.js";
 import { cursorsOf } from "./model/cursors.js";
+import { requireConnection, requireInvite, statusOf } from "./model/threads/connections.js";
 
 /** How long an invite can be accepted. */
 const inviteMs = 7 * 24 * 60 * 60 * 1_000;
 /** The newest connections that a list shows. */
 const listed = 1_000;
 
-/** Makes an invite link for a human to pass on (c2c.md section 3, connections). */
+/** Makes an invite link for a human to pass on (claw-to-claw.md section 3, connections). */
 export const invite = mutation({
   summary: "Makes an invite link, valid 7 days",
   auth: "agent",

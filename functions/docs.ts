@@ -4,8 +4,8 @@
  * so they are read as a whole where that is simplest.
  */
 import { z } from "zod";
+import { mutation, query } from "../runtime/call/define.js";
 import type { Caller, MutationContext, QueryContext } from "../runtime/context.js";
-import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import type { DocsTable } from "../schema/docs.js";
 import { normalize } from "../schema/folding.js";

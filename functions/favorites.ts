@@ -1,11 +1,11 @@
 /** Favorites: agents that a user keeps at hand (clawrent.md section 2.9). */
 import { z } from "zod";
-import { mutation, query } from "../runtime/define.js";
+import { mutation, query } from "../runtime/call/define.js";
 import { cursor, id, isoTime, limit, page, pageOf } from "../schema/values.js";
-import { agentNotFound } from "./model/agents.js";
+import { agentNotFound } from "./model/agents/agents.js";
 import { caps, requireRoom } from "./model/caps.js";
-import { agentCard, agentCards } from "./model/cards.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
+import { agentCard, agentCards } from "./model/listings/cards.js";
 
 /** Keeps an agent: a listed one, or one of the caller's own. Again: the same. */
 export const add = mutation({

@@ -1,13 +1,13 @@
 /** Who follows whom (clawrent.md section 2.9). */
 import type { NotNull } from "kysely";
 import { z } from "zod";
+import { mutation, query } from "../runtime/call/define.js";
 import type { UserQuery } from "../runtime/context.js";
-import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { cursor, id, isoTime, limit, page, pageOf } from "../schema/values.js";
 import { caps, requireRoom } from "./model/caps.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
-import { requireUser } from "./model/users.js";
+import { requireUser } from "./model/users/users.js";
 
 /** Follows a user. Following again is the same success (clawrent.md section 2.9). */
 export const add = mutation({

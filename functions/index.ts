@@ -1,5 +1,5 @@
 /** The modules that can be called. What is not listed here does not exist for callers. */
-import type { Modules } from "../runtime/registry.js";
+import type { Modules } from "../runtime/call/registry.js";
 import * as admin from "./admin/index.js";
 import * as agents from "./agents/index.js";
 import * as registration from "./agents/registration.js";

@@ -1,13 +1,13 @@
 /** The marketplace as everybody sees it: the listed agents, their categories, and one agent in full (clawrent.md section 2.5). */
 import { sql } from "kysely";
 import { z } from "zod";
-import { JsonText, query } from "../runtime/define.js";
+import { JsonText, query } from "../runtime/call/define.js";
 import { cursor, id, limit, limitOf, page, pageOf, text } from "../schema/values.js";
-import { agentNotFound } from "./model/agents.js";
-import { agentCard, agentCards, cardsInOrder } from "./model/cards.js";
+import { agentNotFound } from "./model/agents/agents.js";
 import { cursorsOf } from "./model/cursors.js";
-import { findListed, sorts } from "./model/listed-agents.js";
-import { allListings } from "./model/listing.js";
+import { agentCard, agentCards, cardsInOrder } from "./model/listings/cards.js";
+import { findListed, sorts } from "./model/listings/listed-agents.js";
+import { allListings } from "./model/listings/listing.js";
 
 const mostCategories = 500;
 const searchCharacters = 200;

@@ -1,20 +1,20 @@
 /** Messages: threads between two connected agents, and the end-to-end encrypted messages in them. */
 import { type Expression, type ExpressionBuilder, sql } from "kysely";
 import { z } from "zod";
+import { JsonText, mutation, query } from "../runtime/call/define.js";
 import type { AgentMutation, AgentQuery } from "../runtime/context.js";
-import { JsonText, mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
-import { jsonList } from "../runtime/json-list.js";
-import { prepared } from "../runtime/prepared.js";
+import { jsonList } from "../runtime/store/json-list.js";
+import { prepared } from "../runtime/store/prepared.js";
 import type { Database } from "../schema/index.js";
 import { partitions } from "../schema/partitions.js";
 import { type MessageType, messageTypes, threadStatuses } from "../schema/threads.js";
 import { cursor, id, peer, timestamp } from "../schema/values.js";
 import { caps, dayMs, requireRoom } from "./model/caps.js";
-import { statusOf as connectionStatusOf, notActive, requireConnection } from "./model/connections.js";
 import { cursorsOf } from "./model/cursors.js";
-import { pageOfThreads } from "./model/listed-threads.js";
-import { message, requirePayload } from "./model/messages.js";
+import { statusOf as connectionStatusOf, notActive, requireConnection } from "./model/threads/connections.js";
+import { pageOfThreads } from "./model/threads/listed-threads.js";
+import { message, requirePayload } from "./model/threads/thread-messages.js";
 import {
   afterMessage,
   approvalMs,
@@ -25,12 +25,12 @@ import {
   resumeThread,
   statusOf,
   type ThreadOfCaller,
-} from "./model/threads.js";
+} from "./model/threads/threads.js";
 
 const listedByDefault = 100;
 const limit = z.number().int().min(1).max(500).nullish();
 
-/** Opens a negotiation between the two agents of an active connection (c2c.md section 3, messages). */
+/** Opens a negotiation between the two agents of an active connection (claw-to-claw.md section 3, messages). */
 export const startThread = mutation({
   summary: "Opens a negotiation on an active connection",
   auth: "agent",

@@ -1,14 +1,13 @@
 /** Orders: several rents that happen together or not at all (clawrent.md section 2.8). */
 import { z } from "zod";
+import { mutation, query } from "../runtime/call/define.js";
 import type { UserMutation, UserQuery } from "../runtime/context.js";
-import { mutation, query } from "../runtime/define.js";
 import { CallError } from "../runtime/errors.js";
 import { partitions } from "../schema/partitions.js";
 import { type OrdersTable, orderStatuses, type SessionsTable } from "../schema/sessions.js";
 import { cursor, id, limit, page, pageOf, text } from "../schema/values.js";
-import { requiredToStart } from "./model/charge.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
-import { walletTurn } from "./model/ledger.js";
+import { walletTurn } from "./model/money/ledger.js";
 import {
   mostCounted,
   orderByClock,
@@ -17,9 +16,10 @@ import {
   orderViews,
   placesOfOrders,
   sessionsOfOrders,
-} from "./model/order.js";
-import { placesTurn, type RentRequest, rent, rentalArgs, taskDescription } from "./model/renting.js";
-import { catchUp, endSession } from "./model/session.js";
+} from "./model/money/order.js";
+import { requiredToStart } from "./model/rules/charge.js";
+import { placesTurn, type RentRequest, rent, rentalArgs, taskDescription } from "./model/session/renting.js";
+import { catchUp, endSession } from "./model/session/session.js";
 
 const mostItems = 50;
 

@@ -174,6 +174,14 @@ export const rates = {
 
 export type Rate = keyof typeof rates;
 
+/** What a rate counts, under a name. */
+export interface Counted {
+  rate: Rate;
+  who: string;
+  /** Whether what does not fail is taken off the count again. It has to be one of the rates that are counted exactly. */
+  failuresOnly?: true;
+}
+
 /**
  * The database's time for the live queries of one user with all of their agents, or of one agent that nobody owns.
  * Without a credential it is the address's. Beyond it their answers come later; what others get and how soon does not

@@ -8,7 +8,6 @@
  * What a run took counts against its caller. Over the budget a caller rests, and its runs come later; none is lost.
  */
 import type { Clock } from "./clock.js";
-import type { Dialect } from "./dialects.js";
 
 /** A run, once its turn has come. Resolves with the milliseconds that it took; it does not reject. */
 export type Run = () => Promise<number>;
@@ -81,7 +80,7 @@ function first<T>(of: ReadonlySet<T>): T | undefined {
  * How runs that read the database take turns. One that works on a call at a time gets one run, or several that are known
  * to be short. Of one that works on many, other calls keep the larger part, and two callers do not keep a third one out.
  */
-export function turnsOn({ callsAtOnce }: Dialect, clock: Clock, budget: Budget | undefined): TurnsParts {
+export function turnsOn(callsAtOnce: number, clock: Clock, budget: Budget | undefined): TurnsParts {
   if (callsAtOnce === 1) return { clock, budget, atOnce: mostTogether, perCaller: mostTogether, togetherMs: sliceMs };
   const atOnce = Math.ceil(callsAtOnce / 3);
   return { clock, budget, atOnce, perCaller: Math.floor(atOnce / 3), togetherMs: Number.POSITIVE_INFINITY };

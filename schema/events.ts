@@ -22,7 +22,7 @@ export interface EventsTable {
   tags: string;
   startAt: number;
   endAt: number;
-  /** When the timer wrote that it has started. Without it the status follows the clock (functions/model/event.ts). */
+  /** When the timer wrote that it has started. Without it the status follows the clock (functions/model/events/event.ts). */
   startedAt: number | null;
   /** When it was cancelled, or the timer wrote that it is over. Without it the status follows the clock. */
   endedAt: number | null;

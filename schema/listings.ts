@@ -44,7 +44,7 @@ export interface ProviderProfilesTable {
   verificationLevel: string;
   /**
    * Sessions that were served and not given back, and these with what the provider refused or let lapse
-   * (functions/model/profiles.ts). Sessions that ended before it was looked at whether they were served stay counted.
+   * (functions/model/listings/profiles.ts). Sessions that ended before it was looked at whether they were served stay counted.
    */
   totalSessions: number;
   endedSessions: number;
@@ -64,14 +64,14 @@ export interface ProviderProfilesTable {
  */
 export interface PendingChangesTable {
   agentId: string;
-  /** JSON object of the fields that differ from what was reviewed (functions/model/pending-changes.ts). */
+  /** JSON object of the fields that differ from what was reviewed (functions/model/listings/pending-changes.ts). */
   changes: string;
   /** When the first of them was asked for: their place in the queue. */
   createdAt: number;
   updatedAt: number;
 }
 
-/** The words by which a listed agent is found. Written and deleted with its listing (functions/model/listing.ts). */
+/** The words by which a listed agent is found. Written and deleted with its listing (functions/model/listings/listing.ts). */
 export interface ListingWordsTable {
   word: string;
   agentId: string;

@@ -1,5 +1,5 @@
 /**
- * The columns by which tables are read and written in parts (design.md section 4). A query that names one of these is
+ * The columns by which tables are read and written in parts (architecture.md section 4). A query that names one of these is
  * only touched by writes to the rows of that value; of a table without any, by every write. The most telling come first.
  */
 import type { Database } from "./index.js";

@@ -42,7 +42,7 @@ export interface SessionsTable {
   /** The tokens that count, and all that the provider's messages said. */
   totalTokensProvider: number;
   totalTokensReported: number;
-  /** Until when the tokens that count take to produce; null before the first (functions/model/token-counts.ts). */
+  /** Until when the tokens that count take to produce; null before the first (functions/model/rules/token-counts.ts). */
   tokensUntil: number | null;
   totalTokensConsumer: number;
   /** Of the payloads that each side has sent. */

@@ -37,7 +37,7 @@ export interface SignInsTable {
 
 export const codePurposes = ["register", "reset"] as const;
 
-/** The codes that were mailed and still work (functions/model/mailed-codes.ts). Deleted once spent, void or run out. */
+/** The codes that were mailed and still work (functions/model/users/mailed-codes.ts). Deleted once spent, void or run out. */
 export interface MailedCodesTable {
   codeId: string;
   email: string;

@@ -57,7 +57,7 @@ export function normalizeTags(tags: readonly string[]): string[] {
   return [...kept];
 }
 
-/** A list of tags, normalized (c2c.md section 3, events). */
+/** A list of tags, normalized (claw-to-claw.md section 3, events). */
 export const tags = z.array(z.string()).max(sentTags).transform(normalizeTags);
 
 /** How another agent appears to a peer that may write to it. */

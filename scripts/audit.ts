@@ -2,9 +2,9 @@
  * `npm run audit`: checks every invariant of the ledger in the database of `DATABASE_URL`, which may be in use, prints a
  * line for each, and exits with 1 if one is broken.
  */
-import { auditLedger } from "../functions/model/audit.js";
+import { auditLedger } from "../functions/model/money/audit.js";
 import { readConfig } from "../runtime/config.js";
-import { openStore } from "../runtime/database.js";
+import { openStore } from "../runtime/store/database.js";
 
 const store = await openStore(readConfig(process.env).databaseUrl);
 try {

@@ -194,7 +194,7 @@ async function beat(agent: DemoAgent, url: string, eventId: string, folder: stri
   writeFileSync(statePath, JSON.stringify({ eventId, ...myCheckin }), { mode: 0o600 });
   writeFileSync(credentialsPath, JSON.stringify({ apiKey: agent.apiKey }), { mode: 0o600 });
   chmodSync(credentialsPath, 0o600);
-  const script = join(import.meta.dirname, "event_heartbeat.py");
+  const script = join(import.meta.dirname, "../adapters/documents/scripts/event_heartbeat.py");
   const { stdout } = await run(
     "python3",
     [script, "--api-base", `${url}/api`, "--state-path", statePath, "--credentials-path", credentialsPath, "--propose"],

@@ -1,6 +1,6 @@
 /** `npm run migrate`: brings the database of `DATABASE_URL` to the newest schema and exits. The server does the same at its start. */
 import { readConfig } from "../runtime/config.js";
-import { openStore } from "../runtime/database.js";
+import { openStore } from "../runtime/store/database.js";
 
 const store = await openStore(readConfig(process.env).databaseUrl);
 await store.migrate();

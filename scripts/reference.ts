@@ -6,6 +6,7 @@ import type { z } from "zod";
 import { routes } from "../adapters/rest-routes.js";
 import { modules } from "../functions/index.js";
 import { caps } from "../functions/model/caps.js";
+import { Registry } from "../runtime/call/registry.js";
 import { configVariables } from "../runtime/config.js";
 import { errorCodes } from "../runtime/errors.js";
 import {
@@ -23,7 +24,6 @@ import {
   storedPayloadBytes,
   tokenRate,
 } from "../runtime/limits.js";
-import { Registry } from "../runtime/registry.js";
 
 const readmePath = join(import.meta.dirname, "..", "README.md");
 

@@ -74,7 +74,7 @@ export interface AdminTexts {
     broken: string;
     holds: string;
     fails: string;
-    /** By the English sentence (functions/model/audit.ts). */
+    /** By the English sentence (functions/model/money/audit.ts). */
     invariants: Record<string, string>;
   };
   agent: {

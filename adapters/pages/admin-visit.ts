@@ -3,7 +3,7 @@
  * are written as if every call succeeded; `answerVisit` catches the others.
  */
 import { html } from "hono/html";
-import type { Kind } from "../../runtime/define.js";
+import type { Kind } from "../../runtime/call/define.js";
 import { CallError, errorCodes } from "../../runtime/errors.js";
 import type { HttpContext } from "../http.js";
 import { cookieHeader, signedInJwt } from "./admin-access.js";

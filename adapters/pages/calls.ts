@@ -1,7 +1,7 @@
 /** How a page calls functions and reads its forms, and the plain page for what is neither a value nor a state to show. */
 import { html } from "hono/html";
-import type { Kind } from "../../runtime/define.js";
-import type { Outcome, Runtime } from "../../runtime/dispatch.js";
+import type { Kind } from "../../runtime/call/define.js";
+import type { Outcome, Runtime } from "../../runtime/call/dispatch.js";
 import { errorCodes } from "../../runtime/errors.js";
 import { nextRequestId } from "../../runtime/ids.js";
 import { callerAddress } from "../caller-address.js";

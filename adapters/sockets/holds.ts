@@ -1,7 +1,7 @@
 /**
  * Refused sockets that wait for their close code. Some clients take no code for final and come again once a second for
  * ever (clawrent.md section 4.7): who comes again soon waits longer each time, by token, session and channel. Here is who
- * came how often, and who waits; what counts as open is the server's (adapters/websocket.ts).
+ * came how often, and who waits; what counts as open is the server's (adapters/sockets/socket-server.ts).
  */
 import type { Clock } from "../../runtime/clock.js";
 import { hashSecret } from "../../runtime/ids.js";

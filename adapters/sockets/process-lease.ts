@@ -1,12 +1,12 @@
 /**
- * This process's word that it lives (../design.md section 3, presence): the rows of its sockets hold as long as its
+ * This process's word that it lives (../architecture.md section 3, presence): the rows of its sockets hold as long as its
  * lease does. Where no other process works on the database there is nobody to tell, and nothing is renewed.
  */
 import type { Logger } from "pino";
-import { endProcess, renewLease, startProcess } from "../../functions/presence.js";
+import { endProcess, renewLease, startProcess } from "../../functions/system/presence.js";
+import type { Runtime } from "../../runtime/call/dispatch.js";
 import type { Clock } from "../../runtime/clock.js";
 import { ConfigError } from "../../runtime/config.js";
-import type { Runtime } from "../../runtime/dispatch.js";
 
 /** A third of the lease: two renewals may fail. */
 const renewEveryMs = 10_000;

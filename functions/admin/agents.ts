@@ -1,17 +1,17 @@
 /** Admins and agents: the review queue, and taking an agent off the marketplace and back (clawrent.md section 2.10). */
 import { z } from "zod";
+import { mutation, query } from "../../runtime/call/define.js";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
-import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { profileStatuses } from "../../schema/listings.js";
 import { userStatuses } from "../../schema/users.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
-import { type AgentView, agentView, agentViews } from "../model/agent-view.js";
-import { agentNotFound } from "../model/agents.js";
+import { type AgentView, agentView, agentViews } from "../model/agents/agent-view.js";
+import { agentNotFound } from "../model/agents/agents.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
-import { versionOf } from "../model/pending-changes.js";
-import { listingTurn, type ReviewMove, review } from "../model/profiles.js";
-import { stopMetersOf } from "../model/session.js";
+import { versionOf } from "../model/listings/pending-changes.js";
+import { listingTurn, type ReviewMove, review } from "../model/listings/profiles.js";
+import { stopMetersOf } from "../model/session/session.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
 const mostCounted = 10_000;

@@ -1,10 +1,10 @@
 /** Admins and money: giving back what a session cost (clawrent.md sections 2.10 and 6.4), and whether the ledger is right. */
 import { z } from "zod";
-import { everyMinute, mutation, query } from "../../runtime/define.js";
+import { everyMinute, mutation, query } from "../../runtime/call/define.js";
 import { id } from "../../schema/values.js";
-import { auditFinding, auditLedger } from "../model/audit.js";
-import { billingRecord, billingRecordView } from "../model/billing-record.js";
-import { refund as refundRecord } from "../model/refund.js";
+import { auditFinding, auditLedger } from "../model/money/audit.js";
+import { billingRecord, billingRecordView } from "../model/money/billing-record.js";
+import { refund as refundRecord } from "../model/money/refund.js";
 
 /** Gives the consumer the whole amount back, from the provider's income and the platform's fee. Once per record. */
 export const refund = mutation({
@@ -16,7 +16,7 @@ export const refund = mutation({
   handler: async (ctx, { recordId }) => billingRecordView(await refundRecord(ctx, recordId)),
 });
 
-/** Every invariant of the ledger, checked in one snapshot (design.md section 5), while others are served. */
+/** Every invariant of the ledger, checked in one snapshot (architecture.md section 5), while others are served. */
 export const audit = query({
   summary: "Checks every invariant of the ledger",
   auth: "admin",

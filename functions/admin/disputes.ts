@@ -1,13 +1,13 @@
 /** Admins and disputes: what waits for a decision, and deciding it (clawrent.md section 6.4). */
 import { z } from "zod";
+import { mutation, query } from "../../runtime/call/define.js";
 import type { QueryContext } from "../../runtime/context.js";
-import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { disputeDecisions, disputeStatuses } from "../../schema/ledger.js";
 import { maxAmount } from "../../schema/money.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
-import { type Dispute, decide, dispute, disputesWithRecords, disputeView } from "../model/dispute.js";
+import { type Dispute, decide, dispute, disputesWithRecords, disputeView } from "../model/money/dispute.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
 const mostCounted = 10_000;

@@ -3,12 +3,12 @@
  * `events:cancel`; they are others because a creator is an agent and an admin is a user, and a function has one kind of
  * caller.
  */
-import { mutation } from "../../runtime/define.js";
+import { mutation } from "../../runtime/call/define.js";
 import { id, text } from "../../schema/values.js";
 import { eventChanges } from "../events/gatherings.js";
-import { countPresent } from "../model/checkin.js";
-import { eventValue, presentEvent, requireEvent } from "../model/event.js";
-import { cancelEvent as callOff, changeEvent } from "../model/event-changes.js";
+import { countPresent } from "../model/events/checkin.js";
+import { eventValue, presentEvent, requireEvent } from "../model/events/event.js";
+import { cancelEvent as callOff, changeEvent } from "../model/events/event-changes.js";
 
 /** The same as `events:update`, for anybody's event. */
 export const updateEvent = mutation({

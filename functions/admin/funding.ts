@@ -1,6 +1,6 @@
 /** Admins and money that comes in: crediting a wallet, and codes that people redeem (clawrent.md section 2.7). */
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import type { TopUpCodesTable } from "../../schema/ledger.js";
@@ -8,10 +8,10 @@ import { currencies } from "../../schema/listings.js";
 import { maxAmount, printAmount, topUpAmount } from "../../schema/money.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
-import { loadWallet, walletTurn } from "../model/ledger.js";
-import { recharge } from "../model/recharge.js";
-import { codePrefix, topUpCode, topUpCodeView } from "../model/top-up-codes.js";
-import { requireUser } from "../model/users.js";
+import { loadWallet, walletTurn } from "../model/money/ledger.js";
+import { recharge } from "../model/money/recharge.js";
+import { codePrefix, topUpCode, topUpCodeView } from "../model/money/top-up-codes.js";
+import { requireUser } from "../model/users/users.js";
 
 const mostCodes = 100;
 const dayMs = 24 * 60 * 60 * 1_000;

@@ -1,15 +1,15 @@
 /** Admins and sessions: looking at all of them, and putting an end to one (clawrent.md section 2.10). */
 import { z } from "zod";
+import { mutation, query } from "../../runtime/call/define.js";
 import type { QueryContext } from "../../runtime/context.js";
-import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
-import { catchUp, terminateSession as endForPlatform, findSession } from "../model/session.js";
-import { hasStatus, isOpen, statusFilter } from "../model/session-status.js";
-import { sessionView, sessionViews, viewSession } from "../model/session-view.js";
-import { settlement, settlementOf } from "../model/settlement.js";
+import { settlement, settlementOf } from "../model/money/settlement.js";
+import { catchUp, terminateSession as endForPlatform, findSession } from "../model/session/session.js";
+import { hasStatus, isOpen, statusFilter } from "../model/session/session-status.js";
+import { sessionView, sessionViews, viewSession } from "../model/session/session-view.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
 const mostCounted = 10_000;

@@ -1,12 +1,12 @@
 /** What an admin does to accounts. A suspended user can do nothing, and neither can their agents (clawrent.md section 2.2). */
 
+import { mutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
-import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id } from "../../schema/values.js";
-import { review } from "../model/profiles.js";
-import { catchUp, stopMetersOf, terminateSession } from "../model/session.js";
-import { requireUser, user, userView } from "../model/users.js";
+import { review } from "../model/listings/profiles.js";
+import { catchUp, stopMetersOf, terminateSession } from "../model/session/session.js";
+import { requireUser, user, userView } from "../model/users/users.js";
 
 /** Tells these suspensions from those of single agents, which outlast the owner's. */
 const ownerSuspended = "The owner's account is suspended";

@@ -3,16 +3,16 @@
  * people.md section 5).
  */
 import { z } from "zod";
-import { asUser } from "../../runtime/auth.js";
+import { asUser } from "../../runtime/call/caller.js";
+import { mutation, query } from "../../runtime/call/define.js";
 import type { AgentCaller, MutationContext, UserCaller } from "../../runtime/context.js";
-import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { credentialKinds, credentialMakers } from "../../schema/agents.js";
 import { id, isoTime, isoTimeOrNull } from "../../schema/values.js";
-import * as keys from "../model/agent-keys.js";
-import * as tokens from "../model/agent-tokens.js";
-import { agentNotFound, requireOwnAgent } from "../model/agents.js";
-import { makerOf, requireStanding } from "../model/credentials.js";
+import * as keys from "../model/agents/agent-keys.js";
+import * as tokens from "../model/agents/agent-tokens.js";
+import { agentNotFound, requireOwnAgent } from "../model/agents/agents.js";
+import { makerOf, requireStanding } from "../model/agents/credentials.js";
 
 const agentTurn = ({ agentId }: { agentId: string }) => `agent ${agentId}`;
 

@@ -1,23 +1,29 @@
 /** Agents of a user: made, taken over, read and changed by their owner. */
 import { z } from "zod";
+import { mutation, query } from "../../runtime/call/define.js";
 import type { MutationContext, UserMutation } from "../../runtime/context.js";
-import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { shownName } from "../../schema/names.js";
 import { partitions } from "../../schema/partitions.js";
 import { cursor, id, limit, page, pageOf, text, token } from "../../schema/values.js";
-import { actingTokenOf, issueToken } from "../model/agent-tokens.js";
-import { agentView, agentViews, loadAgentView } from "../model/agent-view.js";
-import { requireOwnAgent } from "../model/agents.js";
-import { capabilities, replaceCapabilities } from "../model/capabilities.js";
+import { actingTokenOf, issueToken } from "../model/agents/agent-tokens.js";
+import { agentView, agentViews, loadAgentView } from "../model/agents/agent-view.js";
+import { requireOwnAgent } from "../model/agents/agents.js";
+import { invalidClaimToken, requireClaimLink } from "../model/agents/claims.js";
+import { requireStanding } from "../model/agents/credentials.js";
 import { caps, requireRoom } from "../model/caps.js";
-import { invalidClaimToken, requireClaimLink } from "../model/claims.js";
-import { requireStanding } from "../model/credentials.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
-import { relist } from "../model/listing.js";
-import { applyChanges, changesOf, dropChanges, pendingChangesOf, submitChanges } from "../model/pending-changes.js";
-import { findProfile, parseTerms, profileFields, termsOf } from "../model/profiles.js";
+import { capabilities, replaceCapabilities } from "../model/listings/capabilities.js";
+import { relist } from "../model/listings/listing.js";
+import {
+  applyChanges,
+  changesOf,
+  dropChanges,
+  pendingChangesOf,
+  submitChanges,
+} from "../model/listings/pending-changes.js";
+import { findProfile, parseTerms, profileFields, termsOf } from "../model/listings/profiles.js";
 
 const slug = z.string().regex(/^[a-z0-9-]{3,50}$/, "must be 3 to 50 of a-z, 0-9 and -");
 const description = text(500, 10);

@@ -1,12 +1,12 @@
 /** From a private agent to one that is rented: submitted for review, activated, busy and back. */
 import { z } from "zod";
+import { mutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
-import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id } from "../../schema/values.js";
-import { isConnected, showPresence } from "../model/agent-presence.js";
-import { agentView, loadAgentView } from "../model/agent-view.js";
-import { requireOwnAgent } from "../model/agents.js";
+import { isConnected, showPresence } from "../model/agents/agent-presence.js";
+import { agentView, loadAgentView } from "../model/agents/agent-view.js";
+import { requireOwnAgent } from "../model/agents/agents.js";
 import {
   applyDefaults,
   findProfile,
@@ -19,7 +19,7 @@ import {
   requireActiveProfile,
   submitProfile,
   termsOf,
-} from "../model/profiles.js";
+} from "../model/listings/profiles.js";
 
 /** Submits an agent for review with what the caller says of its terms (clawrent.md section 2.4). */
 export const publish = mutation({

@@ -1,18 +1,18 @@
 /** Agents: registration, the claim by a human, the key that others encrypt to, and the agent's own status. */
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { shownName } from "../../schema/names.js";
 import { partitions } from "../../schema/partitions.js";
 import { isUsablePublicKey } from "../../schema/public-keys.js";
 import { text, token } from "../../schema/values.js";
-import { loadSelf } from "../model/agents.js";
-import { countPendingApprovals } from "../model/approvals.js";
-import { requireClaimLink, userBehind } from "../model/claims.js";
-import { issueCredential, requireStanding } from "../model/credentials.js";
+import { loadSelf } from "../model/agents/agents.js";
+import { requireClaimLink, userBehind } from "../model/agents/claims.js";
+import { issueCredential, requireStanding } from "../model/agents/credentials.js";
+import { countPendingApprovals } from "../model/threads/approvals.js";
 
-/** Makes an agent and its API key, which is shown here and never again (c2c.md section 3, agents). */
+/** Makes an agent and its API key, which is shown here and never again (claw-to-claw.md section 3, agents). */
 export const register = mutation({
   summary: "Registers an agent; the only time its API key is shown",
   auth: "none",
@@ -41,7 +41,7 @@ export const register = mutation({
 
 /**
  * Records that a human stands behind the agent. That spends the link: used again it is the same success and changes
- * nothing (c2c.md section 3). Whoever is signed in can make the agent theirs afterwards (agents:takeOver).
+ * nothing (claw-to-claw.md section 3). Whoever is signed in can make the agent theirs afterwards (agents:takeOver).
  */
 export const claim = mutation({
   summary: "Claims an agent for its human, with the token from its registration",

@@ -1,11 +1,11 @@
 /** What an agent asks about itself, with its own credential: who it is, what it takes part in, which sessions it serves. */
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/call/define.js";
 import { partitions } from "../../schema/partitions.js";
 import { sessionStatuses } from "../../schema/sessions.js";
 import { cursor, limitOf } from "../../schema/values.js";
-import { agentView, loadAgentView } from "../model/agent-view.js";
-import { loadSelf, requireAgentToken } from "../model/agents.js";
+import { agentView, loadAgentView } from "../model/agents/agent-view.js";
+import { loadSelf, requireAgentToken } from "../model/agents/agents.js";
 import { cursorsOf } from "../model/cursors.js";
 
 /** More than one daemon can serve; it reads the list again every few seconds. */

@@ -1,7 +1,7 @@
 /** Being at an event: checking in, renewing, checking out. */
 import { z } from "zod";
+import { mutation } from "../../runtime/call/define.js";
 import type { AgentMutation } from "../../runtime/context.js";
-import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { outreachModes } from "../../schema/events.js";
 import { partitions } from "../../schema/partitions.js";
@@ -13,13 +13,13 @@ import {
   isoSeconds,
   presentBrief,
   type StoredBrief,
-} from "../model/checkin.js";
-import { type EventRow, eventStatus, requireEvent } from "../model/event.js";
-import { requireRoomForCheckin } from "../model/event-caps.js";
-import { eventModeHint, presentHint } from "../model/event-mode.js";
-import { distanceKm } from "../model/geo.js";
-import { expireIntrosOf, followCheckin } from "../model/intro.js";
-import { requireSharedPlace, spendShare } from "../model/location-share.js";
+} from "../model/events/checkin.js";
+import { type EventRow, eventStatus, requireEvent } from "../model/events/event.js";
+import { requireRoomForCheckin } from "../model/events/event-caps.js";
+import { expireIntrosOf, followCheckin } from "../model/events/intro.js";
+import { requireSharedPlace, spendShare } from "../model/events/location-share.js";
+import { eventModeHint, presentHint } from "../model/rules/event-mode.js";
+import { distanceKm } from "../model/rules/geo.js";
 
 /** How far from an event's coordinates one may be and still check in. */
 const checkinRadiusKm = 1;

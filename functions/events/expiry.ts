@@ -1,6 +1,6 @@
-/** The caller's way to have deadlines seen to at once. The server's own timer does the same (functions/deadlines.ts). */
+/** The caller's way to have deadlines seen to at once. The server's own timer does the same (functions/system/deadlines.ts). */
 import { z } from "zod";
-import { mutation } from "../../runtime/define.js";
+import { mutation } from "../../runtime/call/define.js";
 import { batchSize, expireDue } from "../model/expiry.js";
 
 /** Expires what is due and says how much that was. What any agent sees is right by the clock without it. */

@@ -1,16 +1,23 @@
 /** Finding events: what is on, what is near a shared location, and one event as its reader sees it. */
 import { z } from "zod";
+import { query } from "../../runtime/call/define.js";
 import type { QueryContext } from "../../runtime/context.js";
-import { query } from "../../runtime/define.js";
-import { prepared } from "../../runtime/prepared.js";
+import { prepared } from "../../runtime/store/prepared.js";
 import { cursor, id, token } from "../../schema/values.js";
-import { briefShape, type CheckinRow, countPresent, findCheckin, isoSeconds, presentBrief } from "../model/checkin.js";
 import { cursorsOf } from "../model/cursors.js";
-import { type EventRow, eventValue, mostSkewMs, presentEvent, requireEvent } from "../model/event.js";
-import { lastTurn } from "../model/event-caps.js";
-import { fairPage, inListOrder, lookAhead } from "../model/fair-pages.js";
-import { requireSharedPlace } from "../model/location-share.js";
-import { byDistance, findNearest, type NearEvent } from "../model/nearby.js";
+import {
+  briefShape,
+  type CheckinRow,
+  countPresent,
+  findCheckin,
+  isoSeconds,
+  presentBrief,
+} from "../model/events/checkin.js";
+import { type EventRow, eventValue, mostSkewMs, presentEvent, requireEvent } from "../model/events/event.js";
+import { lastTurn } from "../model/events/event-caps.js";
+import { fairPage, inListOrder, lookAhead } from "../model/events/fair-pages.js";
+import { requireSharedPlace } from "../model/events/location-share.js";
+import { byDistance, findNearest, type NearEvent } from "../model/events/nearby.js";
 
 const roles = ["creator", "attendee", "none"] as const;
 

@@ -1,22 +1,22 @@
 /** The events themselves: making one, changing it, and calling it off. What is on is found in finding.ts; who is there is checkins.ts. */
 import { z } from "zod";
+import { mutation } from "../../runtime/call/define.js";
 import type { AgentMutation } from "../../runtime/context.js";
-import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { shownName } from "../../schema/names.js";
 import { partitions } from "../../schema/partitions.js";
 import { id, latitude, longitude, tags, text, timestamp } from "../../schema/values.js";
-import { loadSelf } from "../model/agents.js";
-import { countPresent } from "../model/checkin.js";
-import { type EventRow, eventValue, presentEvent, requireEvent, storedPlace } from "../model/event.js";
-import { placeName, requireRoomAt, takeEventTurn } from "../model/event-caps.js";
+import { loadSelf } from "../model/agents/agents.js";
+import { countPresent } from "../model/events/checkin.js";
+import { type EventRow, eventValue, presentEvent, requireEvent, storedPlace } from "../model/events/event.js";
+import { placeName, requireRoomAt, takeEventTurn } from "../model/events/event-caps.js";
 import {
   cancelEvent,
   changeEvent,
   requireBothCoordinates,
   requireStart,
   requireTimes,
-} from "../model/event-changes.js";
+} from "../model/events/event-changes.js";
 
 const details = {
   description: text(500).nullish(),
@@ -26,7 +26,7 @@ const details = {
   tags: tags.nullish(),
 };
 
-/** Creates an event (c2c.md section 3, events). Its creator is claimed: a human stands behind what everybody sees. */
+/** Creates an event (claw-to-claw.md section 3, events). Its creator is claimed: a human stands behind what everybody sees. */
 export const create = mutation({
   summary: "Creates an event with a time and perhaps a place",
   auth: "agent",

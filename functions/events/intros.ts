@@ -1,14 +1,14 @@
 /** Meeting somebody at an event: whom to meet, and the intro from proposal to both humans' yes. */
 import type { NotNull } from "kysely";
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { cursor, id, parseTags, text } from "../../schema/values.js";
-import { pairKey } from "../model/agents.js";
-import { active, findCheckin } from "../model/checkin.js";
+import { pairKey } from "../model/agents/agents.js";
 import { cursorsOf } from "../model/cursors.js";
-import { requireEvent } from "../model/event.js";
-import { requireRoomForIntro } from "../model/event-caps.js";
+import { active, findCheckin } from "../model/events/checkin.js";
+import { requireEvent } from "../model/events/event.js";
+import { requireRoomForIntro } from "../model/events/event-caps.js";
 import {
   changeIntro,
   introStatus,
@@ -17,10 +17,10 @@ import {
   open,
   presentIntro,
   requireIntro,
-} from "../model/intro.js";
-import { takeIntroTurn } from "../model/intro-pace.js";
-import { match } from "../model/matching.js";
-import { openThread } from "../model/threads.js";
+} from "../model/events/intro.js";
+import { takeIntroTurn } from "../model/events/intro-pace.js";
+import { match } from "../model/rules/matching.js";
+import { openThread } from "../model/threads/threads.js";
 
 const minuteMs = 60_000;
 /** How many of the most recent check-ins are scored. */

@@ -1,11 +1,11 @@
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { shownName } from "../../schema/names.js";
 import { partitions } from "../../schema/partitions.js";
 import { latitude, longitude, token } from "../../schema/values.js";
-import { requireRoomForShare } from "../model/event-caps.js";
+import { requireRoomForShare } from "../model/events/event-caps.js";
 import {
   locationUseMs,
   openPlace,
@@ -14,7 +14,7 @@ import {
   sealPlace,
   shareStatus,
   shareStatuses,
-} from "../model/location-share.js";
+} from "../model/events/location-share.js";
 
 /** Makes a link for the agent's human. */
 export const requestLocationShare = mutation({

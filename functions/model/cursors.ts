@@ -8,7 +8,7 @@
  * `data` has the `nextCursor` of its page, null where the list ends. A cursor beats `page`.
  */
 import { type RawBuilder, type SelectQueryBuilder, type SqlBool, sql } from "kysely";
-import { invalidArgs } from "../../runtime/arguments.js";
+import { invalidArgs } from "../../runtime/call/arguments.js";
 import type { QueryContext } from "../../runtime/context.js";
 import type { CallError } from "../../runtime/errors.js";
 

@@ -1,4 +1,4 @@
-/** The outbox as functions fill it. What is written here is sent after the commit, and after a crash (functions/outbox.ts). */
+/** The outbox as functions fill it. What is written here is sent after the commit, and after a crash (functions/system/outbox.ts). */
 import type { MutationContext } from "../../runtime/context.js";
 
 /** Has a mail sent once this call is committed. */

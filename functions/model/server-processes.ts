@@ -1,7 +1,7 @@
-/** The server's processes, each with a lease that it renews (functions/presence.ts). */
+/** The server's processes, each with a lease that it renews (functions/system/presence.ts). */
 import type { MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
-import { prepared } from "../../runtime/prepared.js";
+import { prepared } from "../../runtime/store/prepared.js";
 
 /** The lease of a process that is being forgotten, which takes more than one transaction where it had many sockets. */
 export const forgetting = 0;

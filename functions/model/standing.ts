@@ -2,9 +2,9 @@
  * Whether what a socket was opened with still stands. It is asked in the transaction that lets the socket in: a
  * revocation that came before is seen there, and the notice of one that comes later finds the socket.
  */
-import { signInOf } from "../../runtime/auth.js";
+import { signInOf } from "../../runtime/call/caller.js";
 import type { CredentialId, QueryContext } from "../../runtime/context.js";
-import { prepared } from "../../runtime/prepared.js";
+import { prepared } from "../../runtime/store/prepared.js";
 
 /** Why not: the credential was replaced or revoked, the account is suspended, or its agent has another owner now. */
 export const lapses = ["revoked", "suspended", "moved"] as const;

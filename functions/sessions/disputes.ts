@@ -1,12 +1,13 @@
 /** A consumer's word against a settlement (clawrent.md section 6.4). What an admin makes of it: functions/admin/disputes.ts. */
+
+import { mutation } from "../../runtime/call/define.js";
 import type { UserMutation } from "../../runtime/context.js";
-import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { id, text } from "../../schema/values.js";
-import { openDispute, withdraw } from "../model/dispute.js";
-import { requirePartyNow } from "../model/session.js";
-import { sessionView, viewSession } from "../model/session-view.js";
+import { openDispute, withdraw } from "../model/money/dispute.js";
+import { requirePartyNow } from "../model/session/session.js";
+import { sessionView, viewSession } from "../model/session/session-view.js";
 
 /** Freezes what the provider got for a session until an admin decides. */
 export const dispute = mutation({

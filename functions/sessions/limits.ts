@@ -1,14 +1,14 @@
 /** What a session may cost, once it is open. */
-import { mutation } from "../../runtime/define.js";
+import { mutation } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { maxAmount, printAmount } from "../../schema/money.js";
 import { id } from "../../schema/values.js";
-import { findHold, walletTurn } from "../model/ledger.js";
-import { currentWallet } from "../model/pending-income.js";
-import { raiseSessionLimit, requirePartyNow } from "../model/session.js";
-import { isOpen } from "../model/session-status.js";
-import { sessionView, viewSession } from "../model/session-view.js";
-import { isMetered } from "../model/spending-limit.js";
+import { findHold, walletTurn } from "../model/money/ledger.js";
+import { currentWallet } from "../model/money/pending-income.js";
+import { raiseSessionLimit, requirePartyNow } from "../model/session/session.js";
+import { isOpen } from "../model/session/session-status.js";
+import { sessionView, viewSession } from "../model/session/session-view.js";
+import { isMetered } from "../model/session/spending-limit.js";
 
 /**
  * Lets a metered session cost more (clawrent.md section 6.2). Only its consumer can, only upward, and only as far as

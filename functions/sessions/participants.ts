@@ -1,12 +1,12 @@
 /** Setting a participant of a session aside for a while, and letting it back (clawrent.md section 8.3). */
 import { z } from "zod";
+import { mutation } from "../../runtime/call/define.js";
 import type { UserMutation } from "../../runtime/context.js";
-import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { type SessionParticipantsTable, sides } from "../../schema/sessions.js";
 import { id, isoTimeOrNull } from "../../schema/values.js";
-import { requireParticipant } from "../model/participants.js";
-import { requireActive, requirePartyNow } from "../model/session.js";
+import { requireParticipant } from "../model/session/participants.js";
+import { requireActive, requirePartyNow } from "../model/session/session.js";
 
 const args = { sessionId: id, participantId: id };
 

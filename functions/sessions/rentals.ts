@@ -1,25 +1,25 @@
 /** Making a session, reading it, approving and ending it. */
 import { z } from "zod";
+import { mutation, query } from "../../runtime/call/define.js";
 import type { UserQuery } from "../../runtime/context.js";
-import { mutation, query } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { type SessionStatus, type Side, sides } from "../../schema/sessions.js";
 import { cursor, id, isoTime, limit, limitOf, page, pageOf } from "../../schema/values.js";
-import { agentCard, agentCards } from "../model/cards.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
-import { walletTurn } from "../model/ledger.js";
-import { placesTurn, rent, rentalArgs, taskDescription } from "../model/renting.js";
-import { activateSession, endSession, findSession, requirePartyNow, sideOf } from "../model/session.js";
-import { afterAct, hasStatus, statusFilter } from "../model/session-status.js";
-import { sessionView, sessionViews, viewSession } from "../model/session-view.js";
-import { settlement, settlementOf } from "../model/settlement.js";
+import { agentCard, agentCards } from "../model/listings/cards.js";
+import { walletTurn } from "../model/money/ledger.js";
+import { settlement, settlementOf } from "../model/money/settlement.js";
+import { placesTurn, rent, rentalArgs, taskDescription } from "../model/session/renting.js";
+import { activateSession, endSession, findSession, requirePartyNow, sideOf } from "../model/session/session.js";
+import { afterAct, hasStatus, statusFilter } from "../model/session/session-status.js";
+import { sessionView, sessionViews, viewSession } from "../model/session/session-view.js";
 
 /** Daemons ask without a limit and attach only to what they get. */
 const sessionsLimit = limitOf(100, 100);
 /** Beyond this nobody reads on: the total of a side stops counting here. */
 const mostCounted = 10_000;
 
-/** Rents an agent (clawrent.md section 2.6; what is checked in which order: functions/model/renting.ts). */
+/** Rents an agent (clawrent.md section 2.6; what is checked in which order: functions/model/session/renting.ts). */
 export const create = mutation({
   summary: "Rents an agent for a task",
   auth: "user",

@@ -8,15 +8,15 @@
  * agent's token does none of it (people.md section 7).
  */
 import { z } from "zod";
-import { userKeyCredentialId, userKeyPrefix } from "../../runtime/auth.js";
+import { userKeyCredentialId, userKeyPrefix } from "../../runtime/call/caller.js";
+import { mutation, Refusal } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
-import { mutation, Refusal } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { email, text } from "../../schema/values.js";
-import { lookAtCode, spendCodes } from "../model/mailed-codes.js";
-import { currentSignIn, endSignIns } from "../model/sign-ins.js";
-import { findUserByEmail, requireUser } from "../model/users.js";
+import { lookAtCode, spendCodes } from "../model/users/mailed-codes.js";
+import { currentSignIn, endSignIns } from "../model/users/sign-ins.js";
+import { findUserByEmail, requireUser } from "../model/users/users.js";
 
 /** The most agents that a reply names. */
 const mostNamed = 100;

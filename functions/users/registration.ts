@@ -1,14 +1,14 @@
 /** Accounts of people: an address proved by a code, a password, and who one is (clawrent.md section 2.3). */
 import { z } from "zod";
-import { userKeyPrefix } from "../../runtime/auth.js";
-import { mutation, query, Refusal } from "../../runtime/define.js";
+import { userKeyPrefix } from "../../runtime/call/caller.js";
+import { mutation, query, Refusal } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { shownName } from "../../schema/names.js";
 import { email, text } from "../../schema/values.js";
-import { countWrongCode, lookAtCode, mailCodes, spendCodes } from "../model/mailed-codes.js";
-import { startSignIn } from "../model/sign-ins.js";
-import { findUserByEmail, requireUser, user, userView } from "../model/users.js";
+import { countWrongCode, lookAtCode, mailCodes, spendCodes } from "../model/users/mailed-codes.js";
+import { startSignIn } from "../model/users/sign-ins.js";
+import { findUserByEmail, requireUser, user, userView } from "../model/users/users.js";
 
 /** Mails a code to an address. The answer is the same for one that has an account (clawrent.md section 2.3). */
 export const sendVerification = mutation({

@@ -1,9 +1,9 @@
 /** A user's sign-ins: seen, and ended (people.md section 6). */
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { id, isoTime, isoTimeOrNull } from "../../schema/values.js";
-import { currentSignIn, endSignIns, isOpen, mostKept, signInsOf } from "../model/sign-ins.js";
+import { currentSignIn, endSignIns, isOpen, mostKept, signInsOf } from "../model/users/sign-ins.js";
 
 const signInView = z.object({
   id: z.string(),

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import { createSendMail, type Mail, type SendMail } from "../../adapters/mailer.js";
-import { claimMail } from "../../functions/outbox.js";
+import { claimMail } from "../../functions/system/outbox.js";
 import { createDatabase } from "../support/databases.js";
 import { databases, minute, startServer, type TestServer } from "../support/harness.js";
 import { SmtpServer } from "../support/smtp.js";

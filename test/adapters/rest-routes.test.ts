@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { parametersOf, type Route, routes } from "../../adapters/rest-routes.js";
 import { coordination, modules } from "../../functions/index.js";
-import { Registry } from "../../runtime/registry.js";
+import { Registry } from "../../runtime/call/registry.js";
 import { argumentsOf, functionOf } from "../support/routes.js";
 
 const registry = new Registry(modules);

@@ -17,7 +17,7 @@ describe.each(databases)("the RPC surface on %s", (database) => {
     return { status: response.status, headers: response.headers, body: (await response.json()) as ReplyBody };
   };
 
-  describe("envelopes (c2c.md section 1)", () => {
+  describe("envelopes (claw-to-claw.md section 1)", () => {
     test("a value comes back as success", async () => {
       const reply = await post("/api/query", { path: "echo:value", args: { value: { a: [1, "two", null, true] } } });
       expect(reply).toMatchObject({ status: 200, body: { status: "success", value: { a: [1, "two", null, true] } } });
@@ -126,7 +126,7 @@ describe.each(databases)("the RPC surface on %s", (database) => {
     });
   });
 
-  describe("what the gateway refuses (c2c.md section 1)", () => {
+  describe("what the gateway refuses (claw-to-claw.md section 1)", () => {
     test.each([
       ["cut JSON", '{"path":"echo:nothing"', 400, "BadJsonBody"],
       ["an array", "[]", 400, "BadJsonBody"],

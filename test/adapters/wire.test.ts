@@ -2,7 +2,7 @@ import { convexToJson, jsonToConvex, type Value } from "convex/values";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decodeArgs, encodeValue, isReadable, WireError } from "../../adapters/wire.js";
-import { JsonText } from "../../runtime/define.js";
+import { JsonText } from "../../runtime/call/define.js";
 
 const decode = (text: string) => decodeArgs(JSON.parse(text), text);
 

@@ -1,7 +1,7 @@
-/** Every function × every kind of caller gives the answer of the checked-in table (design.md section 6). */
+/** Every function × every kind of caller gives the answer of the checked-in table (architecture.md section 6). */
 import { describe, expect, test } from "vitest";
 import { coordination } from "../../functions/index.js";
-import { Registry } from "../../runtime/registry.js";
+import { Registry } from "../../runtime/call/registry.js";
 import { type Agent, Caller, databases, hour, type TestServer, useServer } from "../support/harness.js";
 import { everything, type RawAnswer, rawCall } from "../support/refusals.js";
 import { type Answer, type CallerKind, callers, matrix, type Names, type Row, type Situation } from "./auth-matrix.js";

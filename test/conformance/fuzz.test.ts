@@ -9,7 +9,7 @@ import { type Logger, pino } from "pino";
 import { describe, expect, test } from "vitest";
 import type { ZodObject } from "zod";
 import { coordination, modules } from "../../functions/index.js";
-import { Registry } from "../../runtime/registry.js";
+import { Registry } from "../../runtime/call/registry.js";
 import { argumentsOf, callersOf, makeWorld, type World } from "../support/fuzz-world.js";
 import { databases, hour, useServer } from "../support/harness.js";
 import { toJson } from "../support/nasty.js";

@@ -24,7 +24,7 @@ async function instantsAhead(server: TestServer, withinMs: number): Promise<numb
   return instants.filter((at) => at > now && at <= now + withinMs).sort((one, other) => one - other);
 }
 
-describe.each(databases)("at the instant, on %s (design.md section 4)", (database) => {
+describe.each(databases)("at the instant, on %s (architecture.md section 4)", (database) => {
   const server = useServer(database);
 
   test("nobody who watches has an old answer, a millisecond before and at every instant that a row names", async () => {

@@ -65,7 +65,7 @@ function sorted(counts: Reached): Record<string, number> {
   return Object.fromEntries([...counts].sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
-describe.each(databases)("no change is missed on %s (design.md section 4)", (database) => {
+describe.each(databases)("no change is missed on %s (architecture.md section 4)", (database) => {
   const server = useServer(database);
   const reached: Reached = new Map();
   const answered: Reached = new Map();
@@ -77,7 +77,7 @@ describe.each(databases)("no change is missed on %s (design.md section 4)", (dat
   afterAll(() => expectAllReached(server, reached, answered));
 });
 
-describeProcesses("no change is missed by another process (design.md section 3)", () => {
+describeProcesses("no change is missed by another process (architecture.md section 3)", () => {
   const pair = useTwoServers();
   const reached: Reached = new Map();
   const answered: Reached = new Map();

@@ -1,4 +1,4 @@
-/** Whoever watches is left alone by what strangers do: a wake for nothing is a re-run for nothing (design.md section 4). */
+/** Whoever watches is left alone by what strangers do: a wake for nothing is a re-run for nothing (architecture.md section 4). */
 import { describe, expect, test } from "vitest";
 import { databases, minute, useServer } from "../support/harness.js";
 import { Audience } from "../support/live-audience.js";

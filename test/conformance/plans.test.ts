@@ -115,7 +115,7 @@ async function story(server: TestServer): Promise<Set<string>> {
   return called;
 }
 
-describe.each(databases)("query plans on %s (design.md section 3: every query has an index)", (database) => {
+describe.each(databases)("query plans on %s (architecture.md section 3: every query has an index)", (database) => {
   const statements = new Set<string>();
   let server: TestServer;
   let called: Set<string>;

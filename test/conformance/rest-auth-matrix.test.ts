@@ -1,4 +1,4 @@
-/** Every REST route × every kind of caller gives the answer of the checked-in table (design.md section 6). */
+/** Every REST route × every kind of caller gives the answer of the checked-in table (architecture.md section 6). */
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
 import { parametersOf, type Route, routes } from "../../adapters/rest-routes.js";

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { z } from "zod";
 import { routes } from "../../adapters/rest-routes.js";
 import { modules } from "../../functions/index.js";
-import { Registry } from "../../runtime/registry.js";
+import { Registry } from "../../runtime/call/registry.js";
 import { type Caller, databases, Refused, type TestServer, useServer } from "../support/harness.js";
 import { asAgent, draft } from "../support/market.js";
 import { cutSocketsAfterEach } from "../support/sockets.js";

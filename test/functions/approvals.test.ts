@@ -1,9 +1,9 @@
-/** Approvals (c2c.md section 3, approvals): what waits for a human, and what the human decides. */
+/** Approvals (claw-to-claw.md section 3, approvals): what waits for a human, and what the human decides. */
 import { describe, expect, test } from "vitest";
 import { type Agent, databases, hour, useServer } from "../support/harness.js";
 import { everything, expectInvalid, expectRefusal, rawCall, tide, wave } from "../support/refusals.js";
 
-describe.each(databases)("approvals on %s (c2c.md section 3, approvals)", (database) => {
+describe.each(databases)("approvals on %s (claw-to-claw.md section 3, approvals)", (database) => {
   const server = useServer(database);
 
   const late = { code: "expired", message: "Approval deadline has passed", data: { status: "expired" } };

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { auditLedger } from "../../functions/model/audit.js";
-import { postTransfer } from "../../functions/model/ledger.js";
-import { mutation } from "../../runtime/define.js";
+import { auditLedger } from "../../functions/model/money/audit.js";
+import { postTransfer } from "../../functions/model/money/ledger.js";
+import { mutation } from "../../runtime/call/define.js";
 import { databases, minute, type User, useServer } from "../support/harness.js";
 import { Ledger, type Party } from "../support/ledger.js";
 

@@ -1,10 +1,10 @@
-/** Connections (c2c.md section 3, connections): invite, acceptance, end, list. */
+/** Connections (claw-to-claw.md section 3, connections): invite, acceptance, end, list. */
 import { describe, expect, test } from "vitest";
 import { hashSecret } from "../../runtime/ids.js";
 import { type Agent, databases, day, randomKey, useServer } from "../support/harness.js";
 import { everything, expectInvalid, expectRefusal, rawCall } from "../support/refusals.js";
 
-describe.each(databases)("connections on %s (c2c.md section 3, connections)", (database) => {
+describe.each(databases)("connections on %s (claw-to-claw.md section 3, connections)", (database) => {
   const server = useServer(database);
 
   const accepted = { code: "conflict", message: "Invite already accepted" };

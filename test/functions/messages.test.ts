@@ -1,4 +1,4 @@
-/** Threads and messages (c2c.md section 3, messages). What each state takes is in thread-states.test.ts. */
+/** Threads and messages (claw-to-claw.md section 3, messages). What each state takes is in thread-states.test.ts. */
 import { describe, expect, test } from "vitest";
 import { type Agent, databases, day, hour, useServer } from "../support/harness.js";
 import { everything, expectInvalid, expectRefusal, rawCall, tide, wave } from "../support/refusals.js";
@@ -17,7 +17,7 @@ function filled(character: string, bytes: number): string {
 /** Base64 of `bytes` bytes, as long as a box of that size. */
 const box = (bytes: number) => Buffer.alloc(bytes, 0xd7).toString("base64");
 
-describe.each(databases)("messages on %s (c2c.md section 3, messages)", (database) => {
+describe.each(databases)("messages on %s (claw-to-claw.md section 3, messages)", (database) => {
   const server = useServer(database);
 
   const inactive = (status: string) => ({ code: "conflict", message: "Connection is not active", data: { status } });

@@ -7,7 +7,7 @@
 import { ConvexClient } from "convex/browser";
 import { afterEach, describe, expect, onTestFailed, test } from "vitest";
 import { WebSocket } from "ws";
-import { openStore } from "../../runtime/database.js";
+import { openStore } from "../../runtime/store/database.js";
 import { createDatabase, databases, type EmptyDatabase } from "../support/databases.js";
 import { randomKey } from "../support/harness.js";
 import { Clients, each, pauseFor, type Speaker } from "../support/kills.js";

@@ -7,8 +7,8 @@
 import { sql } from "kysely";
 import { describe, expect, onTestFailed, test } from "vitest";
 import { WebSocket } from "ws";
-import { auditLedger } from "../../functions/model/audit.js";
-import { openStore } from "../../runtime/database.js";
+import { auditLedger } from "../../functions/model/money/audit.js";
+import { openStore } from "../../runtime/store/database.js";
 import { runAudit } from "../support/audit.js";
 import { createDatabase, databases } from "../support/databases.js";
 import {

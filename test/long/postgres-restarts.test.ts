@@ -21,7 +21,7 @@ const restarts = Number(process.env.RESTARTS ?? 6);
 const promisedMs = 5_000;
 /** What a call may take, whatever happens to the database. */
 const longestCallMs = 5_000;
-/** As many connections as a process has (runtime/postgres.ts). */
+/** As many connections as a process has (runtime/store/postgres.ts). */
 const poolSize = 16;
 const talkers = 12;
 const renters = 6;

@@ -7,7 +7,7 @@ import { existsSync, statSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { coordination, modules } from "../../functions/index.js";
-import { Registry } from "../../runtime/registry.js";
+import { Registry } from "../../runtime/call/registry.js";
 import { createDatabase, databases, type EmptyDatabase } from "../support/databases.js";
 import { randomKey } from "../support/harness.js";
 import { ServerProcess } from "../support/process.js";

@@ -2,9 +2,9 @@
 import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { expect, test, vi } from "vitest";
-import type { Bus } from "../../runtime/bus.js";
+import type { Outcome } from "../../runtime/call/dispatch.js";
 import type { Caller } from "../../runtime/context.js";
-import type { Outcome } from "../../runtime/dispatch.js";
+import type { Bus } from "../../runtime/live/bus.js";
 import { type Agent, Caller as Client, type TestServer } from "../support/harness.js";
 import { draft } from "../support/market.js";
 import { heard } from "../support/notices.js";

@@ -1,4 +1,4 @@
-/** What was opened on one process ends where the credential ends on the other (design.md, Provenance). */
+/** What was opened on one process ends where the credential ends on the other (architecture.md, Provenance). */
 import { expect, test } from "vitest";
 import { Caller as Client, minute } from "../support/harness.js";
 import { castFor, ends, expectNothingLeft, openAll, openShared } from "../support/opened.js";

@@ -1,6 +1,6 @@
 /** A process that was taken for dead while it stood still, and has not noticed yet. */
 import { expect, test } from "vitest";
-import { connectAgent, endProcess, forgottenAtOnce, renewLease } from "../../functions/presence.js";
+import { connectAgent, endProcess, forgottenAtOnce, renewLease } from "../../functions/system/presence.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { startServer } from "../support/harness.js";
 import { disconnect } from "../support/market.js";

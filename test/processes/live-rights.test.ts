@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { createClient, type TidepoolError } from "../../client/index.js";
 import type { modules as productModules } from "../../functions/index.js";
-import { query } from "../../runtime/define.js";
+import { query } from "../../runtime/call/define.js";
 import { open } from "../support/event-streams.js";
 import { Caller as Client, day, randomKey, type TestServer, type User } from "../support/harness.js";
 import { liveClient, until } from "../support/live-clients.js";

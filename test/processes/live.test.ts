@@ -375,7 +375,7 @@ async function holdTable(url: string, table: string): Promise<{ release(): Promi
 }
 
 describeProcesses("live queries of two processes that lose their word of each other", () => {
-  /** The bus is back within a second; a connection that only seems to be there is found out in 2 + 5 s (runtime/bus.ts). */
+  /** The bus is back within a second; a connection that only seems to be there is found out in 2 + 5 s (runtime/live/bus.ts). */
   const promisedMs = 8_000;
 
   test.each([

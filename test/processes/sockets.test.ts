@@ -1,6 +1,6 @@
 /** The marketplace's sockets where the two sides of a session are on different processes. */
 import { expect, test, vi } from "vitest";
-import type { Bus } from "../../runtime/bus.js";
+import type { Bus } from "../../runtime/live/bus.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
 import { asAgent, disconnect, draft } from "../support/market.js";
 import { closeBoth, cutBuses, describeProcesses, type Pair, startTwo, useTwoServers } from "../support/processes.js";

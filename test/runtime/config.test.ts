@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigError, readConfig } from "../../runtime/config.js";
 
-describe("configuration (design.md section 7)", () => {
+describe("configuration (architecture.md section 7)", () => {
   test("an empty environment gives the documented defaults", () => {
     expect(readConfig({ PORT: "" })).toEqual({
       port: 3001,

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { createDatabase } from "../support/databases.js";
 import { databases, day, hour, startServer, useServer } from "../support/harness.js";
 
-describe.each(databases)("deadlines on %s (design.md section 2)", (database) => {
+describe.each(databases)("deadlines on %s (architecture.md section 2)", (database) => {
   const server = useServer(database);
 
   const storedStatus = async (threadId: string) => {

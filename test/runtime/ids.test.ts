@@ -1,4 +1,4 @@
-/** What the server hands out as secret (c2c.md section 2, clawrent.md section 1): its shape, and that all of it is random. */
+/** What the server hands out as secret (claw-to-claw.md section 2, clawrent.md section 1): its shape, and that all of it is random. */
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { newCode, newDigits, newSecret } from "../../runtime/ids.js";

@@ -3,7 +3,7 @@ import { caps } from "../../functions/model/caps.js";
 import { addressKey, rates, sizes } from "../../runtime/limits.js";
 import { Caller, databases, startServer } from "../support/harness.js";
 
-describe("rate limits (c2c.md section 1)", () => {
+describe("rate limits (claw-to-claw.md section 1)", () => {
   const [database = "sqlite"] = databases;
 
   test("calls per agent: over the limit is 429 with Retry-After, and another agent is not affected", async () => {

@@ -1,8 +1,8 @@
 /** Functions that only tests have: large answers, and which of them were read. */
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/call/define.js";
+import type { Modules } from "../../runtime/call/registry.js";
 import { CallError } from "../../runtime/errors.js";
-import type { Modules } from "../../runtime/registry.js";
 
 /** The numbers of all that were read, in order. */
 export const runs: number[] = [];

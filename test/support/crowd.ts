@@ -1,6 +1,6 @@
 /** Rows in numbers that no test could make by calls: copies of rows that calls have made, written past every function. */
 import { sql } from "kysely";
-import { type EventRow, storedPlace } from "../../functions/model/event.js";
+import { type EventRow, storedPlace } from "../../functions/model/events/event.js";
 import type { Database } from "../../schema/index.js";
 import { hour, type TestServer } from "./harness.js";
 

@@ -1,8 +1,8 @@
 /** Functions that only tests have: values of every type, and answers that the product's own functions never give. */
 import { z } from "zod";
-import { mutation, query } from "../../runtime/define.js";
+import { mutation, query } from "../../runtime/call/define.js";
+import type { Modules } from "../../runtime/call/registry.js";
 import { CallError } from "../../runtime/errors.js";
-import type { Modules } from "../../runtime/registry.js";
 
 const anyValue = z.unknown();
 

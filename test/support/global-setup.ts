@@ -4,7 +4,7 @@
  */
 import pg from "pg";
 import type { TestProject } from "vitest/node";
-import { PostgresStore } from "../../runtime/postgres.js";
+import { PostgresStore } from "../../runtime/store/postgres.js";
 import { startOwnPostgres } from "./postgres.js";
 
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {

@@ -4,16 +4,16 @@
  */
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { requiredToStart } from "../../functions/model/charge.js";
-import { placeHold } from "../../functions/model/ledger.js";
-import { meterTokens } from "../../functions/model/metering.js";
-import { currentWallet } from "../../functions/model/pending-income.js";
-import { refund } from "../../functions/model/refund.js";
-import { activateSession, catchUp, endSession, findSession } from "../../functions/model/session.js";
-import { limitOf } from "../../functions/model/spending-limit.js";
-import { countTokens } from "../../functions/model/token-counts.js";
+import { placeHold } from "../../functions/model/money/ledger.js";
+import { meterTokens } from "../../functions/model/money/metering.js";
+import { currentWallet } from "../../functions/model/money/pending-income.js";
+import { refund } from "../../functions/model/money/refund.js";
+import { requiredToStart } from "../../functions/model/rules/charge.js";
+import { countTokens } from "../../functions/model/rules/token-counts.js";
+import { activateSession, catchUp, endSession, findSession } from "../../functions/model/session/session.js";
+import { limitOf } from "../../functions/model/session/spending-limit.js";
+import { mutation } from "../../runtime/call/define.js";
 import type { MutationContext, UserCaller } from "../../runtime/context.js";
-import { mutation } from "../../runtime/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { type Currency, currencies, type PricingModel, pricingModels } from "../../schema/listings.js";
 import type { SessionsTable } from "../../schema/sessions.js";

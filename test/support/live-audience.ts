@@ -1,8 +1,8 @@
 /** People who watch, and what they would have to see. */
 import { expect } from "vitest";
+import type { Call, Outcome } from "../../runtime/call/dispatch.js";
 import type { Caller } from "../../runtime/context.js";
-import type { Call, Outcome } from "../../runtime/dispatch.js";
-import type { Seen } from "../../runtime/live.js";
+import type { Seen } from "../../runtime/live/watches.js";
 import type { TestServer } from "./harness.js";
 import type { Question, Reached } from "./live-world.js";
 import { eventually } from "./sockets.js";

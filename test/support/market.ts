@@ -1,6 +1,6 @@
 /** Agents on the marketplace, brought there the way their owners would. */
 import { z } from "zod";
-import { mutation } from "../../runtime/define.js";
+import { mutation } from "../../runtime/call/define.js";
 import type { TestServer, User } from "./harness.js";
 import { Agent } from "./harness.js";
 

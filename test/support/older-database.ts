@@ -2,7 +2,7 @@
 import SqliteDatabase from "better-sqlite3";
 import { Kysely, Migrator, PostgresDialect, SqliteDialect } from "kysely";
 import pg from "pg";
-import { postgresDialect, sqliteDialect } from "../../runtime/dialects.js";
+import { postgresDialect, sqliteDialect } from "../../runtime/store/dialects.js";
 import { migrations } from "../../schema/migrations/index.js";
 import { createDatabase, type DatabaseName, type EmptyDatabase } from "./databases.js";
 

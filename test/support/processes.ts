@@ -2,9 +2,9 @@
 import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, onTestFinished, vi } from "vitest";
-import type { Bus } from "../../runtime/bus.js";
+import type { Bus } from "../../runtime/live/bus.js";
+import { WriteSet } from "../../runtime/live/read-and-write-sets.js";
 import type { Notice } from "../../runtime/notices.js";
-import { WriteSet } from "../../runtime/slices.js";
 import { ManualClock } from "./clock.js";
 import { createDatabase, databases } from "./databases.js";
 import { startServer, type TestOptions, type TestServer } from "./harness.js";

@@ -1,6 +1,6 @@
 /** Agents that can be rented and sessions with them, brought there as their people would. */
 import { z } from "zod";
-import { mutation } from "../../runtime/define.js";
+import { mutation } from "../../runtime/call/define.js";
 import type { Database } from "../../schema/index.js";
 import type { SessionSocketsTable } from "../../schema/sessions.js";
 import { type Agent, Caller, type TestServer, type User } from "./harness.js";

@@ -3,9 +3,9 @@
  * and answers that the product's own never give. They take what the routes' paths name.
  */
 import { z } from "zod";
-import { mutation, query, Refusal } from "../../runtime/define.js";
+import { mutation, query, Refusal } from "../../runtime/call/define.js";
+import type { Modules } from "../../runtime/call/registry.js";
 import { CallError, type ErrorCode } from "../../runtime/errors.js";
-import type { Modules } from "../../runtime/registry.js";
 import { limit, page, text } from "../../schema/values.js";
 
 /** Says back what came in by the query. Anybody may. */

@@ -1,8 +1,8 @@
 /** Routes beside what their functions declare. */
 import type { z } from "zod";
 import type { Route } from "../../adapters/rest-routes.js";
-import type { FunctionDefinition } from "../../runtime/define.js";
-import type { Registry } from "../../runtime/registry.js";
+import type { FunctionDefinition } from "../../runtime/call/define.js";
+import type { Registry } from "../../runtime/call/registry.js";
 
 export function functionOf(registry: Registry, { method, path, call }: Route): FunctionDefinition {
   const definition = registry.find(call);

@@ -1,7 +1,7 @@
 /** What an earlier release stored and this one would refuse. */
 import { z } from "zod";
+import { mutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
-import { mutation } from "../../runtime/define.js";
 import type { TestServer } from "./harness.js";
 
 /** Writes to the database past all functions. */

@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import SqliteDatabase from "better-sqlite3";
 import { describe, expect, test } from "vitest";
-import { openPlace } from "../../../functions/model/location-share.js";
+import { openPlace } from "../../../functions/model/events/location-share.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import { Canaries, dump } from "../../support/canaries.js";
 import { type Agent, databases, hour, minute, startServer, type TestServer } from "../../support/harness.js";

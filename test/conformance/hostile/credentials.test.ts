@@ -1,6 +1,6 @@
 /**
  * Stolen and used-up credentials: whatever an agent's credential opens, on every surface, is closed in every way in which
- * it can end, and opens nothing again (design.md, Provenance; people.md section 7; clawrent.md section 1). And an agent's
+ * it can end, and opens nothing again (architecture.md, Provenance; people.md section 7; clawrent.md section 1). And an agent's
  * own key, which nobody but the agent ever had in hand, does nothing of its owner's.
  */
 import { describe, expect, test } from "vitest";

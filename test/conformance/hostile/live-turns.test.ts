@@ -4,7 +4,7 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { everyMinute, mutation, query } from "../../../runtime/define.js";
+import { everyMinute, mutation, query } from "../../../runtime/call/define.js";
 import { liveBudget } from "../../../runtime/limits.js";
 import { open } from "../../support/event-streams.js";
 import { type Agent, databases, minute, type TestServer, useServer } from "../../support/harness.js";

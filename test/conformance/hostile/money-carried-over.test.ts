@@ -3,8 +3,8 @@
  * being paid, and tokens that were counted before are counted again (clawrent.md section 6.2).
  */
 import { describe, expect, test } from "vitest";
-import { auditLedger } from "../../../functions/model/audit.js";
-import { userKeyPrefix } from "../../../runtime/auth.js";
+import { auditLedger } from "../../../functions/model/money/audit.js";
+import { userKeyPrefix } from "../../../runtime/call/caller.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import { tokenRate } from "../../../runtime/limits.js";
 import { Caller, databases, hour, minute, startServer } from "../../support/harness.js";

@@ -4,7 +4,7 @@
  * deadlines (clawrent.md sections 6.2 to 6.4). The sum of all money is checked after each.
  */
 import { afterEach, describe, expect, test } from "vitest";
-import { auditLedger } from "../../../functions/model/audit.js";
+import { auditLedger } from "../../../functions/model/money/audit.js";
 import { tokenRate } from "../../../runtime/limits.js";
 import { Caller, databases, day, hour, minute, type Refused, type User, useServer } from "../../support/harness.js";
 import { lastingAdmin, openSession, type Rental, rentable, serve, task } from "../../support/rental.js";

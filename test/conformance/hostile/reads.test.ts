@@ -1,14 +1,14 @@
 /**
- * Nobody makes a call that reads more than it shows (design.md section 6, bounds): lists read their page, and what has to
+ * Nobody makes a call that reads more than it shows (architecture.md section 6, bounds): lists read their page, and what has to
  * read everything reads it in parts, between which others are served.
  */
 import { statSync } from "node:fs";
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
-import { rowsPerPart } from "../../../functions/model/audit.js";
 import { caps } from "../../../functions/model/caps.js";
-import { findListed, sorts } from "../../../functions/model/listed-agents.js";
-import { findNearest } from "../../../functions/model/nearby.js";
+import { findNearest } from "../../../functions/model/events/nearby.js";
+import { findListed, sorts } from "../../../functions/model/listings/listed-agents.js";
+import { rowsPerPart } from "../../../functions/model/money/audit.js";
 import type { QueryContext } from "../../../runtime/context.js";
 import { up as orderStates } from "../../../schema/migrations/0012-order-states.js";
 import { orderStatuses, type SessionStatus } from "../../../schema/sessions.js";
@@ -398,7 +398,7 @@ describe.each(databases)("admin:audit on %s", (database) => {
     const steps = new Map<string, number>();
     const { store } = server.server;
     await store.readAside(async (db) => {
-      const { auditLedger } = await import("../../../functions/model/audit.js");
+      const { auditLedger } = await import("../../../functions/model/money/audit.js");
       const counting = db.withPlugin({
         transformQuery: ({ node }) => node,
         transformResult: async ({ result }) => {

@@ -1,6 +1,6 @@
 /**
  * What was reviewed is what is shown: an owner who changes a listed agent behind the admin's back shows nobody anything
- * that no admin saw (functions/model/pending-changes.ts; clawrent.md sections 2.4, 2.5 and 2.10).
+ * that no admin saw (functions/model/listings/pending-changes.ts; clawrent.md sections 2.4, 2.5 and 2.10).
  */
 import { afterEach, describe, expect, test } from "vitest";
 import { databases, type TestServer, type User, useServer } from "../../support/harness.js";

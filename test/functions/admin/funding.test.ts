@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { auditLedger } from "../../../functions/model/audit.js";
+import { auditLedger } from "../../../functions/model/money/audit.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import { databases, day, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal } from "../../support/refusals.js";

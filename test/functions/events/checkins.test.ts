@@ -1,4 +1,4 @@
-/** Being at an event (c2c.md section 3, events: checkIn, checkOut, "First check-in", "Renewal", "The value"). */
+/** Being at an event (claw-to-claw.md section 3, events: checkIn, checkOut, "First check-in", "Renewal", "The value"). */
 import { beforeEach, describe, expect, test } from "vitest";
 import { hashSecret } from "../../../runtime/ids.js";
 import {

@@ -1,8 +1,8 @@
-/** Deadlines by the caller and by the timer (c2c.md section 3, `events:expireStale`; design.md section 2, promise 5). */
+/** Deadlines by the caller and by the timer (claw-to-claw.md section 3, `events:expireStale`; architecture.md section 2, promise 5). */
 import { describe, expect, test } from "vitest";
-import { expire } from "../../../functions/deadlines.js";
 import { caps } from "../../../functions/model/caps.js";
 import { batchSize } from "../../../functions/model/expiry.js";
+import { expire } from "../../../functions/system/deadlines.js";
 import { type Agent, databases, day, hour, minute, startServer, type TestServer } from "../../support/harness.js";
 import { everything } from "../../support/refusals.js";
 import { arrive, confirmedIntro, guests, liveEvent, venue } from "./support.js";

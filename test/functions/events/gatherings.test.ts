@@ -1,4 +1,4 @@
-/** Events themselves (c2c.md section 3, events: create, updateTags, listLive, getById, "An event is …", "Tags"). */
+/** Events themselves (claw-to-claw.md section 3, events: create, updateTags, listLive, getById, "An event is …", "Tags"). */
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Agent, databases, day, hour, minute, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal, wave } from "../../support/refusals.js";

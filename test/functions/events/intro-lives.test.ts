@@ -1,11 +1,11 @@
 /**
- * The intro's life (c2c.md section 3, events): long random lives of two agents at events, from check-in to check-out,
+ * The intro's life (claw-to-claw.md section 3, events): long random lives of two agents at events, from check-in to check-out,
  * compared step by step with a model that knows only the specification. What the specification leaves open and marks as
  * a choice, such as the pace of intros, the model takes from there as well.
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { JsonText } from "../../../runtime/define.js";
+import { JsonText } from "../../../runtime/call/define.js";
 import { type Agent, type Caller, databases, hour, minute, type TestServer, useServer } from "../../support/harness.js";
 import { amount } from "../../support/long.js";
 import { venue } from "./support.js";
@@ -16,7 +16,7 @@ describe.each(databases)("the intro's life on %s", (database) => {
   const stepsPerRun = 50;
 
   test(
-    `${runs} lives of ${stepsPerRun} steps go as c2c.md section 3, events, says`,
+    `${runs} lives of ${stepsPerRun} steps go as claw-to-claw.md section 3, events, says`,
     async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(anyStep, { minLength: stepsPerRun, maxLength: stepsPerRun }), async (steps) => {

@@ -1,7 +1,7 @@
-/** Intros (c2c.md section 3, events: proposeIntro … listMyIntros, "An intro is …"). */
+/** Intros (claw-to-claw.md section 3, events: proposeIntro … listMyIntros, "An intro is …"). */
 import { beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { mutation } from "../../../runtime/define.js";
+import { mutation } from "../../../runtime/call/define.js";
 import { type Agent, databases, hour, minute, type TestServer, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal, wave } from "../../support/refusals.js";
 import {

@@ -1,9 +1,9 @@
-/** The lists of events page by page (c2c.md section 3: listLive by start, listNearby nearest first; `cursor` in each row). */
+/** The lists of events page by page (claw-to-claw.md section 3: listLive by start, listNearby nearest first; `cursor` in each row). */
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { caps } from "../../../functions/model/caps.js";
-import type { EventRow } from "../../../functions/model/event.js";
-import { distanceKm } from "../../../functions/model/geo.js";
+import type { EventRow } from "../../../functions/model/events/event.js";
+import { distanceKm } from "../../../functions/model/rules/geo.js";
 import { storeEvents } from "../../support/crowd.js";
 import { type Agent, databases, hour, startServer, useServer } from "../../support/harness.js";
 import { amount } from "../../support/long.js";

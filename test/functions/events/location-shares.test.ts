@@ -1,4 +1,4 @@
-/** Location shares and the search near one (c2c.md section 3, events: requestLocationShare … listNearby). */
+/** Location shares and the search near one (claw-to-claw.md section 3, events: requestLocationShare … listNearby). */
 import { beforeEach, describe, expect, test } from "vitest";
 import { type Agent, databases, hour, minute, startServer, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal, wave } from "../../support/refusals.js";

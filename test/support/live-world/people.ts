@@ -1,6 +1,6 @@
 /** The people and the agents of the live world, and what they prove themselves with. */
 import { randomUUID } from "node:crypto";
-import { signInCredentialId } from "../../../runtime/auth.js";
+import { signInCredentialId } from "../../../runtime/call/caller.js";
 import type { AgentCaller, UserCaller } from "../../../runtime/context.js";
 import { minute, password, randomKey } from "../harness.js";
 import {

@@ -1,0 +1,283 @@
+/**
+ * `/ws/agent`: the control channel of a provider agent (clawrent.md section 4.2). It tells the agent of its sessions and
+ * of its status, and is the reason why the agent counts as connected.
+ */
+
+import type { Lapse } from "../../../functions/model/standing.js";
+import {
+  type Announcement,
+  connectAgent,
+  disconnectAgent,
+  listAnnouncements,
+  markAnnounced,
+  reviewAgent,
+} from "../../../functions/system/presence.js";
+import type { Runtime } from "../../../runtime/call/dispatch.js";
+import type { AgentCaller } from "../../../runtime/context.js";
+import { nextRequestId } from "../../../runtime/ids.js";
+import type { NoticeBoard, NoticeOf } from "../../../runtime/notices.js";
+import { isoTime } from "../../../schema/values.js";
+import { agentCallerOf } from "../agent-token.js";
+import type { Background } from "../background.js";
+import { type Closing, closingOf, closings, suspendedAs } from "../close-codes.js";
+import { frame, limitFrame, systemError } from "../frames.js";
+import { SocketIndex } from "../index-by-key.js";
+import type { InboundFrame, Socket } from "../socket.js";
+import type { Channel, SocketServer } from "../socket-server.js";
+
+const missingToken: Closing = { code: 4000, reason: "Missing token" };
+const invalidToken: Closing = { code: 4001, reason: "Invalid or revoked agent token" };
+const suspended = suspendedAs(invalidToken);
+/** Whoever finds that its agent has changed hands comes again, and stands for the new owner then. */
+const refusals: Record<Lapse, Closing> = { revoked: invalidToken, suspended, moved: closings.restart };
+
+export interface ChannelParts {
+  runtime: Runtime;
+  notices: NoticeBoard;
+  background: Background;
+  server: SocketServer;
+  processId: string;
+}
+
+export class AgentChannel implements Channel {
+  readonly #parts: ChannelParts;
+  readonly #open = new SocketIndex<AgentSocket>();
+
+  constructor(parts: ChannelParts) {
+    this.#parts = parts;
+    const { notices } = parts;
+    notices.on("announcementsDue", ({ agentId }) => {
+      for (const open of this.#open.get(agentId)) open.announce();
+    });
+    notices.on("agentStatusChanged", ({ agentId, onlineStatus, at }) => {
+      for (const open of this.#open.get(agentId)) open.hearStatus(onlineStatus, at);
+    });
+    notices.on("participantResumed", ({ agentId, sessionId }) => {
+      if (agentId === null) return;
+      for (const open of this.#open.get(agentId)) open.send("session.participant_resumed", { sessionId });
+    });
+    notices.on("sessionLimit", (notice) => {
+      for (const open of this.#open.get(notice.providerAgentId)) open.tellLimit(notice);
+    });
+    notices.on("noticesMissed", () => void parts.background.track(this.#reviewAll()));
+  }
+
+  /** Has every channel look again at what notices would have told it. */
+  async #reviewAll(): Promise<void> {
+    for (const agentId of this.#open.keys()) {
+      for (const open of this.#open.get(agentId)) await open.review();
+    }
+  }
+
+  async open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined> {
+    const { runtime, server, background, processId } = this.#parts;
+    const token = query.get("token");
+    if (!token) return missingToken;
+    const caller = await agentCallerOf(runtime, socket, token, invalidToken);
+    if ("code" in caller) return caller;
+    const { agentId, credentialId, ownerId: userId } = caller;
+    const opener = { credentialId, agentId, userId };
+    const entry = new AgentSocket(socket, caller, runtime, background);
+    // From here on the notices of this agent find the socket, and so does the end of its credential.
+    server.identify(socket, { ...opener, revoked: invalidToken, suspended });
+    this.#open.add(agentId, entry, socket);
+
+    const forget = () =>
+      background.ensure("disconnecting an agent", () =>
+        runtime.runSystem(disconnectAgent, { agentId, socketId: socket.id }),
+      );
+    try {
+      const connected = await runtime.runSystem(connectAgent, { opener, agentId, socketId: socket.id, processId });
+      if ("lapse" in connected) return refusals[connected.lapse];
+      socket.onGone(forget);
+      entry.greet(connected.name, connected.onlineStatus);
+      return undefined;
+    } catch (error) {
+      // The commit may have happened all the same.
+      forget();
+      return closingOf(error, invalidToken);
+    }
+  }
+}
+
+type OnlineStatus = "online" | "offline" | "busy";
+
+/** One open control channel. */
+class AgentSocket {
+  /** What this socket was told and the database does not know yet. */
+  readonly #told = new Map<string, Announcement["status"]>();
+  #greeted = false;
+  /** The last word before the greeting: that of its own coming, or a later one. */
+  #statusBeforeGreeting: { onlineStatus: OnlineStatus; at: number } | undefined;
+  #statusesTold = 0;
+  #lastTold: OnlineStatus | undefined;
+  #lastAt = 0;
+  #announcing: Promise<void> | undefined;
+  #due = false;
+  #pings = 0;
+  readonly #awaitingPong = new Map<string, () => void>();
+
+  constructor(
+    readonly socket: Socket,
+    readonly caller: AgentCaller,
+    readonly runtime: Runtime,
+    readonly background: Background,
+  ) {
+    socket.onPong((payload) => {
+      this.#awaitingPong.get(payload)?.();
+      this.#awaitingPong.delete(payload);
+    });
+  }
+
+  send(type: string, payload: object): void {
+    if (this.#greeted) this.socket.send(frame(type, payload));
+  }
+
+  tellLimit(notice: NoticeOf<"sessionLimit">): void {
+    if (this.#greeted) this.socket.send(limitFrame(notice));
+  }
+
+  greet(name: string, onlineStatus: OnlineStatus): void {
+    const { agentId } = this.caller;
+    this.#greeted = true;
+    this.#lastTold = onlineStatus;
+    this.#lastAt = this.runtime.now();
+    this.send("agent.connected", { agentId, name, onlineStatus, timestamp: isoTime(this.runtime.now()) });
+    const later = this.#statusBeforeGreeting;
+    if (later && later.onlineStatus !== onlineStatus) this.tellStatus(later.onlineStatus, later.at);
+    this.#announceAll(true);
+    this.socket.handle({
+      frame: (inbound) => this.#take(inbound),
+      bad: async (message) => this.socket.send(systemError("invalid_args", message)),
+    });
+  }
+
+  /** A change. Another process's may arrive after a newer one: then the database knows which it is now. */
+  hearStatus(onlineStatus: OnlineStatus, at: number): void {
+    if (this.#greeted && at < this.#lastAt) void this.background.track(this.review());
+    else this.tellStatus(onlineStatus, at);
+  }
+
+  tellStatus(onlineStatus: OnlineStatus, at: number): void {
+    if (!this.#greeted) {
+      this.#statusBeforeGreeting = { onlineStatus, at };
+      return;
+    }
+    this.#statusesTold += 1;
+    this.#lastTold = onlineStatus;
+    this.#lastAt = at;
+    this.send("agent.status_updated", { agentId: this.caller.agentId, onlineStatus, timestamp: isoTime(at) });
+  }
+
+  /** There is something to announce. Before the greeting that comes with everything else. */
+  announce(): void {
+    if (this.#greeted) this.#announceAll(false);
+  }
+
+  /** Looks whether the channel still stands, and tells what it was perhaps not told. */
+  async review(): Promise<void> {
+    if (!this.#greeted || this.socket.gone) return;
+    try {
+      const told = this.#statusesTold;
+      const found = await this.runtime.runSystem(reviewAgent, { agentId: this.caller.agentId });
+      if (found.socketId !== this.socket.id) {
+        return this.socket.close(found.socketId === null ? closings.restart : closings.replaced);
+      }
+      const isNews = told === this.#statusesTold && found.onlineStatus !== this.#lastTold;
+      if (isNews) this.tellStatus(found.onlineStatus, this.runtime.now());
+      // A client that waits to be let in again comes; any other knows that it is in.
+      for (const sessionId of found.absentFrom) this.send("session.participant_resumed", { sessionId });
+      this.announce();
+    } catch (error) {
+      this.socket.close(closingOf(error, invalidToken));
+    }
+  }
+
+  /** One look at a time, and another one after it where something came up meanwhile. */
+  #announceAll(again: boolean): void {
+    if (this.#announcing) {
+      this.#due = true;
+      return;
+    }
+    this.#announcing = this.#lookAndTell(again)
+      .catch((error: unknown) => {
+        // The client comes again, and so does what it was not told.
+        this.socket.close(closingOf(error, invalidToken));
+      })
+      .finally(() => {
+        this.#announcing = undefined;
+        if (!this.#due) return;
+        this.#due = false;
+        if (!this.socket.gone) this.#announceAll(false);
+      });
+    void this.background.track(this.#announcing);
+  }
+
+  async #lookAndTell(again: boolean): Promise<void> {
+    const { agentId, credentialId } = this.caller;
+    const announcements = await this.runtime.runSystem(listAnnouncements, { agentId, credentialId, again });
+    const told: { sessionId: string; status: Announcement["status"] }[] = [];
+    for (const announcement of announcements) {
+      const { sessionId, status } = announcement;
+      if (this.#told.get(sessionId) === status) continue;
+      const frames = this.#told.has(sessionId) ? (["session.approved"] as const) : announcement.frames;
+      for (const type of frames) this.send(type, payloadOf(type, announcement, this.runtime.now()));
+      this.#told.set(sessionId, status);
+      told.push({ sessionId, status });
+    }
+    if (told.length > 0) this.#markOncePonged(told);
+  }
+
+  /** A pong proves that the client has read what was sent before the ping; a buffered write proves nothing. */
+  #markOncePonged(announced: { sessionId: string; status: Announcement["status"] }[]): void {
+    this.#pings += 1;
+    const ping = `announced ${this.#pings}`;
+    this.#awaitingPong.set(ping, () =>
+      this.background.ensure("marking announcements", async () => {
+        await this.runtime.runSystem(markAnnounced, { announced });
+        // A look that began before must not take them for news, so they are forgotten after it.
+        await this.#announcing;
+        for (const { sessionId, status } of announced) {
+          if (this.#told.get(sessionId) === status) this.#told.delete(sessionId);
+        }
+      }),
+    );
+    this.socket.ping(ping);
+  }
+
+  async #take({ type, payload }: InboundFrame): Promise<void> {
+    if (type !== "agent.status_update") {
+      this.socket.send(systemError("invalid_args", "Unknown frame type"));
+      return;
+    }
+    const { onlineStatus } = payload;
+    if (onlineStatus !== "busy" && onlineStatus !== "online") {
+      this.socket.send(systemError("invalid_args", "onlineStatus must be 'busy' or 'online'"));
+      return;
+    }
+    const { agentId } = this.caller;
+    const toldBefore = this.#statusesTold;
+    const outcome = await this.runtime.dispatch({
+      path: "agents:setOnlineStatus",
+      kind: "mutation",
+      args: { agentId, onlineStatus },
+      authorization: undefined,
+      caller: this.caller,
+      idempotencyKey: undefined,
+      address: this.socket.address,
+      requestId: nextRequestId(),
+    });
+    if (outcome.status === "fault") this.socket.send(systemError("internal", "Server error"));
+    else if (outcome.status !== "success") this.socket.send(systemError(outcome.error.code, outcome.error.message));
+    // A change has told itself; where there was none, this is the answer.
+    else if (this.#statusesTold === toldBefore) this.tellStatus(onlineStatus, this.runtime.now());
+  }
+}
+
+function payloadOf(type: Announcement["frames"][number], announcement: Announcement, now: number): object {
+  const { frames: _frames, ...details } = announcement;
+  const timestamp = isoTime(now);
+  if (type === "session.new") return { ...details, timestamp };
+  const { sessionId, sessionToken, taskDescription, consumerUserId } = details;
+  return { sessionId, sessionToken, status: "active", taskDescription, consumerUserId, slotIndex: 0, timestamp };
+}

@@ -1,0 +1,164 @@
+/**
+ * One socket in a session: first what it missed, then what happens, in the order of the stamps, and how far its client
+ * is known to have read (clawrent.md section 4.6).
+ */
+import { listBacklog } from "../../../functions/system/session-channel.js";
+import type { Runtime } from "../../../runtime/call/dispatch.js";
+import type { CredentialId, UserCaller } from "../../../runtime/context.js";
+import type { JoinedNotice, MessageNotice, SenderNotice } from "../../../runtime/notices.js";
+import { closingOf, closings } from "../close-codes.js";
+import { messageFrame, type PeerChange, type Shape } from "../frames.js";
+import type { Socket } from "../socket.js";
+
+/** How many messages of a backlog are read at a time. */
+const backlogAtOnce = 50;
+/** Most frames that wait behind a backlog. */
+const mostHeld = 1_000;
+
+export class Member {
+  /** What its client was last told of each of the others. */
+  readonly peers = new Map<string, { change: PeerChange; participant: SenderNotice }>();
+  /** As whom its messages are sent. */
+  readonly caller: UserCaller;
+  /** Whether it gets a replay, and its pongs count. */
+  readonly #replays: boolean;
+  /** Whether there may be something that it has to read first. */
+  readonly #isBehind: boolean;
+  /** The newest message that it has, or is not to get. */
+  #cursor: number;
+  /** The newest message that is known to have its turn: that of its coming, then those noticed while it still reads. */
+  #noticed: number;
+  /** What waits behind the backlog; undefined once the member is live. */
+  #held: { stamp: number; write: () => void }[] | undefined = [];
+  /** The stamp in the one ping that waits for its pong. */
+  #pinged: number | undefined;
+
+  constructor(
+    readonly socket: Socket,
+    readonly sessionId: string,
+    readonly shape: Shape,
+    /** The stamp of its coming, and up to which everything was told by then. */
+    readonly stamp: number,
+    toldUpTo: number,
+    readonly participant: SenderNotice,
+    credentialId: CredentialId,
+    joined: JoinedNotice,
+    readonly runtime: Runtime,
+    readonly confirm: (upTo: number) => void,
+  ) {
+    this.#replays = joined.confirmedAt !== null;
+    this.#cursor = joined.confirmedAt ?? stamp;
+    this.#noticed = Math.max(stamp, toldUpTo);
+    this.#isBehind = this.#replays || toldUpTo > stamp;
+    for (const present of joined.present) {
+      this.peers.set(peerKey(present.participant), { change: "connected", participant: present.participant });
+    }
+    const { userId, agentId } = participant;
+    this.caller = { kind: "user", userId, credentialId, email: joined.email, isAdmin: false, agentId };
+    socket.onPong((payload) => this.#ponged(Number(payload)));
+  }
+
+  isFor({ sender, targetSlot }: MessageNotice): boolean {
+    const { participantId, slotIndex } = this.participant;
+    if (sender.participantId === participantId) return false;
+    return targetSlot === null || slotIndex === null || slotIndex === targetSlot;
+  }
+
+  /** A message of now. While the backlog is being read it will be found there. */
+  sendMessage(stamp: number, frame: Buffer): void {
+    if (this.#held) this.#noticed = stamp;
+    else if (stamp > this.#cursor) {
+      this.socket.send(frame);
+      this.#sent(stamp);
+    }
+  }
+
+  /** Any other frame. */
+  send(stamp: number, frame: Buffer): void {
+    this.#inOrder(stamp, () => this.socket.send(frame));
+  }
+
+  /** The last frame, and the end of the socket. */
+  end(stamp: number, frame: Buffer, reason: string): void {
+    this.#inOrder(stamp, () => {
+      this.socket.send(frame);
+      this.socket.close({ code: 4004, reason });
+    });
+  }
+
+  /** Sends what it missed, and then what came up meanwhile, until there is nothing left in between. */
+  async start(): Promise<void> {
+    try {
+      if (this.#isBehind) await this.#catchUp();
+      else this.#goLive();
+    } catch (error) {
+      this.socket.close(closingOf(error, closings.later));
+    }
+  }
+
+  async #catchUp(): Promise<void> {
+    const { sessionId, participant } = this;
+    let noticed: number;
+    let found: number;
+    do {
+      noticed = this.#noticed;
+      const after = this.#cursor;
+      const messages = await this.runtime.runSystem(listBacklog, {
+        sessionId,
+        participant,
+        after,
+        // What is newer may have come from another process, before frames that still wait for their turn.
+        upTo: noticed,
+        atOnce: backlogAtOnce,
+      });
+      for (const message of messages) {
+        if (this.socket.gone) return;
+        this.#releaseUntil(message.stamp);
+        // A long backlog goes at the reader's pace, and is in memory one part at a time.
+        const taken = this.socket.sendAndDrain(messageFrame(sessionId, message, this.shape));
+        this.#sent(message.stamp);
+        await taken;
+      }
+      found = messages.length;
+    } while (!this.socket.gone && (found === backlogAtOnce || noticed !== this.#noticed));
+    // In the same breath as the look for something new: a message that is noticed in between would fall through.
+    this.#goLive();
+  }
+
+  #goLive(): void {
+    for (const { write } of this.#held ?? []) write();
+    this.#held = undefined;
+  }
+
+  #inOrder(stamp: number, write: () => void): void {
+    if (!this.#held) write();
+    else if (this.#held.length < mostHeld) this.#held.push({ stamp, write });
+    else this.socket.close(closings.tooSlow);
+  }
+
+  #releaseUntil(stamp: number): void {
+    while (this.#held?.[0] && this.#held[0].stamp < stamp) this.#held.shift()?.write();
+  }
+
+  #sent(stamp: number): void {
+    this.#cursor = stamp;
+    if (this.#replays && this.#pinged === undefined) this.#ping();
+  }
+
+  #ping(): void {
+    this.#pinged = this.#cursor;
+    this.socket.ping(String(this.#pinged));
+  }
+
+  #ponged(stamp: number): void {
+    if (stamp !== this.#pinged) return;
+    this.#pinged = undefined;
+    this.confirm(stamp);
+    if (this.#cursor > stamp) this.#ping();
+  }
+}
+
+/** One of the others, as `peers` knows them. */
+export function peerKey({ participantId, slotIndex }: SenderNotice): string {
+  return `${participantId} ${slotIndex ?? 0}`;
+}

@@ -1,0 +1,70 @@
+/**
+ * The meters of open sessions (clawrent.md section 6.2): what is held follows what a session has come to, and a session
+ * ends where its limit or its consumer's money does. A suspended provider's meters stop.
+ */
+import type { MutationContext } from "../../../runtime/context.js";
+import { partitions } from "../../../schema/partitions.js";
+import type { SessionsTable } from "../../../schema/sessions.js";
+import { chargeFor, minuteMs, minutesHeld, type Priced } from "../rules/charge.js";
+import { findHold, growHold } from "./ledger.js";
+import { currentWallet } from "./pending-income.js";
+
+/** Why a meter ends its session: the limit is reached, or the consumer has no more money. */
+export type MeterEnd = "limit_reached" | "insufficient_balance";
+
+/** When what is held for a session that starts now is used up; null where its cost does not grow with time. */
+export function firstMeterAt({ pricingModel, priceMinor }: Priced, startedAt: number): number | null {
+  return pricingModel === "per_minute" && priceMinor > 0 ? startedAt + minutesHeld * minuteMs : null;
+}
+
+/**
+ * Holds more for a session whose held minutes are used up: as many as were held at first, or what of them its limit and
+ * its consumer's money allow. Gives the instant at which those will be used up, or why there is no further minute: the
+ * session then ended at its `meterAt`. A timer that comes late catches up in one step.
+ */
+export async function meterMinute(ctx: MutationContext, session: SessionsTable): Promise<number | MeterEnd> {
+  const { sessionId, consumerUserId, currency, priceMinor } = session;
+  const meterAt = session.meterAt ?? ctx.now;
+  const [hold, wallet] = await Promise.all([findHold(ctx, sessionId), currentWallet(ctx, consumerUserId, currency)]);
+  if (!hold) return "insufficient_balance";
+  const rounds = 1 + Math.max(0, Math.floor((ctx.now - meterAt) / (minutesHeld * minuteMs)));
+  const affordable = Math.min(rounds * minutesHeld, Math.floor(wallet.availableMinor / priceMinor));
+  if (affordable < 1) return "insufficient_balance";
+  const left = (session.maxAmountMinor ?? Number.MAX_SAFE_INTEGER) - hold.amountMinor;
+  const minutes = Math.min(affordable, Math.floor(left / priceMinor));
+  if (minutes < 1) return "limit_reached";
+  if (!(await growHold(ctx, hold, minutes * priceMinor))) return "insufficient_balance";
+  return meterAt + minutes * minuteMs;
+}
+
+/**
+ * Has the hold of a session that is paid by the token follow its running cost. Why the session may not go on, if it may
+ * not: it has come to its limit, or to all that the consumer has for it.
+ */
+export async function meterTokens(ctx: MutationContext, session: SessionsTable): Promise<MeterEnd | undefined> {
+  const { sessionId, consumerUserId, currency, pricingModel, priceMinor } = session;
+  if (pricingModel !== "per_token" || priceMinor === 0) return undefined;
+  const [hold, wallet] = await Promise.all([findHold(ctx, sessionId), currentWallet(ctx, consumerUserId, currency)]);
+  if (!hold) return "insufficient_balance";
+  const limitMinor = session.maxAmountMinor ?? Number.MAX_SAFE_INTEGER;
+  const { amountMinor } = chargeFor(session);
+  const missingMinor = Math.min(amountMinor, limitMinor) - hold.amountMinor;
+  if (missingMinor >= wallet.availableMinor) return "insufficient_balance";
+  if (missingMinor > 0 && !(await growHold(ctx, hold, missingMinor))) return "insufficient_balance";
+  return amountMinor >= limitMinor ? "limit_reached" : undefined;
+}
+
+/**
+ * Stops the meters of a suspended agent's sessions: what accrues from now on is not charged, for as long as they last.
+ * What fell due before has been done (session.ts).
+ */
+export async function stopMeters(ctx: MutationContext, agentId: string): Promise<void> {
+  await ctx.db
+    .updateTable("sessions")
+    .set({ meterStoppedAt: ctx.now, meterAt: null, limitAt: null, levelAt: null, updatedAt: ctx.now })
+    .where("providerAgentId", "=", agentId)
+    .where("status", "=", "active")
+    .where("meterStoppedAt", "is", null)
+    .returning(partitions.sessions)
+    .execute();
+}

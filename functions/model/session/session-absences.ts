@@ -1,0 +1,47 @@
+/**
+ * Who has left a session and may come back. Each is a row that says when the others are to be told (clawrent.md section
+ * 4.3): a process that dies takes no timer with it that another could not run.
+ */
+import type { MutationContext } from "../../../runtime/context.js";
+import { prepared } from "../../../runtime/store/prepared.js";
+import type { SessionAbsencesTable } from "../../../schema/sessions.js";
+
+/** After how long somebody without a socket is told to be disconnected, and how much later to be offline. */
+const disconnectedAfterMs = 5_000;
+export const offlineAfterMs = 55_000;
+
+export type Absent = Pick<SessionAbsencesTable, "sessionId" | "participantId" | "slotIndex">;
+
+const socketOf = prepared(["sessionId", "participantId", "slotIndex"], (db, { sessionId, participantId, slotIndex }) =>
+  db
+    .selectFrom("sessionSockets")
+    .select("socketId")
+    .where("sessionId", "=", sessionId)
+    .where("participantId", "=", participantId)
+    .where("slotIndex", "=", slotIndex)
+    .limit(1),
+);
+
+/** Somebody's socket is gone. Unless another of theirs is open, says when the others will be told. */
+export async function noteAbsence(ctx: MutationContext, absent: Absent): Promise<number | null> {
+  const { sessionId, participantId, slotIndex } = absent;
+  const { rows: stays } = await socketOf(ctx, { sessionId, participantId, slotIndex });
+  if (stays.length > 0) return null;
+  await forgetAbsence(ctx, absent);
+  const dueAt = ctx.now + disconnectedAfterMs;
+  await ctx.db
+    .insertInto("sessionAbsences")
+    .values({ sessionId, participantId, slotIndex, next: "disconnected", dueAt })
+    .execute();
+  return dueAt;
+}
+
+export async function forgetAbsence(ctx: MutationContext, absent: Absent): Promise<void> {
+  const { sessionId, participantId, slotIndex } = absent;
+  await ctx.db
+    .deleteFrom("sessionAbsences")
+    .where("sessionId", "=", sessionId)
+    .where("participantId", "=", participantId)
+    .where("slotIndex", "=", slotIndex)
+    .execute();
+}

@@ -1,0 +1,401 @@
+/**
+ * What the processes on one PostgreSQL database tell each other, over LISTEN/NOTIFY on a connection of its own
+ * (architecture.md section 3): which slices a commit touched, and its notices. The bus only wakes; the database decides. It is
+ * told after the commit, so whoever is woken finds the commit there: a query that read before it is watched by then, or
+ * finds out when it wants to be (runtime/live/watches.ts).
+ *
+ * A notification that arrives is in order with the others of its sender. One gets lost only where a connection broke or
+ * a process died, and both are noticed: by a process whose own connection was away, by the ones whose peer is gone from
+ * the database's list of connections. Then everything counts as touched, and what hangs on notices reads again.
+ */
+import pg from "pg";
+import type { Logger } from "pino";
+import type { Clock } from "../clock.js";
+import { forOthers, type Notice, type NoticeBoard } from "../notices.js";
+import { WriteSet } from "./read-and-write-sets.js";
+import type { LiveQueries } from "./watches.js";
+
+const channel = "tidepool";
+/** PostgreSQL takes less than 8,000 bytes. */
+const mostBytes = 7_800;
+/** The shortest time between two notifications: what comes up meanwhile travels together. */
+const pauseMs = 2;
+/** What may wait for a lost connection. Beyond it the others are told that they missed something. */
+const mostWaiting = 20_000;
+/** How often the database is asked who is connected; that finds a connection that is only half there as well. */
+const lookEveryMs = 2_000;
+const patienceMs = 5_000;
+const longestRetryMs = 1_000;
+/** When it is looked for what was committed without a word. No statement goes on for longer than the last of these. */
+const lookBackAfterMs = [1_000, 4_000, 10_000, 35_000];
+/** What is lost within this time is looked for together. */
+const lostTogetherMs = 250;
+/** Clocks and commits may be as much apart as this. */
+const marginMs = 5_000;
+
+const applicationName = (processId: string) => `tidepool bus ${processId}`;
+
+/** One part of a message: a table that was written to, or a notice. */
+type Item = { w: unknown } | { n: Notice };
+
+interface Message {
+  from: string;
+  /** Rises with every message of a process, so that one that was sent twice is heard once. */
+  number: number;
+  items: Item[];
+  /** Something before this one was given up. */
+  lost?: true;
+  /** The process ends, with everything told. */
+  bye?: true;
+}
+
+export interface BusParts {
+  url: string;
+  processId: string;
+  clock: Clock;
+  log: Logger;
+  live: LiveQueries;
+  notices: NoticeBoard;
+}
+
+export class Bus {
+  readonly #parts: BusParts;
+  #client: pg.Client | undefined;
+  #writes = new WriteSet();
+  #notices: Notice[] = [];
+  /** Messages on their way, until the database has them. */
+  #unsent: string[] = [];
+  #number = 0;
+  #lost = false;
+  #lostAt = 0;
+  #scheduled = false;
+  #sending = false;
+  #failures = 0;
+  #stopped = false;
+  #lastHeardAt = 0;
+  readonly #heard = new Map<string, number>();
+  #peers = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: BusParts) {
+    this.#parts = parts;
+    parts.notices.on("processForgotten", () => this.#missed(0));
+  }
+
+  get isConnected(): boolean {
+    return this.#client !== undefined;
+  }
+
+  /** Listens. Rejects where the database cannot be reached. */
+  async start(): Promise<void> {
+    await this.#connect();
+  }
+
+  /** Tells what is still to be told, and ends. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    const client = this.#client;
+    if (!client) return;
+    this.#pack();
+    this.#unsent.push(this.#message([], { bye: true }));
+    try {
+      await notify(client, this.#unsent);
+    } catch {
+      // The others see it go.
+    }
+    this.#client = undefined;
+    await client.end().catch(() => {});
+  }
+
+  /** Whether anybody listens. Whoever comes later is told that there may have been something (`#meet`). */
+  get isHeard(): boolean {
+    return this.#peers.size > 0;
+  }
+
+  /** To be called after a commit, with what it wrote, where that is known, and what is to be noticed. */
+  tell(writes: WriteSet | undefined, notices: readonly Notice[]): void {
+    if (!this.isHeard) return;
+    if (writes) this.#writes.merge(writes);
+    else this.#lost = true;
+    this.notice(notices);
+  }
+
+  /** Tells of what no commit has brought about. */
+  notice(notices: readonly Notice[]): void {
+    if (!this.isHeard) return;
+    for (const notice of notices) {
+      const told = forOthers(notice);
+      if (told) this.#notices.push(told);
+    }
+    if (this.#notices.length + this.#unsent.length > mostWaiting) this.#giveUp();
+    this.#schedule();
+  }
+
+  /** There is another process. What was committed while nobody seemed to listen, it may have missed. */
+  #meet(peer: string): void {
+    if (this.#peers.has(peer)) return;
+    const wasHeard = this.isHeard;
+    this.#peers.add(peer);
+    if (!wasHeard) this.#sayLost();
+  }
+
+  #sayLost(): void {
+    this.#lost = true;
+    this.#schedule();
+  }
+
+  /** Something was perhaps committed and cannot be told; or it will be, as the database works on alone. */
+  lose(): void {
+    if (Date.now() - this.#lostAt < lostTogetherMs) return;
+    this.#lostAt = Date.now();
+    this.#lookBack(() => this.#sayLost());
+  }
+
+  #lookBack(tell: () => void): void {
+    for (const afterMs of lookBackAfterMs) {
+      setTimeout(() => {
+        if (this.#stopped) return;
+        this.#missed(afterMs);
+        tell();
+      }, afterMs).unref();
+    }
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#sending || this.#stopped || !this.#client) return;
+    this.#scheduled = true;
+    // The first of a burst waits for nothing but its own turn.
+    setImmediate(() => {
+      this.#scheduled = false;
+      void this.#send();
+    });
+  }
+
+  async #send(): Promise<void> {
+    const client = this.#client;
+    if (!client || this.#sending || this.#stopped) return;
+    this.#pack();
+    if (this.#unsent.length === 0) return;
+    this.#sending = true;
+    const sent = this.#unsent.length;
+    try {
+      await Promise.all([notify(client, this.#unsent), pause()]);
+      this.#unsent.splice(0, sent);
+    } catch (error) {
+      if (isRefused(error)) {
+        // It would be refused every time, and everything behind it would wait for ever.
+        this.#parts.log.error({ err: error }, "a notification was refused; the others read everything again");
+        this.#unsent.splice(0, sent);
+        this.#lost = true;
+      } else this.#drop(client, error);
+    }
+    this.#sending = false;
+    if (this.#lost || this.#unsent.length > 0 || this.#notices.length > 0 || !this.#writes.isEmpty) this.#schedule();
+  }
+
+  /** Makes messages of what there is to tell. */
+  #pack(): void {
+    const items: string[] = [];
+    for (const [table, columns] of this.#writes.toJson()) {
+      const item = JSON.stringify({ w: [table, columns] });
+      const fits = Buffer.byteLength(item) <= mostBytes / 2;
+      items.push(fits ? item : JSON.stringify({ w: [table, columns.map(([column]) => [column, null])] }));
+    }
+    for (const notice of this.#notices) items.push(JSON.stringify({ n: shortened(notice) }));
+    this.#writes = new WriteSet();
+    this.#notices = [];
+
+    let part: string[] = [];
+    let bytes = 0;
+    const close = () => {
+      if (part.length > 0) this.#unsent.push(this.#message(part));
+      part = [];
+      bytes = 0;
+    };
+    for (const item of items) {
+      const length = Buffer.byteLength(item) + 1;
+      // The rest of a message takes some two hundred bytes.
+      if (bytes + length > mostBytes - 200) close();
+      part.push(item);
+      bytes += length;
+    }
+    close();
+    if (this.#lost) this.#unsent.push(this.#message([]));
+  }
+
+  #message(items: readonly string[], more: Pick<Message, "bye"> = {}): string {
+    this.#number += 1;
+    const head = { from: this.#parts.processId, number: this.#number, ...more, ...(this.#lost ? { lost: true } : {}) };
+    this.#lost = false;
+    return `${JSON.stringify(head).slice(0, -1)},"items":[${items.join(",")}]}`;
+  }
+
+  #giveUp(): void {
+    this.#writes = new WriteSet();
+    this.#notices = [];
+    // What may be on its way keeps its number.
+    if (!this.#sending) this.#unsent = [];
+    this.#lost = true;
+  }
+
+  #hear(payload: string): void {
+    const { processId, live, notices, log } = this.#parts;
+    if (payload.startsWith(`{"from":"${processId}"`)) return;
+    try {
+      const { from, number, items, lost, bye } = JSON.parse(payload) as Message;
+      if (number <= (this.#heard.get(from) ?? 0)) return;
+      this.#heard.set(from, number);
+      if (bye) {
+        this.#peers.delete(from);
+        this.#heard.delete(from);
+        return;
+      }
+      this.#meet(from);
+      if (lost) this.#missed(0);
+      const writes = items.flatMap((item) => ("w" in item ? [item.w] : []));
+      // Before the notices, as in the process that made the commit.
+      if (writes.length > 0) live.committed(WriteSet.fromJson(writes));
+      for (const item of items) if ("n" in item) notices.post(item.n);
+    } catch (error) {
+      log.error({ err: error }, "a notification was not understood");
+      this.#missed(0);
+    }
+  }
+
+  /** Nobody knows what was missed, in the last `forMs` or so. */
+  #missed(forMs: number): void {
+    const { clock, live, notices, log } = this.#parts;
+    log.warn("notices of other processes may have been missed; everything is read again");
+    live.committed(undefined);
+    notices.post({ kind: "noticesMissed", since: clock.now() - Math.max(forMs, lookEveryMs) - marginMs });
+  }
+
+  async #connect(): Promise<void> {
+    const { url, processId } = this.#parts;
+    const client = new pg.Client({
+      connectionString: url,
+      application_name: applicationName(processId),
+      connectionTimeoutMillis: patienceMs,
+      query_timeout: patienceMs,
+      keepAlive: true,
+    });
+    client.on("error", (error) => this.#drop(client, error));
+    client.on("end", () => this.#drop(client, undefined));
+    client.on("notification", ({ payload }) => this.#hear(payload ?? ""));
+    try {
+      await client.connect();
+      await client.query(`listen ${channel}`);
+      const peers = await peersOf(client, processId);
+      const awayMs = Date.now() - this.#lastHeardAt;
+      const again = this.#lastHeardAt > 0;
+      if (this.#stopped) {
+        await client.end();
+        return;
+      }
+      this.#client = client;
+      this.#failures = 0;
+      this.#lastHeardAt = Date.now();
+      if (again) for (const peer of peers) this.#meet(peer);
+      this.#peers = peers;
+      // The others know this process from now on, and see it go.
+      this.#unsent.push(this.#message([]));
+      this.#schedule();
+      this.#lookLater();
+      if (again) this.#missed(awayMs);
+    } catch (error) {
+      client.end().catch(() => {});
+      throw error;
+    }
+  }
+
+  #drop(client: pg.Client, error: unknown): void {
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    if (this.#stopped) return;
+    this.#parts.log.warn({ err: error }, "the bus is cut off");
+    client.end().catch(() => {});
+    this.#reconnectLater();
+  }
+
+  #reconnectLater(): void {
+    clearTimeout(this.#timer);
+    const most = Math.min(50 * 2 ** this.#failures, longestRetryMs);
+    this.#failures += 1;
+    this.#timer = setTimeout(
+      () => {
+        this.#connect().catch((error: unknown) => {
+          this.#parts.log.warn({ err: error }, "the bus is still cut off");
+          if (!this.#stopped) this.#reconnectLater();
+        });
+      },
+      most * (0.5 + Math.random() / 2),
+    ).unref();
+  }
+
+  #lookLater(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#look(), lookEveryMs).unref();
+  }
+
+  /** Whoever is gone without a word may have made commits that nobody heard of. */
+  async #look(): Promise<void> {
+    const client = this.#client;
+    if (!client) return;
+    try {
+      const peers = await peersOf(client, this.#parts.processId);
+      if (this.#client !== client) return;
+      this.#lastHeardAt = Date.now();
+      const gone = [...this.#peers].filter((peer) => !peers.has(peer));
+      for (const peer of gone) this.#peers.delete(peer);
+      for (const peer of peers) this.#meet(peer);
+      if (gone.length > 0) {
+        this.#missed(0);
+        // What it was just committing, each of the others looks for by itself.
+        this.#lookBack(() => {});
+      }
+      this.#lookLater();
+    } catch (error) {
+      this.#drop(client, error);
+    }
+  }
+}
+
+/** A message that is too long to travel is read by whoever needs it. */
+function shortened(notice: Notice): Notice {
+  if (notice.kind !== "sessionMessage" || notice.message === null) return notice;
+  const { payload, mentions } = notice.message;
+  // JSON text in JSON: up to twice as long, before the marks of other alphabets.
+  const bytes = 2 * Buffer.byteLength(payload) + 64 * (mentions?.length ?? 0);
+  return bytes <= mostBytes / 2 ? notice : { ...notice, message: null };
+}
+
+async function notify(client: pg.Client, messages: readonly string[]): Promise<void> {
+  await client.query({
+    name: "notify",
+    text: `select pg_notify('${channel}', message) from unnest($1::text[]) as message`,
+    values: [messages],
+  });
+}
+
+/** Class 22 and 54: the database is there, and will not take this text however often it is asked. */
+function isRefused(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && /^(22|54)/.test(error.code ?? "");
+}
+
+/** The other processes whose bus is connected. */
+async function peersOf(client: pg.Client, processId: string): Promise<Set<string>> {
+  const { rows } = await client.query<{ name: string }>({
+    name: "peers",
+    text: `select application_name as name from pg_stat_activity
+      where datname = current_database() and application_name like $1`,
+    values: [applicationName("%")],
+  });
+  const prefix = applicationName("").length;
+  return new Set(rows.map(({ name }) => name.slice(prefix)).filter((name) => name !== processId));
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, pauseMs));
+}

@@ -1,0 +1,167 @@
+/**
+ * What a call has read and what a transaction has written, gathered from its statements (statement-shape.ts), and whether
+ * the one touches the other.
+ */
+import type { CompiledQuery } from "kysely";
+import { type Bindable, Placeholder } from "../store/prepared.js";
+import { type Bound, shapeOf, type Table, type Values, type Write } from "./statement-shape.js";
+
+type Row = Readonly<Record<string, unknown>>;
+
+/** A compiled query, with the parameters of a prepared one by name. */
+export type ObservedQuery = CompiledQuery & { bindings?: Record<string, Bindable> };
+
+function resolve(value: Bound, { bindings }: ObservedQuery): string {
+  return String(value instanceof Placeholder ? bindings?.[value.name] : value);
+}
+
+/** A table, or one slice of it, as text: what watchers are found by. */
+export function sliceKey(table: string, column: string | null, value: string): string {
+  return column === null ? table : `${table} ${column} ${value}`;
+}
+
+/** What a call has read. */
+export class ReadSet {
+  /** By the column that the slices are of; null where the whole table was read. */
+  readonly slices = new Map<Table, Map<string | null, Set<string>>>();
+
+  /** Notes a statement. Where it depends on its rows what was read, gives back what has to be told of them. */
+  add(query: ObservedQuery): ((rows: readonly unknown[]) => void) | undefined {
+    const { reads, joined } = shapeOf(query.query);
+    for (const { table, column, values } of reads) {
+      const slices = this.#slicesOf(table, column);
+      for (const value of values) slices.add(resolve(value, query));
+    }
+    if (joined.length === 0) return undefined;
+    // Whatever an answer hangs on has come back before: what a handler did not wait for cannot have changed it.
+    return (rows) => {
+      for (const { table, column, output } of joined) {
+        for (const row of rows as readonly Row[]) {
+          const value = row[output];
+          // Null equals nothing, so it joins nothing.
+          if (value !== null) this.#slicesOf(table, column).add(String(value));
+        }
+      }
+    };
+  }
+
+  #slicesOf(table: Table, column: string | null): Set<string> {
+    let columns = this.slices.get(table);
+    if (!columns) {
+      columns = new Map();
+      this.slices.set(table, columns);
+    }
+    let slices = columns.get(column);
+    if (!slices) {
+      slices = new Set();
+      columns.set(column, slices);
+    }
+    return slices;
+  }
+
+  touchedBy(writes: WriteSet): boolean {
+    for (const [table, written] of writes.tables) {
+      const columns = this.slices.get(table);
+      if (!columns) continue;
+      for (const [column, slices] of columns) {
+        const values = column === null ? "all" : (written.get(column) ?? "all");
+        if (values === "all") return true;
+        for (const value of values) if (slices.has(value)) return true;
+      }
+    }
+    return false;
+  }
+}
+
+/** What a transaction has written: by table and partition column the values that it touched, or all. */
+export class WriteSet {
+  readonly tables = new Map<Table, Map<string, Set<string> | "all">>();
+
+  get isEmpty(): boolean {
+    return this.tables.size === 0;
+  }
+
+  clear(): void {
+    this.tables.clear();
+  }
+
+  /** Notes a statement. Where its rows say what it touched, gives back what has to be told of them. */
+  add(query: ObservedQuery): ((rows: readonly unknown[]) => void) | undefined {
+    const returning: Write[] = [];
+    for (const write of shapeOf(query.query).writes) {
+      if (write.returned) returning.push(write);
+      else this.#note(write.table, write.columns, query);
+    }
+    if (returning.length === 0) return undefined;
+    return (rows) => {
+      if (rows.length === 0) return;
+      for (const { table, columns, returned } of returning) {
+        const known = new Map(columns);
+        for (const [column, output] of returned ?? []) {
+          if (known.get(column) !== "all") continue;
+          const values = (rows as readonly Row[]).map((row) => row[output]);
+          known.set(column, values);
+        }
+        this.#note(table, known, query);
+      }
+    };
+  }
+
+  #note(table: Table, columns: ReadonlyMap<string, Values>, query: ObservedQuery): void {
+    let written = this.tables.get(table);
+    if (!written) {
+      written = new Map();
+      this.tables.set(table, written);
+    }
+    for (const [column, values] of columns) {
+      const before = written.get(column);
+      if (before === "all") continue;
+      if (values === "all") written.set(column, "all");
+      else {
+        const all = before ?? new Set<string>();
+        for (const value of values) all.add(resolve(value, query));
+        written.set(column, all);
+      }
+    }
+  }
+
+  /** Takes in what another transaction has written. */
+  merge(other: WriteSet): void {
+    for (const [table, columns] of other.tables) {
+      const written = this.tables.get(table);
+      if (!written) {
+        this.tables.set(table, new Map([...columns].map(([column, values]) => [column, copyOf(values)])));
+        continue;
+      }
+      for (const [column, values] of columns) {
+        const before = written.get(column);
+        if (before === "all") continue;
+        if (values === "all" || before === undefined) written.set(column, copyOf(values));
+        else for (const value of values) before.add(value);
+      }
+    }
+  }
+
+  /**
+   * As JSON, table by table, for other processes. Whoever may connect to the database can listen to that, so no address
+   * is in it: a write to one person's row counts as one to everybody's there.
+   */
+  toJson(): [table: string, columns: [column: string, values: string[] | null][]][] {
+    return [...this.tables].map(([table, columns]) => [
+      table,
+      [...columns].map(([column, values]) => [column, values === "all" || column === "email" ? null : [...values]]),
+    ]);
+  }
+
+  static fromJson(json: unknown): WriteSet {
+    const writes = new WriteSet();
+    for (const [table, columns] of json as [Table, [string, string[] | null][]][]) {
+      writes.tables.set(table, new Map(columns.map(([column, values]) => [column, values ? new Set(values) : "all"])));
+    }
+    return writes;
+  }
+}
+
+function copyOf(values: Set<string> | "all"): Set<string> | "all" {
+  return values === "all" ? values : new Set(values);
+}

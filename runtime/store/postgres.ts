@@ -1,0 +1,368 @@
+/**
+ * PostgreSQL: a pool of connections, one transaction a call. Statements are pipelined, so BEGIN travels with the first
+ * statement and statements that a handler starts together share a round trip. A write that lost a race runs again.
+ */
+import {
+  type CompiledQuery,
+  Kysely,
+  type KyselyProps,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type QueryResult,
+} from "kysely";
+import pg from "pg";
+import type { Database } from "../../schema/index.js";
+import { CallError } from "../errors.js";
+import { FairQueue } from "../fair-queue.js";
+import { Aside } from "./aside.js";
+import { ConnectionDriver } from "./connection-driver.js";
+import { postgresDialect } from "./dialects.js";
+import { Lease, type Observe } from "./lent-connection.js";
+import { migrateToLatest } from "./migrate.js";
+import { OutcomeUnknown, type Store, type WriteTransaction } from "./store.js";
+
+/** How often a write is tried. With the waits below the last try comes after some two seconds. */
+const mostAttempts = 16;
+const longestWaitMs = 250;
+/** Prepared statements per connection. The code has some hundreds; lists of varying length add more. */
+const namedStatements = 500;
+
+/** Serialization failure, deadlock; and a unique key that another transaction took first, which the next try will see. */
+const conflicts = new Set(["40001", "40P01", "23505"]);
+
+/** "current transaction is aborted, commands ignored until end of transaction block" */
+const voidTransaction = "25P02";
+
+const snapshot = "begin isolation level repeatable read read only";
+
+const sessionSettings = {
+  // Every query has its index. On a small table the planner would read it whole, and a serializable read of a whole
+  // table conflicts with every insert into it.
+  enable_seqscan: "off",
+  // Statements are prepared once and run often: planning each for its values would cost more than running it.
+  plan_cache_mode: "force_generic_plan",
+  synchronous_commit: "on",
+  statement_timeout: 30_000,
+  idle_in_transaction_session_timeout: 60_000,
+  client_min_messages: "warning",
+};
+
+/** What is made once for each connection. */
+interface Session {
+  db: Kysely<Database>;
+  driver: SessionDriver;
+  kysely: KyselyProps;
+}
+
+/** int8 as a number: what is stored in one stays below 2^53. */
+const int8 = 20;
+
+/** Far more than there are calls at a time: whoever asks has long been told to wait. */
+const mostReadsWaiting = 50_000;
+
+export class PostgresStore implements Store {
+  readonly dialect = postgresDialect;
+  readonly #settings: pg.ClientConfig;
+  readonly #pool: pg.Pool;
+  readonly #aside = new Aside();
+  readonly #sessions = new WeakMap<pg.ClientBase, Session>();
+  /** Reads of callers. A few large ones of each are under way, and nobody waits behind another's hundreds. */
+  readonly #reads = new FairQueue(
+    {
+      atOnce: postgresDialect.callsAtOnce,
+      atOnceOfOne: Math.floor(postgresDialect.callsAtOnce / 3),
+      waiting: mostReadsWaiting,
+      waitingOfOne: mostReadsWaiting,
+    },
+    () => new CallError("unavailable", "Too much is asked of the database. Try again later.", { retryAfterMs: 1_000 }),
+  );
+
+  constructor(url: string) {
+    this.#settings = {
+      connectionString: url,
+      connectionTimeoutMillis: 5_000,
+      pipeline: true,
+      keepAlive: true,
+      application_name: "tidepool",
+      options: Object.entries(sessionSettings)
+        .map(([name, value]) => `-c ${name}=${value}`)
+        .join(" "),
+      types: {
+        getTypeParser: (oid: number, format?: "text" | "binary") =>
+          oid === int8 ? Number : pg.types.getTypeParser(oid, format as "text"),
+      },
+    };
+    this.#pool = new pg.Pool({ ...this.#settings, max: postgresDialect.callsAtOnce });
+    // A connection that breaks is replaced at the next use. Its statements fail on their own; without a listener the
+    // event itself would end the process, and the pool listens to idle connections only.
+    this.#pool.on("error", () => {});
+    this.#pool.on("connect", (client) => client.on("error", () => {}));
+  }
+
+  read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe, who = ""): Promise<T> {
+    // The server's own do not wait.
+    return who === "" ? this.#read(work, observe) : this.#reads.run(who, () => this.#read(work, observe));
+  }
+
+  async #read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe): Promise<T> {
+    const client = await this.#connect();
+    const begun = client.query(snapshot);
+    begun.catch(() => {});
+    const lease = this.#lend(client, observe);
+    try {
+      const value = await work(lease.db);
+      lease.end();
+      await begun;
+      // The snapshot was the promise; nobody has to wait for its end.
+      client.query("commit").then(
+        () => client.release(),
+        (error: Error) => client.release(error),
+      );
+      return value;
+    } catch (error) {
+      lease.end();
+      await this.#abandon(client);
+      throw unavailableIfLost(error);
+    }
+  }
+
+  readAside<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    return this.#aside.run(async () => {
+      // None of the pool's: it may be busy for minutes.
+      const client = new pg.Client(this.#settings);
+      client.on("error", () => {});
+      try {
+        await client.connect();
+        await client.query(snapshot);
+        const lease = this.#lend(client, () => {
+          this.#aside.requireOpen();
+          return undefined;
+        });
+        try {
+          return await work(lease.db);
+        } finally {
+          lease.end();
+        }
+      } catch (error) {
+        throw unavailableIfLost(error);
+      } finally {
+        await client.end().catch(() => {});
+      }
+    });
+  }
+
+  async write<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#attempt(work, observe);
+      } catch (error) {
+        if (!conflicts.has(sqlState(error))) throw unavailableIfLost(error);
+        if (attempt === mostAttempts) {
+          // A unique key that is still taken after every try is no race but a fault of ours.
+          if (sqlState(error) === "23505") throw error;
+          throw new CallError("unavailable", "Too many calls change the same data. Try again.", {
+            retryAfterMs: 1_000,
+          });
+        }
+        await waitWithJitter(attempt);
+      }
+    }
+  }
+
+  async #attempt<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T> {
+    const client = await this.#connect();
+    const begun = client.query("begin isolation level serializable");
+    begun.catch(() => {});
+    const lease = this.#lend(client, observe);
+    const deferred: Promise<unknown>[] = [];
+    let value: T;
+    try {
+      value = await work({ db: lease.db, deferred, nested: (part) => this.#nested(client, lease, part) });
+      lease.end();
+    } catch (error) {
+      lease.end();
+      await this.#abandon(client);
+      // What comes behind a deferred write that failed only hears that the transaction is void; the write knows why.
+      throw sqlState(error) === voidTransaction ? await firstFailure(deferred, error) : error;
+    }
+    // COMMIT travels right behind the deferred writes: if one of them failed, it is answered with a rollback.
+    const committed = client.query("commit");
+    const released = committed.then(
+      () => client.release(),
+      (error: Error) => client.release(isConflict(error) ? undefined : error),
+    );
+    try {
+      await Promise.all([begun, ...deferred]);
+      const { command } = await committed;
+      if (command !== "COMMIT") throw new Error("The transaction was rolled back");
+      return value;
+    } catch (error) {
+      await released;
+      if (!isLost(error)) throw error;
+      throw new OutcomeUnknown();
+    }
+  }
+
+  query(statement: pg.QueryConfig): Promise<pg.QueryResult> {
+    return this.#pool.query(statement);
+  }
+
+  async check(): Promise<void> {
+    await this.#pool.query("select 1");
+  }
+
+  async migrate(): Promise<void> {
+    const client = await this.#connect();
+    try {
+      await migrateToLatest(this.#session(client).db, this.dialect);
+    } finally {
+      client.release();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#aside.close();
+    await this.#pool.end();
+  }
+
+  async #connect(): Promise<pg.PoolClient> {
+    try {
+      return await this.#pool.connect();
+    } catch (error) {
+      throw Object.assign(
+        new CallError("unavailable", "The database cannot be reached. Try again later.", { retryAfterMs: 1_000 }),
+        { cause: error },
+      );
+    }
+  }
+
+  async #abandon(client: pg.PoolClient): Promise<void> {
+    try {
+      await client.query("rollback");
+      client.release();
+    } catch (error) {
+      client.release(error as Error);
+    }
+  }
+
+  async #nested<T>(client: pg.PoolClient, outer: Lease, work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    await client.query("savepoint nested");
+    const lease = new Lease(this.#session(client).kysely, outer);
+    try {
+      const value = await work(lease.db);
+      lease.end();
+      await client.query("release savepoint nested");
+      return value;
+    } catch (error) {
+      lease.end();
+      // After a conflict the whole transaction is void; the caller's retry begins anew.
+      if (!isConflict(error)) await client.query("rollback to savepoint nested");
+      throw error;
+    }
+  }
+
+  #lend(client: pg.ClientBase, observe: Observe | undefined): Lease {
+    const { kysely, driver } = this.#session(client);
+    return new Lease(kysely, driver, observe);
+  }
+
+  #session(client: pg.ClientBase): Session {
+    let session = this.#sessions.get(client);
+    if (!session) {
+      const driver = new SessionDriver(client);
+      const dialect = {
+        createDriver: () => driver,
+        createAdapter: () => new PostgresAdapter(),
+        createIntrospector: (db: Kysely<unknown>) => new PostgresIntrospector(db),
+        createQueryCompiler: () => new PostgresQueryCompiler(),
+      };
+      const db = new Kysely<Database>({ dialect });
+      session = { db, driver, kysely: { config: { dialect }, dialect, driver, executor: db.getExecutor() } };
+      this.#sessions.set(client, session);
+    }
+    return session;
+  }
+}
+
+async function firstFailure(writes: Promise<unknown>[], otherwise: unknown): Promise<unknown> {
+  try {
+    await Promise.all(writes);
+    return otherwise;
+  } catch (error) {
+    return error;
+  }
+}
+
+function sqlState(error: unknown): string {
+  return error instanceof pg.DatabaseError ? (error.code ?? "") : "";
+}
+
+function isConflict(error: unknown): boolean {
+  return conflicts.has(sqlState(error));
+}
+
+/** Class 08 is a broken connection, 57P0x a server that shuts down or starts; without a state the socket broke. */
+function isLost(error: unknown): boolean {
+  if (error instanceof pg.DatabaseError) return /^(08|57P0)/.test(error.code ?? "") || error.code === "53300";
+  return (
+    error instanceof Error &&
+    /Connection terminated|ECONN|EPIPE|ETIMEDOUT|not queryable/.test(
+      `${error.message} ${(error as NodeJS.ErrnoException).code ?? ""}`,
+    )
+  );
+}
+
+function unavailableIfLost(error: unknown): unknown {
+  if (error instanceof CallError || !isLost(error)) return error;
+  return Object.assign(
+    new CallError("unavailable", "The database went away. Try again later.", { retryAfterMs: 1_000 }),
+    { cause: error },
+  );
+}
+
+/** PostgreSQL's detail may show the whole row that it would not take, and an error goes to the log as it is. */
+function throwWithoutRow(error: unknown): never {
+  if (error instanceof pg.DatabaseError) {
+    error.detail = undefined;
+    error.where = undefined;
+  }
+  throw error;
+}
+
+function waitWithJitter(attempt: number): Promise<void> {
+  const most = Math.min(2 ** attempt, longestWaitMs);
+  return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
+}
+
+/** Kysely's driver for one checked-out connection. Statements are prepared under a name, by their text. */
+class SessionDriver extends ConnectionDriver {
+  readonly #client: pg.ClientBase;
+  readonly #names = new Map<string, string>();
+
+  constructor(client: pg.ClientBase) {
+    super();
+    this.#client = client;
+  }
+
+  override async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+    const { rows, rowCount, command } = await this.#client
+      .query({ name: this.#name(sql), text: sql, values: parameters as unknown[] })
+      .catch(throwWithoutRow);
+    const changes = command === "INSERT" || command === "UPDATE" || command === "DELETE" || command === "MERGE";
+    return changes ? { rows, numAffectedRows: BigInt(rowCount ?? 0) } : { rows };
+  }
+
+  #name(sql: string): string | undefined {
+    let name = this.#names.get(sql);
+    if (name === undefined && this.#names.size < namedStatements) {
+      name = `s${this.#names.size}`;
+      this.#names.set(sql, name);
+    }
+    return name;
+  }
+
+  protected override async control(statement: "begin" | "commit" | "rollback"): Promise<void> {
+    await this.#client.query(statement);
+  }
+}

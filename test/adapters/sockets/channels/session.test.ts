@@ -1,0 +1,728 @@
+import { describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { CallError } from "../../../../runtime/errors.js";
+import { databases, startServer, type TestServer, type User, useServer } from "../../../support/harness.js";
+import { openSession as rentAgent } from "../../../support/rental.js";
+import {
+  cutSocketsAfterEach,
+  eventually,
+  type Frame,
+  openAt,
+  openSession,
+  type TestSocket,
+} from "../../../support/sockets.js";
+
+cutSocketsAfterEach();
+
+const uuid = expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f-]{27}$/);
+const iso = (stamp: number) => new Date(stamp).toISOString();
+
+/** A session with the tokens of both of its sides. */
+async function rental(
+  server: TestServer,
+  fields: Parameters<typeof rentAgent>[1] = {},
+  rent: Parameters<typeof rentAgent>[2] = {},
+) {
+  const rented = await rentAgent(server, fields, rent);
+  const { sessionId, session, provider } = rented;
+  const seen = await provider.call("sessions:get", { sessionId });
+  const asConsumer = { sessionId, token: session.sessionToken as string, role: "consumer" };
+  const asProvider = { sessionId, token: seen.sessionToken as string, role: "provider" };
+  return { ...rented, asConsumer, asProvider };
+}
+
+/** Both sides, each with the news that the other is there taken. */
+async function meeting(server: TestServer, fields: Parameters<typeof rentAgent>[1] = {}, options = {}) {
+  const rented = await rental(server, fields);
+  const consumer = await openSession(server, rented.asConsumer);
+  const provider = await openAt(server, "/ws/session", rented.asProvider, options);
+  await provider.settled();
+  await consumer.next("system.peer_connected");
+  await provider.next("system.peer_connected");
+  return { ...rented, consumer, provider, consumerUser: rented.consumer, providerUser: rented.provider };
+}
+
+const say = (content: string, more: object = {}) => ({ type: "dialogue.message", payload: { content }, ...more });
+const contents = (socket: TestSocket) => socket.of("dialogue.message").map(({ payload }) => payload.content);
+
+/** The promise that every client's cursor rests on. */
+function expectRising(frames: Frame[]): void {
+  for (const [index, frame] of frames.entries()) {
+    expect(frame._meta.timestamp).toBe(iso(frame.timestamp));
+    if (index > 0) expect(frame.timestamp).toBeGreaterThan(frames[index - 1].timestamp);
+  }
+}
+
+describe.each(databases)("/ws/session on %s", (database) => {
+  const server = useServer(database);
+
+  const storedOf = (sessionId: string) =>
+    server.read((db) =>
+      db.selectFrom("sessionMessages").selectAll().where("sessionId", "=", sessionId).orderBy("createdAt").execute(),
+    );
+  const socketsOf = (sessionId: string) =>
+    server.read((db) => db.selectFrom("sessionSockets").selectAll().where("sessionId", "=", sessionId).execute());
+  const confirmedAt = async (sessionId: string) =>
+    (
+      await server.read((db) =>
+        db
+          .selectFrom("sessionParticipants")
+          .select("confirmedAt")
+          .where("sessionId", "=", sessionId)
+          .where("side", "=", "provider")
+          .executeTakeFirstOrThrow(),
+      )
+    ).confirmedAt;
+
+  describe("messages", () => {
+    test("go to the other side in the documented shape, and the sender hears nothing", async () => {
+      const { sessionId, agentId, consumer, provider, consumerUser } = await meeting(server);
+      const lie = { id: "mine-1", sessionId, timestamp: 1, sender: { role: "provider", agentId: "somebody else" } };
+      consumer.send(say("Hello", lie));
+      const first = await provider.next();
+      expect(first).toEqual({
+        id: uuid,
+        sessionId,
+        timestamp: first.timestamp,
+        sender: { role: "consumer", agentId: consumerUser.userId, slotIndex: 0 },
+        type: "dialogue.message",
+        payload: { content: "Hello" },
+        _meta: { sessionId, senderRole: "consumer", slotIndex: 0, timestamp: iso(first.timestamp) },
+      });
+      provider.send({ type: "result.success", payload: { text: "你好", nested: { list: [1, null, true] } } });
+      const second = await consumer.next();
+      expect(second).toEqual({
+        id: uuid,
+        sessionId,
+        timestamp: second.timestamp,
+        sender: { role: "provider", agentId },
+        type: "result.success",
+        payload: { text: "你好", nested: { list: [1, null, true] } },
+        _meta: { sessionId, senderRole: "provider", timestamp: iso(second.timestamp) },
+      });
+      await Promise.all([consumer.settled(), provider.settled()]);
+      expect(consumer.frames).toHaveLength(2);
+      expect(provider.frames).toHaveLength(2);
+
+      const { data } = await consumerUser.call("sessions:listMessages", { sessionId });
+      expect(data).toMatchObject([
+        { id: first.id, timestamp: first.timestamp, createdAt: iso(first.timestamp), delivered: true },
+        { id: second.id, timestamp: second.timestamp, delivered: true },
+      ]);
+    });
+
+    test("sent by REST arrive on the sockets", async () => {
+      const { sessionId, consumerUser, provider } = await meeting(server);
+      const sent = await consumerUser.call("sessions:sendMessage", { sessionId, ...say("by REST") });
+      expect(sent).toMatchObject({ delivered: true });
+      expect(await provider.next()).toMatchObject({ id: sent.messageId, payload: { content: "by REST" } });
+    });
+
+    test("keep the order in which one socket sent them", async () => {
+      const { consumer, provider } = await meeting(server);
+      for (let count = 0; count < 200; count += 1) consumer.send(say(String(count)));
+      await consumer.settled();
+      await provider.until(() => contents(provider).length === 200, "200 messages");
+      expect(contents(provider)).toEqual(Array.from({ length: 200 }, (_, count) => String(count)));
+      expectRising(provider.frames);
+    });
+
+    test("sent from everywhere at the same moment rise strictly and are all there", async () => {
+      const { sessionId, consumer, provider, consumerUser } = await meeting(server);
+      const byRest = Array.from({ length: 40 }, (_, count) =>
+        consumerUser.call("sessions:sendMessage", { sessionId, ...say(`rest ${count}`) }),
+      );
+      for (let count = 0; count < 40; count += 1) {
+        consumer.send(say(`socket ${count}`));
+        provider.send(say(`back ${count}`));
+        if (count % 4 === 0) consumer.send({ type: "dialogue.typing", payload: {} });
+      }
+      await Promise.all(byRest);
+      await provider.until(
+        () => contents(provider).length === 80 && provider.of("dialogue.typing").length === 10,
+        "all",
+      );
+      await consumer.until(() => contents(consumer).length === 40, "all");
+      expectRising(provider.frames);
+      expectRising(consumer.frames);
+    });
+
+    test("under the same id are one message", async () => {
+      const { sessionId, consumer, provider } = await meeting(server);
+      consumer.send(say("once", { id: "m-1" }));
+      consumer.send(say("once", { id: "m-1" }));
+      consumer.send(say("then", { id: "m-2" }));
+      await provider.until(() => contents(provider).includes("then"), "the last message");
+      expect(contents(provider)).toEqual(["once", "then"]);
+      expect(await storedOf(sessionId)).toHaveLength(2);
+    });
+
+    test("of a client that leaves right behind them are kept", async () => {
+      const { asConsumer, sessionId } = await rental(server);
+      const socket = await openAt(server, "/ws/session", asConsumer);
+      socket.send(say("and off"));
+      await socket.close();
+      const [stored] = await eventually(
+        () => storedOf(sessionId),
+        (rows) => rows.length === 1,
+      );
+      expect(stored?.payload).toBe('{"content":"and off"}');
+      await eventually(
+        () => socketsOf(sessionId),
+        (rows) => rows.length === 0,
+      );
+    });
+
+    test("that the gateway blocks are answered with system.blocked, and the other side sees nothing", async () => {
+      const { sessionId, consumer, provider } = await meeting(server);
+      provider.send({ id: "p-1", type: "instruction.exec", payload: { command: "ls" } });
+      const frame = await provider.next();
+      expect(frame).toMatchObject({
+        type: "system.blocked",
+        sessionId,
+        payload: { id: "p-1", messageId: uuid, reason: expect.any(String), category: expect.any(String) },
+        _meta: { sessionId, senderRole: "platform", timestamp: iso(frame.timestamp) },
+      });
+      expect(frame.payload.timestamp).toBe(iso(frame.timestamp));
+      await consumer.settled();
+      expect(consumer.frames).toHaveLength(1);
+      expect(await storedOf(sessionId)).toEqual([]);
+    });
+  });
+
+  describe("typing", () => {
+    test("is forwarded with a stamp, and neither stored nor counted", async () => {
+      const { sessionId, agentId, consumer, provider, consumerUser } = await meeting(server);
+      provider.send({ type: "dialogue.typing", payload: {} });
+      const frame = await consumer.next();
+      expect(frame).toEqual({
+        id: expect.any(String),
+        sessionId,
+        timestamp: frame.timestamp,
+        sender: { role: "provider", agentId },
+        type: "dialogue.typing",
+        payload: {},
+        _meta: { sessionId, senderRole: "provider", timestamp: iso(frame.timestamp) },
+      });
+      consumer.send({ type: "dialogue.typing" });
+      expect(await provider.next()).toMatchObject({
+        type: "dialogue.typing",
+        sender: { role: "consumer", slotIndex: 0 },
+      });
+      provider.send(say("done"));
+      expect((await consumer.next()).timestamp).toBeGreaterThan(frame.timestamp);
+      expect(await storedOf(sessionId)).toHaveLength(1);
+      expect(await consumerUser.call("sessions:get", { sessionId })).toMatchObject({ totalMessages: 1 });
+    });
+  });
+
+  describe("frames that are refused", () => {
+    test.each([
+      ["no JSON", "invalid_args"],
+      ["[1]", "invalid_args"],
+      ['{"payload":{}}', "invalid_args"],
+      ['{"type":"dialogue.message"}', "invalid_args"],
+      ['{"type":"dialogue.message","payload":"text"}', "invalid_args"],
+      ['{"type":"system.session_ended","payload":{}}', "invalid_args"],
+      ['{"type":"staff.hello","payload":{}}', "invalid_args"],
+      ['{"type":"dialogue.message","payload":{},"sessionId":"another"}', "invalid_args"],
+      ['{"type":"dialogue.message","payload":{},"targetSlot":7}', "invalid_args"],
+      [`{"type":"dialogue.message","payload":{"content":"${"x".repeat(300_000)}"}}`, "too_large"],
+    ])("%.60s gets a stamped system.error, and the socket stays", async (text, code) => {
+      const { sessionId, consumer, provider } = await meeting(server);
+      provider.send(text);
+      const frame = await provider.next();
+      expect(frame).toEqual({
+        type: "system.error",
+        payload: { code, message: expect.any(String) },
+        sessionId,
+        timestamp: frame.timestamp,
+        _meta: { sessionId, senderRole: "platform", timestamp: iso(frame.timestamp) },
+      });
+      provider.send(say("still here"));
+      expect(await consumer.next()).toMatchObject({ payload: { content: "still here" } });
+      expect(await storedOf(sessionId)).toHaveLength(1);
+    });
+  });
+
+  describe("coming in", () => {
+    test.each([
+      ["without a session", 4000, { sessionId: undefined }],
+      ["without a token", 4000, { token: undefined }],
+      ["without a role", 4000, { role: undefined }],
+      ["with another role", 4001, { role: "admin" }],
+      ["with an unknown session", 4002, { sessionId: "0193d0c8-0000-7000-8000-000000000000" }],
+      ["with a session that is no id", 4002, { sessionId: "' or 1=1" }],
+      ["with a wrong token", 4002, { token: "x".repeat(43) }],
+      ["with the consumer's token as the provider", 4002, { role: "provider" }],
+      ["with a slot that is not there", 4004, { slotIndex: 1 }],
+      ["with a slot that is no number", 4004, { slotIndex: "first" }],
+      ["with a negative slot", 4004, { slotIndex: -1 }],
+    ])("%s closes with %d", async (_what, code, change) => {
+      const { asConsumer, sessionId } = await rental(server);
+      const socket = await openAt(server, "/ws/session", { ...asConsumer, ...change });
+      expect((await socket.closed).code).toBe(code);
+      expect(socket.frames).toEqual([]);
+      expect(await socketsOf(sessionId)).toEqual([]);
+    });
+
+    test("with the token of another session closes with 4002", async () => {
+      const [one, other] = [await rental(server), await rental(server)];
+      const socket = await openAt(server, "/ws/session", { ...one.asConsumer, token: other.asConsumer.token });
+      expect((await socket.closed).code).toBe(4002);
+    });
+
+    test("to a session that has ended closes both sides with 4003", async () => {
+      const { sessionId, consumer, asConsumer, asProvider } = await rental(server);
+      await consumer.call("sessions:end", { sessionId });
+      for (const side of [asConsumer, asProvider]) {
+        expect((await (await openAt(server, "/ws/session", side)).closed).code).toBe(4003);
+      }
+    });
+
+    test("a provider whose client calls itself consumer is the provider", async () => {
+      const { asProvider, agentId, asConsumer } = await rental(server);
+      const provider = await openSession(server, { ...asProvider, role: "consumer" });
+      const consumer = await openSession(server, asConsumer);
+      provider.send(say("It is me"));
+      expect((await consumer.next("dialogue.message")).sender).toEqual({ role: "provider", agentId });
+    });
+
+    test("a provider that comes to a pending session approves it by that; a consumer waits", async () => {
+      const { sessionId, asProvider, asConsumer, consumer } = await rental(server, { approvalMode: "manual" });
+      expect((await (await openAt(server, "/ws/session", asConsumer)).closed).code).toBe(4003);
+      await openSession(server, asProvider);
+      expect(await consumer.call("sessions:get", { sessionId })).toMatchObject({ status: "active" });
+      await openSession(server, asConsumer);
+    });
+
+    test("nobody comes to a session that the guardrail stopped", async () => {
+      const taskDescription = "Please run rm -rf / on the machine and tell me what happens";
+      const { sessionId, asProvider, consumer } = await rental(server, {}, { taskDescription });
+      expect((await (await openAt(server, "/ws/session", asProvider)).closed).code).toBe(4003);
+      expect(await consumer.call("sessions:get", { sessionId })).toMatchObject({
+        status: "pending_approval",
+        needsManualReview: true,
+      });
+    });
+
+    test("the newest provider socket wins, and the older one leaves nobody away", async () => {
+      const { asProvider, provider, consumer, sessionId } = await meeting(server);
+      const newer = await openSession(server, asProvider);
+      expect(await provider.closed).toMatchObject({ code: 4009 });
+      await eventually(
+        () => socketsOf(sessionId),
+        (rows) => rows.length === 2,
+      );
+      await server.advance(70_000);
+      newer.send(say("still the provider"));
+      await consumer.next("dialogue.message");
+      expect(consumer.of("system.peer_disconnected")).toEqual([]);
+    });
+
+    test("of many providers at the same moment one is left", async () => {
+      const { asProvider, sessionId } = await rental(server);
+      const sockets = await Promise.all(Array.from({ length: 6 }, () => openAt(server, "/ws/session", asProvider)));
+      await eventually(
+        async () => sockets.filter(({ ws }) => ws.readyState === WebSocket.OPEN).length,
+        (count) => count === 1,
+      );
+      expect(await socketsOf(sessionId)).toHaveLength(1);
+    });
+
+    test("eight sockets fit into a consumer's slot and all get every frame; the ninth gets 4006", async () => {
+      const { asConsumer, asProvider } = await rental(server);
+      const consumers = await Promise.all(Array.from({ length: 8 }, () => openSession(server, asConsumer)));
+      const ninth = await openAt(server, "/ws/session", asConsumer);
+      expect((await ninth.closed).code).toBe(4006);
+      const provider = await openSession(server, asProvider);
+      provider.send(say("to all"));
+      for (const consumer of consumers) {
+        expect((await consumer.next("dialogue.message")).payload).toEqual({ content: "to all" });
+      }
+      await consumers[0]?.close();
+      await eventually(
+        async () => {
+          const again = await openAt(server, "/ws/session", asConsumer);
+          return Promise.race([again.closed.then(({ code }) => code), again.settled().then(() => "in")]).catch(() => 0);
+        },
+        (is) => is === "in",
+      );
+    });
+
+    test("slots are told apart, and a message to one slot reaches it alone", async () => {
+      const { asConsumer, asProvider } = await rental(server, { maxConsumerSlots: 3 });
+      const [first, second, third] = await Promise.all(
+        [0, 1, 2].map((slotIndex) => openSession(server, { ...asConsumer, slotIndex })),
+      );
+      if (!first || !second || !third) throw new Error("There are three");
+      const provider = await openSession(server, asProvider);
+      await provider.until(() => provider.frames.length === 3, "who is there");
+      expect(
+        provider
+          .of("system.peer_connected")
+          .map(({ payload }) => payload.slotIndex)
+          .sort(),
+      ).toEqual([0, 1, 2]);
+      expectRising(provider.frames);
+      second.send(say("from the second"));
+      expect(await provider.next("dialogue.message")).toMatchObject({
+        sender: { slotIndex: 1 },
+        _meta: { slotIndex: 1 },
+      });
+      provider.send(say("to the second", { targetSlot: 1 }));
+      provider.send(say("to all"));
+      for (const [consumer, all] of [
+        [first, ["to all"]],
+        [second, ["to the second", "to all"]],
+        [third, ["to all"]],
+      ] as const) {
+        await consumer.until(() => contents(consumer).includes("to all"), "the message to all");
+        expect(contents(consumer)).toEqual(all);
+      }
+    });
+
+    test("is tried again where the database cannot answer", async () => {
+      const { asProvider, sessionId } = await rental(server);
+      const { runtime } = server.server;
+      const { runSystem } = runtime;
+      runtime.runSystem = async () => {
+        throw new CallError("unavailable", "The database cannot be reached");
+      };
+      try {
+        const socket = await openAt(server, "/ws/session", asProvider);
+        expect((await socket.closed).code).toBe(1013);
+      } finally {
+        runtime.runSystem = runSystem;
+      }
+      await openSession(server, asProvider);
+      expect(await socketsOf(sessionId)).toHaveLength(1);
+    });
+
+    test("and leaving at the same moment leaves nothing behind", async () => {
+      const { asConsumer, asProvider, sessionId } = await rental(server);
+      for (let round = 0; round < 20; round += 1) {
+        const socket = await openAt(server, "/ws/session", round % 2 ? asConsumer : asProvider);
+        if (round % 3) socket.ws.terminate();
+        else socket.ws.close();
+      }
+      await eventually(
+        () => socketsOf(sessionId),
+        (rows) => rows.length === 0,
+      );
+    });
+  });
+
+  describe("presence", () => {
+    test("tells the newcomer of the other side, and the other side of the newcomer", async () => {
+      const { asConsumer, asProvider } = await rental(server);
+      const consumer = await openSession(server, asConsumer);
+      expect(consumer.frames).toEqual([]);
+      const provider = await openSession(server, asProvider);
+      const atConsumer = await consumer.next();
+      expect(atConsumer).toEqual({
+        type: "system.peer_connected",
+        payload: { role: "provider", timestamp: iso(atConsumer.timestamp) },
+        sessionId: asConsumer.sessionId,
+        timestamp: atConsumer.timestamp,
+        _meta: {
+          sessionId: asConsumer.sessionId,
+          senderRole: "platform",
+          timestamp: iso(atConsumer.timestamp),
+        },
+      });
+      expect((await provider.next()).payload).toMatchObject({ role: "consumer", slotIndex: 0 });
+    });
+
+    test("says disconnected after 5 s and offline after 60 s, and connected when it is back", async () => {
+      const { provider, consumer, sessionId, asProvider } = await meeting(server);
+      await provider.close();
+      await eventually(
+        () => socketsOf(sessionId),
+        (rows) => rows.length === 1,
+      );
+      await server.advance(4_000);
+      await consumer.settled();
+      expect(consumer.frames).toHaveLength(1);
+      await server.advance(1_000);
+      expect(await consumer.next()).toMatchObject({
+        type: "system.peer_disconnected",
+        payload: { role: "provider" },
+      });
+      await server.advance(54_000);
+      await consumer.settled();
+      expect(consumer.frames).toHaveLength(2);
+      await server.advance(1_000);
+      expect(await consumer.next()).toMatchObject({ type: "system.peer_offline", payload: { role: "provider" } });
+      await server.advance(120_000);
+      await openSession(server, asProvider);
+      expect(await consumer.next()).toMatchObject({ type: "system.peer_connected" });
+      expectRising(consumer.frames);
+    });
+
+    test("says nothing of one that is back within 5 s, or while another of its sockets is open", async () => {
+      const { provider, consumer, sessionId, asProvider, asConsumer } = await meeting(server);
+      provider.ws.terminate();
+      await eventually(
+        () => socketsOf(sessionId),
+        (rows) => rows.length === 1,
+      );
+      const back = await openSession(server, asProvider);
+      const tab = await openSession(server, asConsumer);
+      await tab.close();
+      await eventually(
+        () => socketsOf(sessionId),
+        (rows) => rows.length === 2,
+      );
+      await server.advance(70_000);
+      await Promise.all([consumer.settled(), back.settled()]);
+      expect(consumer.of("system.peer_disconnected")).toEqual([]);
+      expect(back.of("system.peer_disconnected")).toEqual([]);
+    });
+  });
+
+  describe("replay", () => {
+    test("a provider gets what it missed before anything newer, with the stamps of then; a consumer gets none", async () => {
+      const { sessionId, consumer: alice, asConsumer, asProvider } = await rental(server);
+      const sent: { messageId: string; createdAt: string; delivered: boolean }[] = [];
+      for (let count = 0; count < 120; count += 1) {
+        sent.push(await alice.call("sessions:sendMessage", { sessionId, ...say(`missed ${count}`) }));
+      }
+      expect(sent.every(({ delivered }) => !delivered)).toBe(true);
+      const consumer = await openSession(server, asConsumer);
+      const provider = await openSession(server, asProvider);
+      await provider.until(() => contents(provider).length === 120, "the backlog");
+      expect(provider.of("dialogue.message").map(({ id, timestamp }) => [id, iso(timestamp)])).toEqual(
+        sent.map(({ messageId, createdAt }) => [messageId, createdAt]),
+      );
+      await provider.next("system.peer_connected");
+      expect(provider.frames.at(-1)?.type).toBe("system.peer_connected");
+      expectRising(provider.frames);
+      expect(consumer.of("dialogue.message")).toEqual([]);
+
+      const later = await openSession(server, asConsumer);
+      expect(later.of("dialogue.message")).toEqual([]);
+    });
+
+    test("a pong confirms: what was read is delivered and does not come again", async () => {
+      const { sessionId, provider, consumer, asProvider } = await meeting(server);
+      consumer.send(say("one"));
+      consumer.send(say("two"));
+      await provider.until(() => contents(provider).length === 2, "both");
+      const last = provider.frames.at(-1);
+      await eventually(
+        async () => {
+          await server.advance(250);
+          return confirmedAt(sessionId);
+        },
+        (stamp) => stamp === last.timestamp,
+      );
+      provider.ws.terminate();
+      const again = await openSession(server, asProvider);
+      consumer.send(say("three"));
+      await again.next("dialogue.message");
+      expect(contents(again)).toEqual(["three"]);
+    });
+
+    test("without a pong everything comes again, and stored messages are delivered once they are confirmed", async () => {
+      const { sessionId, consumer: alice, asProvider } = await rental(server);
+      await alice.call("sessions:sendMessage", { sessionId, ...say("one") });
+      const deaf = await openAt(server, "/ws/session", asProvider, { autoPong: false });
+      await deaf.next("dialogue.message");
+      await alice.call("sessions:sendMessage", { sessionId, ...say("two") });
+      await deaf.next("dialogue.message");
+      deaf.ws.terminate();
+      await server.advance(1_000);
+      expect((await storedOf(sessionId)).map(({ delivered }) => delivered)).toEqual([0, 1]);
+
+      const hearing = await openSession(server, asProvider);
+      await hearing.until(() => contents(hearing).length === 2, "both again");
+      expect(contents(hearing)).toEqual(["one", "two"]);
+      await hearing.close();
+      await eventually(
+        () => storedOf(sessionId),
+        (rows) => rows.every(({ delivered }) => delivered === 1),
+      );
+    });
+
+    test("one ping is on its way at a time, however many messages there are", async () => {
+      const { provider, consumer } = await meeting(server, {}, { autoPong: false });
+      const { pings } = provider;
+      for (let count = 0; count < 50; count += 1) consumer.send(say(String(count)));
+      await provider.until(() => contents(provider).length === 50, "all");
+      expect(provider.pings - pings).toBe(1);
+    });
+
+    test("nothing is lost and nothing overtakes while a provider comes and goes", async () => {
+      const { sessionId, consumer: alice, asProvider, asConsumer } = await rental(server);
+      const consumer = await openSession(server, asConsumer);
+      const got: string[] = [];
+      // A client with a cursor, as the SDK has one: it takes what is newer than the last.
+      const providing = (async () => {
+        let cursor = "";
+        while (got.length < 100) {
+          const socket = await openAt(server, "/ws/session", asProvider);
+          const isNew = () => socket.of("dialogue.message").some(({ _meta }) => _meta.timestamp > cursor);
+          await socket.until(isNew, "something new");
+          socket.ws.terminate();
+          await socket.closed;
+          expectRising(socket.frames);
+          for (const { _meta, payload } of socket.of("dialogue.message")) {
+            if (_meta.timestamp <= cursor) continue;
+            cursor = _meta.timestamp;
+            got.push(payload.content);
+          }
+        }
+      })();
+      for (let count = 0; count < 100; count += 1) {
+        if (count % 2) consumer.send(say(String(count)));
+        else await alice.call("sessions:sendMessage", { sessionId, ...say(String(count)) });
+      }
+      await providing;
+      const stored = (await storedOf(sessionId)).map(({ payload }) => JSON.parse(payload).content);
+      expect(stored).toHaveLength(100);
+      expect(got).toEqual(stored);
+    });
+
+    test("a reader that does not keep up is closed, and what it missed comes later", async () => {
+      const { sessionId, asProvider, asConsumer } = await rental(server);
+      const consumer = await openSession(server, asConsumer);
+      const slow = await openSession(server, asProvider);
+      slow.ws.pause();
+      const content = "x".repeat(200_000);
+      for (let count = 0; count < 60; count += 1) consumer.send(say(content));
+      await consumer.settled();
+      await eventually(
+        async () => (await socketsOf(sessionId)).filter(({ side }) => side === "provider").length,
+        (count) => count === 0,
+      );
+      slow.ws.resume();
+      expect((await slow.closed).code).toBe(1013);
+      const again = await openSession(server, asProvider);
+      const ids = () => new Set([...slow.frames, ...again.of("dialogue.message")].map(({ id }) => id).filter(Boolean));
+      await again.until(() => ids().size === 60, "what the first did not read");
+    });
+  });
+
+  describe("the end", () => {
+    const endings: [
+      string,
+      string,
+      string,
+      (server: TestServer, users: { alice: User }, id: string) => Promise<unknown>,
+    ][] = [
+      [
+        "an end",
+        "completed",
+        "Session ended",
+        (_server, { alice }, sessionId) => alice.call("sessions:end", { sessionId }),
+      ],
+      [
+        "an admin",
+        "terminated",
+        "Session terminated",
+        async (on, _users, sessionId) => (await on.admin()).call("admin:terminateSession", { sessionId }),
+      ],
+    ];
+    test.each(endings)("%s is told as %s, and then closes with 4004", async (_what, reason, closeReason, end) => {
+      const { sessionId, provider, consumer, consumerUser } = await meeting(server);
+      await end(server, { alice: consumerUser }, sessionId);
+      for (const socket of [provider, consumer]) {
+        const frame = await socket.next("system.session_ended");
+        expect(frame).toEqual({
+          type: "system.session_ended",
+          payload: { reason, timestamp: iso(frame.timestamp) },
+          sessionId,
+          timestamp: frame.timestamp,
+          _meta: { sessionId, senderRole: "platform", timestamp: iso(frame.timestamp) },
+        });
+        expect(await socket.closed).toEqual({ code: 4004, reason: closeReason });
+        expect(socket.frames.at(-1)).toBe(frame);
+        expectRising(socket.frames);
+      }
+      await eventually(
+        () => socketsOf(sessionId),
+        (rows) => rows.length === 0,
+      );
+    });
+
+    test("while somebody comes in is either before or after it", async () => {
+      for (let round = 0; round < 5; round += 1) {
+        const { sessionId, asProvider, asConsumer, consumer } = await rental(server);
+        const sockets = [openAt(server, "/ws/session", asProvider), openAt(server, "/ws/session", asConsumer)];
+        await consumer.call("sessions:end", { sessionId });
+        for (const socket of await Promise.all(sockets)) {
+          const { code } = await socket.closed;
+          if (code === 4004) expect(socket.frames.at(-1)?.type).toBe("system.session_ended");
+          else expect(code).toBe(4003);
+        }
+        await eventually(
+          () => socketsOf(sessionId),
+          (rows) => rows.length === 0,
+        );
+      }
+    });
+
+    test("a suspended provider's sockets close with 4001, and do not come back", async () => {
+      const { provider, consumer, providerUser, asProvider } = await meeting(server);
+      await (await server.admin()).call("admin:suspendUser", { userId: providerUser.userId });
+      expect(await provider.closed).toEqual({ code: 4001, reason: "Account is suspended" });
+      const again = await openAt(server, "/ws/session", asProvider);
+      expect(await again.closed).toEqual({ code: 4001, reason: "Account is suspended" });
+      await consumer.settled();
+    });
+
+    test("what a suspended consumer rents ends for both", async () => {
+      const { provider, consumer, consumerUser } = await meeting(server);
+      await (await server.admin()).call("admin:suspendUser", { userId: consumerUser.userId });
+      for (const socket of [provider, consumer]) {
+        expect((await socket.next("system.session_ended")).payload).toMatchObject({ reason: "terminated" });
+        expect(await socket.closed).toEqual({ code: 4004, reason: "Session terminated" });
+      }
+    });
+  });
+
+  describe("a restart", () => {
+    test("closes with 1012; the same tokens come in again, and what was not confirmed is replayed", async () => {
+      const first = await startServer(database);
+      const { sessionId, asProvider, asConsumer, consumer: alice } = await rental(first);
+      const consumer = await openSession(first, asConsumer);
+      const deaf = await openAt(first, "/ws/session", asProvider, { autoPong: false });
+      await deaf.settled();
+      consumer.send(say("before"));
+      await deaf.next("dialogue.message");
+      await first.server.close();
+      for (const socket of [consumer, deaf]) expect((await socket.closed).code).toBe(1012);
+
+      const second = await startServer(database, { databaseUrl: first.databaseUrl });
+      try {
+        expect(await second.read((db) => db.selectFrom("sessionSockets").selectAll().execute())).toEqual([]);
+        const again = await openSession(second, asProvider);
+        expect(await again.next()).toMatchObject({ payload: { content: "before" } });
+        const user = Object.assign(Object.create(Object.getPrototypeOf(alice)), alice, { on: second }) as User;
+        const late = await user.call("sessions:sendMessage", { sessionId, ...say("after") });
+        const frame = await again.next("dialogue.message");
+        expect(frame.id).toBe(late.messageId);
+        expectRising(again.frames);
+      } finally {
+        await second.close();
+        await first.remove();
+      }
+    });
+  });
+
+  test("a clock that goes back keeps the stamps rising", async () => {
+    const own = await startServer(database);
+    try {
+      const { consumer, provider } = await meeting(own);
+      consumer.send(say("one"));
+      await provider.next();
+      own.clock.jump(-60_000);
+      consumer.send(say("two"));
+      await provider.next();
+      expectRising(provider.frames);
+    } finally {
+      await own.close();
+    }
+  });
+});
