@@ -21,6 +21,7 @@ import { addRpcRoutes } from "./adapters/rpc.js";
 import { Background } from "./adapters/sockets/background.js";
 import { addMarketplaceSockets } from "./adapters/sockets/marketplace-sockets.js";
 import { SocketServer } from "./adapters/sockets/socket-server.js";
+import { WaitingReplies } from "./adapters/waiting-replies.js";
 import { modules } from "./functions/index.js";
 import { expire } from "./functions/system/deadlines.js";
 import { noteFirstUse } from "./functions/system/key-use.js";
@@ -147,13 +148,13 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const origins = new Origins(config.corsOrigins, () => runtime.publicUrl);
   const app = createHttpApp(log);
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
-  addRestRoutes(app, runtime, { trustProxy });
+  addRestRoutes(app, runtime);
   const credentials = new Credentials(notices, clock, new Turns(turnsOn(store.dialect.callsAtOnce, clock, undefined)));
   const turns = new Turns(turnsOn(store.dialect.callsAtOnce, clock, config.rateLimits ? liveBudget : undefined));
   const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase: store.dialect.sharedByProcesses });
-  const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials, trustProxy });
-  addRpcRoutes(app, runtime, { trustProxy });
-  addPageRoutes(app, runtime, { trustProxy, isSocket: (path) => sockets.hasChannelAt(path) });
+  const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials });
+  addRpcRoutes(app, runtime);
+  addPageRoutes(app, runtime, (path) => sockets.hasChannelAt(path));
   const background = new Background(clock, log);
   const sockets = new SocketServer({
     clock,
@@ -178,7 +179,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   });
   addSyncSockets(sockets, { runtime, clock, queries, credentials });
   const open = config.rateLimits ? new OpenByAddress() : undefined;
-  const exchanges = { held, open, largeRequests, trustProxy };
+  const exchanges = { held, open, largeRequests, waitingReplies: new WaitingReplies(), trustProxy };
   const http = createAdaptorServer({
     fetch: (request, env) => {
       const bindings = env as HttpBindings;

@@ -1,14 +1,8 @@
 /** Where a request comes from: the peer of its connection, or behind a proxy that is trusted, whom the proxy saw. */
 import type { IncomingMessage } from "node:http";
 import { isIPv4, isIPv6, SocketAddress } from "node:net";
-import type { HttpContext } from "./http.js";
 
 /** The caller's address; behind a proxy that is trusted, the one that the proxy saw. */
-export function callerAddress(c: HttpContext, trustProxy: boolean): string {
-  return addressOf(c.env.incoming, trustProxy);
-}
-
-/** The same for a request that is no call: an upgrade. */
 export function addressOf({ headers, socket }: IncomingMessage, trustProxy: boolean): string {
   const peer = socket.remoteAddress ?? "unknown";
   if (!trustProxy) return peer;

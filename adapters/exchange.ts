@@ -3,7 +3,6 @@
  * reply until the network has taken it. Whoever leaves too many replies unread is refused before more is done for them.
  */
 import type { ServerResponse } from "node:http";
-import type { Socket } from "node:net";
 import type { HttpBindings } from "@hono/node-server";
 import { callerKey, type Holding, parsedBytes } from "../runtime/byte-budget.js";
 import { JsonText } from "../runtime/call/define.js";
@@ -14,6 +13,7 @@ import type { LargeRequests } from "../runtime/large-requests.js";
 import { addressKey, type Held, parsedArgumentBytes, sizes } from "../runtime/limits.js";
 import { addressOf } from "./caller-address.js";
 import type { OpenByAddress } from "./open-by-address.js";
+import type { WaitingReplies } from "./waiting-replies.js";
 import { encodeValue, type Format, renderRejection, tooManyValues } from "./wire.js";
 
 /** How long a reader may take nothing of a reply. */
@@ -30,26 +30,33 @@ export interface ExchangeParts {
   /** The requests of each address that are not over; undefined where nobody counts them. */
   open: OpenByAddress | undefined;
   largeRequests: LargeRequests;
+  waitingReplies: WaitingReplies;
   trustProxy: boolean;
 }
 
 export class Exchange {
+  /** The caller's network address. */
+  readonly address: string;
   readonly #outgoing: ServerResponse;
   readonly #held: Held;
   readonly #largeRequests: LargeRequests;
-  readonly #address: string;
+  readonly #addressKey: string;
   readonly #isOneTooMany: boolean = false;
   #reply: Holding | undefined;
 
-  constructor({ incoming, outgoing }: HttpBindings, { held, open, largeRequests, trustProxy }: ExchangeParts) {
+  constructor(
+    { incoming, outgoing }: HttpBindings,
+    { held, open, largeRequests, waitingReplies, trustProxy }: ExchangeParts,
+  ) {
     this.#outgoing = outgoing as ServerResponse;
     this.#held = held;
     this.#largeRequests = largeRequests;
-    this.#address = addressKey(addressOf(incoming, trustProxy));
-    if (this.#outgoing.socket === null) closeWith(incoming.socket, this.#outgoing);
+    this.address = addressOf(incoming, trustProxy);
+    this.#addressKey = addressKey(this.address);
+    if (this.#outgoing.socket === null) waitingReplies.closeWith(incoming.socket, this.#outgoing);
     if (open) {
-      this.#isOneTooMany = open.isFull(this.#address, sizes.requestsPerAddress);
-      this.whenOver(open.add(this.#address));
+      this.#isOneTooMany = open.isFull(this.#addressKey, sizes.requestsPerAddress);
+      this.whenOver(open.add(this.#addressKey));
     }
     const { end } = this.#outgoing;
     // Every reply ends here, whatever made it.
@@ -68,7 +75,7 @@ export class Exchange {
   }
 
   #refusalOf(caller: Caller | undefined): CallError | undefined {
-    return this.#held.answers.refusal({ address: this.#address, caller: callerKey(caller) });
+    return this.#held.answers.refusal({ address: this.#addressKey, caller: callerKey(caller) });
   }
 
   /** What has a query's value written and counted before the next one runs. */
@@ -93,7 +100,7 @@ export class Exchange {
   holdReply(caller: Caller | undefined): Holding {
     const outgoing = this.#outgoing;
     if (!this.#reply) {
-      const reply = this.#held.answers.hold({ address: this.#address, caller: callerKey(caller) }, () =>
+      const reply = this.#held.answers.hold({ address: this.#addressKey, caller: callerKey(caller) }, () =>
         outgoing.destroy(),
       );
       this.#reply = reply;
@@ -112,7 +119,7 @@ export class Exchange {
 
   /** Resolves when a whole body may be parsed, or with the refusal where there is no room for it meanwhile; undefined: at once. */
   turn(bytes: number): Promise<CallError | undefined> | undefined {
-    const turn = this.#largeRequests.turn(this.#address, bytes);
+    const turn = this.#largeRequests.turn(this.#addressKey, bytes);
     if (!turn) return undefined;
     const waiting = this.#hold("requests");
     const refusal = waiting.take(bytes) ? undefined : waiting.budget.tooMuch(bytes);
@@ -143,7 +150,7 @@ export class Exchange {
   }
 
   #hold(kind: keyof Held, giveUp?: () => void): Holding {
-    return this.#held[kind].hold({ address: this.#address, caller: undefined }, giveUp);
+    return this.#held[kind].hold({ address: this.#addressKey, caller: undefined }, giveUp);
   }
 }
 
@@ -151,30 +158,6 @@ function tooManyOpen(): CallError {
   return new CallError("rate_limited", `Too many requests at once (max ${sizes.requestsPerAddress})`, {
     retryAfterMs: 1_000,
   });
-}
-
-/** Replies that wait behind another one on their connection. */
-const waiting = new WeakMap<Socket, Set<ServerResponse>>();
-
-/**
- * Closes a reply with its connection. Node does so only for the one that is being sent; those behind it, of requests that
- * were sent without waiting for an answer, would hear nothing and hold what they hold for ever.
- */
-function closeWith(connection: Socket, reply: ServerResponse): void {
-  const replies = waiting.get(connection) ?? new Set();
-  if (replies.size === 0 && !waiting.has(connection)) {
-    waiting.set(connection, replies);
-    connection.once("close", () => {
-      for (const each of replies) {
-        if (each.closed || each.socket !== null) continue;
-        each.destroy();
-        Reflect.set(each, "_closed", true);
-        each.emit("close");
-      }
-    });
-  }
-  replies.add(reply);
-  reply.once("close", () => replies.delete(reply));
 }
 
 /** The refusal as a response, where a request gets that far and no further. */

@@ -15,18 +15,14 @@ import { addHomePage } from "./pages/home.js";
 import { addMissingPage } from "./pages/missing.js";
 import { addSharePage } from "./pages/share.js";
 
-export function addPageRoutes(
-  app: HttpApp,
-  runtime: Runtime,
-  options: { trustProxy: boolean; isSocket: (path: string) => boolean },
-): void {
-  const pages: Pages = { runtime, trustProxy: options.trustProxy };
+export function addPageRoutes(app: HttpApp, runtime: Runtime, isSocket: (path: string) => boolean): void {
+  const pages: Pages = { runtime };
   addHomePage(app);
   addClaimPage(app, pages);
   addConnectPage(app, pages);
   addSharePage(app, pages);
   addAdminPages(app, pages);
-  addMissingPage(app, options.isSocket);
+  addMissingPage(app, isSocket);
   addAssetRoutes(app);
   addDocumentRoutes(app, runtime);
 }

@@ -9,7 +9,6 @@ import type { Call, Outcome, Runtime } from "../runtime/call/dispatch.js";
 import { KeyReused } from "../runtime/call/idempotency.js";
 import { CallError, errorCodes } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
-import { callerAddress } from "./caller-address.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { parametersOf, type Route, routes } from "./rest-routes.js";
 import { encodeValue, labelOf, type Reply } from "./wire.js";
@@ -27,7 +26,7 @@ type Resource = Map<string, Endpoint>;
 /** How long to wait where a 503 does not say it itself. */
 const retryAfterMs = 1_000;
 
-export function addRestRoutes(app: HttpApp, runtime: Runtime, options: { trustProxy: boolean }): void {
+export function addRestRoutes(app: HttpApp, runtime: Runtime): void {
   // A router beside the app's: parameters next to fixed segments would cost the app its fast one, and with it the RPC paths.
   const router = new TrieRouter<Resource>();
   const resources = new Map<string, Resource>();
@@ -67,7 +66,7 @@ export function addRestRoutes(app: HttpApp, runtime: Runtime, options: { trustPr
       apiKey: first(headers["x-api-key"]),
       credentialOptional: endpoint.isPublic,
       idempotencyKey: first(headers["idempotency-key"]),
-      address: callerAddress(c, options.trustProxy),
+      address: c.env.exchange.address,
       userAgent: headers["user-agent"],
       requestId: nextRequestId(),
       ...c.env.exchange.encoding("json"),

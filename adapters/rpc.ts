@@ -9,14 +9,9 @@ import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import type { ReplyCache } from "../runtime/live/reply-cache.js";
 import type { Seen } from "../runtime/live/watches.js";
-import { callerAddress } from "./caller-address.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { ReplyParts } from "./reply-parts.js";
 import { type Format, parseFormat, type Reply, readArgs, rejection, renderOutcome, renderRejection } from "./wire.js";
-
-export interface RpcOptions {
-  trustProxy: boolean;
-}
 
 /** How the reply of a query that said something begins. */
 const successStart = '{"status":"success"';
@@ -24,7 +19,7 @@ const successStart = '{"status":"success"';
 /** A decoded request for one function, or the gateway's refusal. */
 type Request = { path: string; args: unknown; format: Format };
 
-export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions): void {
+export function addRpcRoutes(app: HttpApp, runtime: Runtime): void {
   const run = async (c: HttpContext, kind: Kind | undefined, request: Request | Reply, seen?: Seen): Promise<Reply> => {
     if ("status" in request) return request;
     const requestId = nextRequestId();
@@ -38,7 +33,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
       authorization: headers.authorization,
       apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
       idempotencyKey: Array.isArray(idempotencyKey) ? idempotencyKey[0] : idempotencyKey,
-      address: callerAddress(c, options.trustProxy),
+      address: c.env.exchange.address,
       userAgent: headers["user-agent"],
       requestId,
       ...c.env.exchange.encoding(request.format),
@@ -60,7 +55,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, options: RpcOptions
     const kept = replies.find(key);
     if (kept) {
       const requestId = nextRequestId();
-      const refused = await runtime.recall(kept, { address: callerAddress(c, options.trustProxy), requestId });
+      const refused = await runtime.recall(kept, { address: c.env.exchange.address, requestId });
       return send(c, refused ? renderOutcome(refused, "json", requestId) : { status: 200, body: kept.body });
     }
     const request = parseRequest(body);

@@ -43,6 +43,17 @@ describe("the structure (architecture.md, standing rules)", () => {
     }
   });
 
+  test("no file imports itself by way of others", () => {
+    const settled = new Set<string>();
+    const visit = (file: string, way: readonly string[]) => {
+      if (settled.has(file)) return;
+      expect(way, [...way.slice(way.indexOf(file)), file].join(" → ")).not.toContain(file);
+      for (const imported of importsOf(file)) visit(imported, [...way, file]);
+      settled.add(file);
+    };
+    for (const file of files) visit(file, []);
+  });
+
   test.each(files.filter((file) => /^(schema|functions|adapters)\//.test(file)))(
     "%s takes time, chance and settings from its context only",
     (file) => {

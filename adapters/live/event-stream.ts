@@ -10,7 +10,6 @@ import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import { CallError, type ErrorCode } from "../../runtime/errors.js";
 import { addressKey, type RateLimits, sizes, subscriptionBytes } from "../../runtime/limits.js";
-import { callerAddress } from "../caller-address.js";
 import type { Exchange } from "../exchange.js";
 import { corsHeaders, type HttpApp, type HttpContext, send } from "../http.js";
 import { OpenByAddress } from "../open-by-address.js";
@@ -42,7 +41,6 @@ export interface SubscribeParts {
   limits: RateLimits;
   queries: LiveQuerySet;
   credentials: Credentials;
-  trustProxy: boolean;
 }
 
 /** The open streams. */
@@ -52,7 +50,7 @@ export interface Streams {
 }
 
 export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams {
-  const { runtime, limits, trustProxy } = parts;
+  const { runtime, limits } = parts;
   const streams = new Set<EventStream>();
   const openByAddress = new OpenByAddress();
   /** Streams that are open or about to be. */
@@ -62,7 +60,7 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
   const open = async (c: HttpContext): Promise<Response> => {
     const request = readRequest(c, runtime);
     if ("status" in request) return send(c, request);
-    const address = callerAddress(c, trustProxy);
+    const address = c.env.exchange.address;
     const counted = addressKey(address);
     const { headers } = c.env.incoming;
     const apiKey = headers["x-api-key"];

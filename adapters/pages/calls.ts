@@ -4,7 +4,6 @@ import type { Kind } from "../../runtime/call/define.js";
 import type { Outcome, Runtime } from "../../runtime/call/dispatch.js";
 import { errorCodes } from "../../runtime/errors.js";
 import { nextRequestId } from "../../runtime/ids.js";
-import { callerAddress } from "../caller-address.js";
 import { type HttpContext, readBody } from "../http.js";
 import { type Page, sendPage } from "./layout.js";
 import type { Texts } from "./texts.js";
@@ -12,7 +11,6 @@ import type { Texts } from "./texts.js";
 /** What every page is given. */
 export interface Pages {
   runtime: Runtime;
-  trustProxy: boolean;
 }
 
 /** An outcome, with the id by which the log knows its call. */
@@ -21,7 +19,7 @@ export type Answer = Outcome & { requestId: string };
 /** Calls a function; as nobody where no JWT is given: who opens a link proves itself by the token in it. */
 export async function call(
   c: HttpContext,
-  { runtime, trustProxy }: Pages,
+  { runtime }: Pages,
   kind: Kind,
   path: string,
   args: Record<string, unknown>,
@@ -34,7 +32,7 @@ export async function call(
     args,
     authorization: jwt === undefined ? undefined : `Bearer ${jwt}`,
     idempotencyKey: undefined,
-    address: callerAddress(c, trustProxy),
+    address: c.env.exchange.address,
     userAgent: c.env.incoming.headers["user-agent"],
     requestId,
   });
