@@ -1,4 +1,4 @@
-/** `npm run reference`: writes the README's tables of functions, error codes, configuration and limits from the code. */
+/** `npm run reference`: writes the tables of functions, error codes, configuration and limits in docs/ from the code. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -25,7 +25,18 @@ import {
   tokenRate,
 } from "../runtime/limits.js";
 
-const readmePath = join(import.meta.dirname, "..", "README.md");
+const docsFolder = join(import.meta.dirname, "..", "docs");
+
+/** Which page of docs/ has which tables. */
+export const generatedPages = {
+  "reference.md": ["functions", "routes", "errors"],
+  "configuration.md": ["configuration"],
+  "limits.md": ["limits", "caps"],
+} as const satisfies Record<string, readonly (keyof typeof sections)[]>;
+
+export function readPage(page: string): string {
+  return readFileSync(join(docsFolder, page), "utf8");
+}
 
 function table(head: string[], rows: string[][]): string {
   const line = (cells: string[]) => `| ${cells.join(" | ")} |`;
@@ -52,7 +63,7 @@ function whoOf(auth: string): string {
 /** What the environment writes for a switch; a variable takes two of them. */
 const switchWords = ["on", "off", "true", "false"];
 
-const sections: Record<string, () => string> = {
+const sections = {
   functions: () =>
     table(
       ["function", "kind", "who", "arguments", "what it does"],
@@ -173,7 +184,7 @@ const sections: Record<string, () => string> = {
         ["new WebSockets from one address", perTime(rates.socketOpenings)],
       ],
     ),
-};
+} satisfies Record<string, () => string>;
 
 /** What the budgets of bytes are for. */
 const heldNames = {
@@ -188,17 +199,19 @@ function perTime({ points, seconds }: { points: number; seconds: number }): stri
   return `${points} per ${time}`;
 }
 
-/** The README with its generated sections as the code says they are. */
-export function withReference(readme: string): string {
-  let text = readme;
-  for (const [name, write] of Object.entries(sections)) {
+/** A page with its generated sections as the code says they are. */
+export function withReference(page: keyof typeof generatedPages): string {
+  let text = readPage(page);
+  for (const name of generatedPages[page]) {
     const marked = new RegExp(`(<!-- ${name}: generated -->\n)[^]*?(<!-- /${name} -->)`);
-    if (!marked.test(text)) throw new Error(`The README has no section '${name}'`);
-    text = text.replace(marked, (_all, start: string, end: string) => `${start}\n${write()}\n\n${end}`);
+    if (!marked.test(text)) throw new Error(`docs/${page} has no section '${name}'`);
+    text = text.replace(marked, (_all, start: string, end: string) => `${start}\n${sections[name]()}\n\n${end}`);
   }
   return text;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(readmePath, withReference(readFileSync(readmePath, "utf8")));
+  for (const page of Object.keys(generatedPages) as (keyof typeof generatedPages)[]) {
+    writeFileSync(join(docsFolder, page), withReference(page));
+  }
 }

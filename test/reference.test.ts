@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { expect, test } from "vitest";
-import { withReference } from "../scripts/reference.js";
+import { generatedPages, readPage, withReference } from "../scripts/reference.js";
 
-test("the README's tables of functions, codes, configuration and limits are the code's", () => {
-  const readme = readFileSync(join(import.meta.dirname, "..", "README.md"), "utf8");
-  expect(readme, "run npm run reference").toBe(withReference(readme));
-});
+test.each(Object.keys(generatedPages) as (keyof typeof generatedPages)[])(
+  "the generated tables of docs/%s are the code's",
+  (page) => {
+    expect(readPage(page), "run npm run reference").toBe(withReference(page));
+  },
+);

@@ -74,14 +74,14 @@ describe("the structure (architecture.md, standing rules)", () => {
     }
   });
 
-  test("every code in the source is in the vocabulary, and every word of it is in the README", () => {
+  test("every code in the source is in the vocabulary, and every word of it is in the reference", () => {
     const used = new Set<string>();
     for (const file of files) {
       const source = readFileSync(join(root, file), "utf8");
       for (const [, code = ""] of source.matchAll(/new CallError\(\s*"([a-z_]+)"/g)) used.add(code);
     }
     for (const code of used) expect(Object.keys(errorCodes)).toContain(code);
-    const readme = readFileSync(join(root, "README.md"), "utf8");
-    for (const code of Object.keys(errorCodes)) expect(readme).toContain(`\`${code}\``);
+    const reference = readFileSync(join(root, "docs/reference.md"), "utf8");
+    for (const code of Object.keys(errorCodes)) expect(reference).toContain(`\`${code}\``);
   });
 });

@@ -1,4 +1,4 @@
-/** The served documents' examples: found, filled in with what earlier replies said, and run by a real shell. */
+/** The examples of documents, served ones and those of the repository: found, filled in with what earlier replies said, and run by a real shell. */
 import { execFile } from "node:child_process";
 import { dirname } from "node:path";
 import { python, pythonWithNacl } from "./python.js";
@@ -13,9 +13,10 @@ export interface Example {
   tool: string | undefined;
 }
 
-/** Every ```bash block of a document. */
-export function examplesIn(name: string, document: string): Example[] {
-  return [...document.matchAll(/^```bash\n(.*?)^```$/gms)].map((match) => ({
+/** Every block of a document that is marked as a language of the shell. */
+export function examplesIn(name: string, document: string, language: "bash" | "sh" = "bash"): Example[] {
+  const blocks = new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "gms");
+  return [...document.matchAll(blocks)].map((match) => ({
     place: `${name}, line ${document.slice(0, match.index).split("\n").length + 1}`,
     script: match[1] ?? "",
     paths: [...(match[1] ?? "").matchAll(/"path": "([^"]+)"/g)].map(([, path]) => path ?? ""),
