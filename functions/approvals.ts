@@ -2,7 +2,6 @@
 import { z } from "zod";
 import { mutation, query } from "../runtime/call/define.js";
 import { CallError } from "../runtime/errors.js";
-import { partitions } from "../schema/partitions.js";
 import { type Decision, decisions, threadStatuses } from "../schema/threads.js";
 import { cursor, id, text } from "../schema/values.js";
 import { cursorsOf } from "./model/cursors.js";
@@ -99,12 +98,7 @@ export const submit = mutation({
         createdAt: ctx.now,
       })
       .execute();
-    await ctx.db
-      .updateTable("threads")
-      .set({ status })
-      .where("threadId", "=", thread.threadId)
-      .returning(partitions.threads)
-      .execute();
+    await ctx.db.updateTable("threads").set({ status }).where("threadId", "=", thread.threadId).execute();
     return { threadId: thread.threadId, status, approvals: { mine, other } };
   },
 });

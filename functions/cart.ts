@@ -6,7 +6,6 @@ import type { QueryContext, UserCaller } from "../runtime/context.js";
 import { CallError } from "../runtime/errors.js";
 import { type CartItemsTable, currencies, pricingModels } from "../schema/listings.js";
 import { printAmount } from "../schema/money.js";
-import { partitions } from "../schema/partitions.js";
 import { cursor, id, isoTime, limitOf, text } from "../schema/values.js";
 import { agentNotFound } from "./model/agents/agents.js";
 import { caps, requireRoom } from "./model/caps.js";
@@ -149,12 +148,7 @@ function itemsOf(ctx: UserContext) {
 
 async function change(ctx: UserContext, item: Item, changes: Partial<Item>) {
   const changed = { ...changes, updatedAt: ctx.now };
-  await ctx.db
-    .updateTable("cartItems")
-    .set(changed)
-    .where("cartItemId", "=", item.cartItemId)
-    .returning(partitions.cartItems)
-    .execute();
+  await ctx.db.updateTable("cartItems").set(changed).where("cartItemId", "=", item.cartItemId).execute();
   return itemView(ctx, { ...item, ...changed });
 }
 

@@ -6,7 +6,6 @@ import type { AgentMutation } from "../runtime/context.js";
 import { CallError } from "../runtime/errors.js";
 import { hashSecret } from "../runtime/ids.js";
 import { connectionStatuses } from "../schema/connections.js";
-import { partitions } from "../schema/partitions.js";
 import { cursor, id, peer, token } from "../schema/values.js";
 import { loadSelf, pairKey } from "./model/agents/agents.js";
 import { caps, dayMs, requireRoom } from "./model/caps.js";
@@ -141,10 +140,6 @@ export const accept = mutation({
       .updateTable("connections")
       .set({ accepterAgentId: agentId, pairKey: pair, status: "active", acceptedAt: ctx.now })
       .where("connectionId", "=", connection.connectionId)
-      // As a pending one is; who reads the rows of its agents need not look again at those of all agents.
-      .where("accepterAgentId", "is", null)
-      .where("pairKey", "is", null)
-      .returning(partitions.connections)
       .execute();
     const connectedTo = await ctx.db
       .selectFrom("agents")
@@ -168,7 +163,6 @@ export const disconnect = mutation({
         .updateTable("connections")
         .set({ status: "disconnected" })
         .where("connectionId", "=", connectionId)
-        .returning(partitions.connections)
         .execute();
     }
     return { connectionId, status: "disconnected" as const };

@@ -7,7 +7,6 @@ import { CallError } from "../runtime/errors.js";
 import { jsonList } from "../runtime/store/json-list.js";
 import { prepared } from "../runtime/store/prepared.js";
 import type { Database } from "../schema/index.js";
-import { partitions } from "../schema/partitions.js";
 import { type MessageType, messageTypes, threadStatuses } from "../schema/threads.js";
 import { cursor, id, peer, timestamp } from "../schema/values.js";
 import { caps, dayMs, requireRoom } from "./model/caps.js";
@@ -105,12 +104,11 @@ const insertMessage = prepared(
 /** What most messages change of their thread: nothing that any index is about. */
 const countMessage = prepared(
   ["threadId", "proposalMessageId", "proposalAgentId", "proposalCount", "messageCount", "lastMessageAt"],
-  (db, { threadId, ...counted }) =>
-    db.updateTable("threads").set(counted).where("threadId", "=", threadId).returning(partitions.threads),
+  (db, { threadId, ...counted }) => db.updateTable("threads").set(counted).where("threadId", "=", threadId),
 );
 
 const moveThread = prepared(["threadId", "status", "approvalDeadline", "activeHour"], (db, { threadId, ...moved }) =>
-  db.updateTable("threads").set(moved).where("threadId", "=", threadId).returning(partitions.threads),
+  db.updateTable("threads").set(moved).where("threadId", "=", threadId),
 );
 
 /** Sends a message, and moves the thread as its type says. */

@@ -3,7 +3,6 @@ import { z } from "zod";
 import { mutation, query } from "../runtime/call/define.js";
 import type { UserMutation, UserQuery } from "../runtime/context.js";
 import { CallError } from "../runtime/errors.js";
-import { partitions } from "../schema/partitions.js";
 import { type OrdersTable, orderStatuses, type SessionsTable } from "../schema/sessions.js";
 import { cursor, id, limit, page, pageOf, text } from "../schema/values.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
@@ -73,12 +72,7 @@ export const create = mutation({
       totalMinor: sessions.reduce((sum, session) => sum + requiredToStart(session), 0),
       currency: (sessions[0] as SessionsTable).currency,
     };
-    await ctx.db
-      .updateTable("orders")
-      .set(settled)
-      .where("orderId", "=", order.orderId)
-      .returning(partitions.orders)
-      .execute();
+    await ctx.db.updateTable("orders").set(settled).where("orderId", "=", order.orderId).execute();
     if (args.fromCart) await ctx.db.deleteFrom("cartItems").where("userId", "=", ctx.caller.userId).execute();
     return viewOrder(ctx, { ...order, ...settled });
   },
@@ -178,12 +172,7 @@ export const cancel = mutation({
     }
     // Its sessions may say `completed`; what the consumer did is a cancellation.
     const cancelled = { status: "cancelled" as const, awaitsApproval: 0, updatedAt: ctx.now };
-    await ctx.db
-      .updateTable("orders")
-      .set(cancelled)
-      .where("orderId", "=", orderId)
-      .returning(partitions.orders)
-      .execute();
+    await ctx.db.updateTable("orders").set(cancelled).where("orderId", "=", orderId).execute();
     return viewOrder(ctx, { ...order, ...cancelled });
   },
 });

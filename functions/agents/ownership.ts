@@ -5,7 +5,6 @@ import type { MutationContext, UserMutation } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { shownName } from "../../schema/names.js";
-import { partitions } from "../../schema/partitions.js";
 import { cursor, id, limit, page, pageOf, text, token } from "../../schema/values.js";
 import { actingTokenOf, issueToken } from "../model/agents/agent-tokens.js";
 import { agentView, agentViews, loadAgentView } from "../model/agents/agent-view.js";
@@ -120,10 +119,6 @@ export const takeOver = mutation({
         updatedAt: ctx.now,
       })
       .where("agentId", "=", agent.agentId)
-      // Named, so that whoever watches other owners' agents or other slugs is not woken.
-      .where("ownerId", "is", null)
-      .where("slug", "is", null)
-      .returning(partitions.agents)
       .execute();
     ctx.notify({ kind: "agentOwnerChanged", agentId: agent.agentId });
     return loadAgentView(ctx, agent.agentId);
@@ -235,7 +230,6 @@ async function keepTerms(
     .updateTable("agents")
     .set({ publishDefaults: JSON.stringify({ ...parseTerms(publishDefaults), ...terms }) })
     .where("agentId", "=", agentId)
-    .returning(partitions.agents)
     .execute();
 }
 

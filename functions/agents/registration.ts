@@ -4,7 +4,6 @@ import { mutation, query } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { shownName } from "../../schema/names.js";
-import { partitions } from "../../schema/partitions.js";
 import { isUsablePublicKey } from "../../schema/public-keys.js";
 import { text, token } from "../../schema/values.js";
 import { loadSelf } from "../model/agents/agents.js";
@@ -55,7 +54,6 @@ export const claim = mutation({
         .updateTable("agents")
         .set({ claimedAt: claimedAt ?? ctx.now, claimSpentAt: ctx.now, claimedBy: userBehind(ctx.caller) })
         .where("agentId", "=", agentId)
-        .returning(partitions.agents)
         .execute();
     }
     return { agentId, name, claimed: true as const, claimedAt: claimedAt ?? ctx.now };
@@ -91,16 +89,13 @@ export const renewClaim = mutation({
   returns: z.object({ agentId: z.string(), claimToken: z.string(), claimUrl: z.string() }),
   handler: async (ctx) => {
     await requireStanding(ctx, ctx.caller);
-    const { agentId, ownerId, claimTokenHash } = await loadSelf(ctx);
+    const { agentId, ownerId } = await loadSelf(ctx);
     if (ownerId !== null) throw new CallError("conflict", "This agent has an owner: there is nothing to claim");
     const claimToken = ctx.newSecret("claim_");
     await ctx.db
       .updateTable("agents")
       .set({ claimTokenHash: hashSecret(claimToken), claimSpentAt: null, claimedBy: null })
       .where("agentId", "=", agentId)
-      // Named, so that whoever watches another link is not woken.
-      .where("claimTokenHash", "=", claimTokenHash)
-      .returning(partitions.agents)
       .execute();
     return { agentId, claimToken, claimUrl: `${ctx.publicUrl}/claim/${claimToken}` };
   },
@@ -117,12 +112,7 @@ export const setPublicKey = mutation({
       throw new CallError("invalid_args", "publicKey must be a base64-encoded 32-byte X25519 key");
     }
     const { agentId } = ctx.caller;
-    await ctx.db
-      .updateTable("agents")
-      .set({ publicKey: args.publicKey })
-      .where("agentId", "=", agentId)
-      .returning(partitions.agents)
-      .execute();
+    await ctx.db.updateTable("agents").set({ publicKey: args.publicKey }).where("agentId", "=", agentId).execute();
     return { agentId, publicKey: args.publicKey };
   },
 });

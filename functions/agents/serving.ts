@@ -1,7 +1,6 @@
 /** What an agent asks about itself, with its own credential: who it is, what it takes part in, which sessions it serves. */
 import { z } from "zod";
 import { mutation, query } from "../../runtime/call/define.js";
-import { partitions } from "../../schema/partitions.js";
 import { sessionStatuses } from "../../schema/sessions.js";
 import { cursor, limitOf } from "../../schema/values.js";
 import { agentView, loadAgentView } from "../model/agents/agent-view.js";
@@ -100,7 +99,6 @@ export const setServeRules = mutation({
       .updateTable("agents")
       .set({ serveRules: JSON.stringify(args.rules) })
       .where("agentId", "=", agentId)
-      .returning(partitions.agents)
       .execute();
     ctx.notify({ kind: "serveRulesChanged", agentId });
     return { rules: args.rules };

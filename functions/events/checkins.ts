@@ -4,7 +4,6 @@ import { mutation } from "../../runtime/call/define.js";
 import type { AgentMutation } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { outreachModes } from "../../schema/events.js";
-import { partitions } from "../../schema/partitions.js";
 import { id, parseTags, tags, text, token } from "../../schema/values.js";
 import {
   briefShape,
@@ -73,7 +72,6 @@ export const checkIn = mutation({
         .updateTable("checkins")
         .set({ expiresAt, ...brief })
         .where("checkinId", "=", checkinId)
-        .returning(partitions.checkins)
         .execute();
       await followCheckin(ctx, checkinId, expiresAt);
     } else {
@@ -123,12 +121,7 @@ export const checkOut = mutation({
 });
 
 async function endCheckin(ctx: AgentMutation, checkinId: string, status: "checked_out" | "expired"): Promise<void> {
-  await ctx.db
-    .updateTable("checkins")
-    .set({ status })
-    .where("checkinId", "=", checkinId)
-    .returning(partitions.checkins)
-    .execute();
+  await ctx.db.updateTable("checkins").set({ status }).where("checkinId", "=", checkinId).execute();
   await expireIntrosOf(ctx, checkinId);
 }
 

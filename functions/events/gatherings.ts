@@ -4,7 +4,6 @@ import { mutation } from "../../runtime/call/define.js";
 import type { AgentMutation } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { shownName } from "../../schema/names.js";
-import { partitions } from "../../schema/partitions.js";
 import { id, latitude, longitude, tags, text, timestamp } from "../../schema/values.js";
 import { loadSelf } from "../model/agents/agents.js";
 import { countPresent } from "../model/events/checkin.js";
@@ -123,7 +122,6 @@ export const updateTags = mutation({
       .updateTable("events")
       .set({ tags: JSON.stringify(args.tags) })
       .where("eventId", "=", event.eventId)
-      .returning(partitions.events)
       .execute();
     return { eventId: event.eventId, tags: args.tags };
   },

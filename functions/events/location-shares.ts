@@ -3,7 +3,6 @@ import { mutation, query } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { shownName } from "../../schema/names.js";
-import { partitions } from "../../schema/partitions.js";
 import { latitude, longitude, token } from "../../schema/values.js";
 import { requireRoomForShare } from "../model/events/event-caps.js";
 import {
@@ -105,14 +104,12 @@ export const submitLocationShare = mutation({
         expiresAt,
       })
       .where("shareId", "=", share.shareId)
-      .returning(partitions.locationShares)
       .execute();
     await ctx.db
       .updateTable("agents")
       .set({ claimedAt: ctx.now, claimSpentAt: ctx.now })
       .where("agentId", "=", share.agentId)
       .where("claimedAt", "is", null)
-      .returning(partitions.agents)
       .execute();
     ctx.wakeAt(expiresAt);
     return { status: "completed" as const, claimed: true as const };

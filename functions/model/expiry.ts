@@ -6,7 +6,6 @@
 import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import type { Database } from "../../schema/index.js";
-import { partitions } from "../../schema/partitions.js";
 import { spent } from "./events/location-share.js";
 import { hourOf, silenceMs, silentUntil } from "./threads/threads.js";
 
@@ -127,7 +126,7 @@ export async function expireDue(ctx: MutationContext, limit: number): Promise<{ 
       .updateTable(table)
       .set(becomes(ctx.now))
       .where(key, "in", due)
-      .returning(partitions[table])
+      .returning(key)
       .execute();
     expired[counts] += changed.length;
     more ||= changed.length === limit;
@@ -179,7 +178,7 @@ export async function forgetOld(ctx: MutationContext, limit: number): Promise<bo
       .where("expiresAt", "<=", ctx.now - afterMs)
       .orderBy("expiresAt")
       .limit(limit);
-    const deleted = await anyTable(ctx).deleteFrom(table).where(key, "in", old).returning(partitions[table]).execute();
+    const deleted = await anyTable(ctx).deleteFrom(table).where(key, "in", old).returning(key).execute();
     more ||= deleted.length === limit;
   }
   return more;

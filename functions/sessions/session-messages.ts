@@ -5,7 +5,6 @@ import { JsonText, mutation, query, Refusal } from "../../runtime/call/define.js
 import type { UserMutation } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/store/prepared.js";
-import { partitions } from "../../schema/partitions.js";
 import type { BlockedMessagesTable, SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
 import { cursor, id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
 import { cursorsOf } from "../model/cursors.js";
@@ -63,7 +62,6 @@ async function keepBlocked(ctx: UserMutation, blocked: BlockedMessagesTable): Pr
     .updateTable("blockedMessages")
     .set({ furtherBlocked: sql<number>`"furtherBlocked" + 1` })
     .where("messageId", "=", kept.at(-1)?.messageId ?? "")
-    .returning(partitions.blockedMessages)
     .execute();
 }
 
@@ -374,5 +372,5 @@ function counts(session: SessionsTable) {
 }
 
 const countMessage = prepared(["sessionId", ...countedColumns], (db, { sessionId, ...counted }) =>
-  db.updateTable("sessions").set(counted).where("sessionId", "=", sessionId).returning(partitions.sessions),
+  db.updateTable("sessions").set(counted).where("sessionId", "=", sessionId),
 );

@@ -8,7 +8,6 @@ import { mutation, query } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
 import { currencies, type OnlineStatus, onlineStatuses, pricingModels } from "../../schema/listings.js";
 import { printAmount } from "../../schema/money.js";
-import { partitions } from "../../schema/partitions.js";
 import { statusWhileConnected } from "../model/agents/agent-presence.js";
 import { forgetting, requireRegistered } from "../model/server-processes.js";
 import { noteAbsence } from "../model/session/session-absences.js";
@@ -312,7 +311,6 @@ export const markAnnounced = mutation({
         .set({ announced: status })
         .where("sessionId", "=", sessionId)
         .$if(status === "pending_approval", (update) => update.where("announced", "is", null))
-        .returning(partitions.sessions)
         .execute();
     }
     return null;

@@ -2,7 +2,9 @@
  * What a call has read and what a transaction has written, gathered from its statements (statement-shape.ts), and whether
  * the one touches the other.
  */
-import type { CompiledQuery } from "kysely";
+import type { CompiledQuery, OperationNode } from "kysely";
+import { isChange } from "../store/changed-rows.js";
+import type { HearRows } from "../store/lent-connection.js";
 import { type Bindable, Placeholder } from "../store/prepared.js";
 import { type Bound, shapeOf, type Table, type Values, type Write } from "./statement-shape.js";
 
@@ -10,6 +12,11 @@ type Row = Readonly<Record<string, unknown>>;
 
 /** A compiled query, with the parameters of a prepared one by name. */
 export type ObservedQuery = CompiledQuery & { bindings?: Record<string, Bindable> };
+
+/** The tree of the statement as it runs. */
+function treeOf(query: ObservedQuery): OperationNode {
+  return isChange(query) ? query.asked : query.query;
+}
 
 function resolve(value: Bound, { bindings }: ObservedQuery): string {
   return String(value instanceof Placeholder ? bindings?.[value.name] : value);
@@ -26,8 +33,8 @@ export class ReadSet {
   readonly slices = new Map<Table, Map<string | null, Set<string>>>();
 
   /** Notes a statement. Where it depends on its rows what was read, gives back what has to be told of them. */
-  add(query: ObservedQuery): ((rows: readonly unknown[]) => void) | undefined {
-    const { reads, joined } = shapeOf(query.query);
+  add(query: ObservedQuery): HearRows | undefined {
+    const { reads, joined } = shapeOf(treeOf(query));
     for (const { table, column, values } of reads) {
       const slices = this.#slicesOf(table, column);
       for (const value of values) slices.add(resolve(value, query));
@@ -86,21 +93,22 @@ export class WriteSet {
   }
 
   /** Notes a statement. Where its rows say what it touched, gives back what has to be told of them. */
-  add(query: ObservedQuery): ((rows: readonly unknown[]) => void) | undefined {
+  add(query: ObservedQuery): HearRows | undefined {
     const returning: Write[] = [];
-    for (const write of shapeOf(query.query).writes) {
+    for (const write of shapeOf(treeOf(query)).writes) {
       if (write.returned) returning.push(write);
       else this.#note(write.table, write.columns, query);
     }
     if (returning.length === 0) return undefined;
-    return (rows) => {
+    return (rows, before) => {
       if (rows.length === 0) return;
-      for (const { table, columns, returned } of returning) {
+      for (const { table, columns, returned, replaced } of returning) {
         const known = new Map(columns);
         for (const [column, output] of returned ?? []) {
           if (known.get(column) !== "all") continue;
-          const values = (rows as readonly Row[]).map((row) => row[output]);
-          known.set(column, values);
+          const after = (rows as readonly Row[]).map((row) => row[output]);
+          if (!replaced?.has(column)) known.set(column, after);
+          else if (before) known.set(column, [...after, ...(before as readonly Row[]).map((row) => row[column])]);
         }
         this.#note(table, known, query);
       }

@@ -35,6 +35,8 @@ export interface Write {
   columns: ReadonlyMap<string, Values>;
   /** Which columns of the result hold the values of partition columns; undefined where no rows come back. */
   returned?: ReadonlyMap<string, string> | undefined;
+  /** Partition columns that the change sets: their rows were in other slices before. */
+  replaced?: ReadonlySet<string>;
 }
 interface Shape {
   reads: readonly Read[];
@@ -137,17 +139,19 @@ class Analysis implements Shape {
     equalities.addAll(node.where?.where, undefined, true);
     const outputs = isRoot && node.returning ? outputsOf(node.returning.selections, name) : undefined;
     const returned = outputs && new Map<string, string>();
+    const replaced = new Set<string>();
     const columns = new Map<string, Values>();
     for (const column of partitions[table]) {
       const before = equalities.valuesOf(name, column);
       const update = updates.find(({ column: target }) => columnOf(target) === column);
       const after = update === undefined ? [] : [constantOf(update.value)];
       columns.set(column, before && !after.includes(undefined) ? [...before, ...after] : "all");
-      // What comes back is the row as it is now: it was in the same slice before where the column was left alone.
-      const output = update === undefined ? outputs?.(`${name}.${column}`) : undefined;
+      // What comes back is the row as it is now.
+      const output = outputs?.(`${name}.${column}`);
       if (output !== undefined) returned?.set(column, output);
+      if (update !== undefined) replaced.add(column);
     }
-    this.writes.push({ table, columns, returned });
+    this.writes.push({ table, columns, returned, replaced });
     // Which rows change hangs on what they hold.
     this.#read(table, (column) => equalities.valuesOf(name, column));
   }

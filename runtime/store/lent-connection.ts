@@ -4,9 +4,14 @@
  */
 import { type CompiledQuery, type DatabaseConnection, Kysely, type KyselyProps, type QueryResult } from "kysely";
 import type { Database } from "../../schema/index.js";
+import { isChange } from "./changed-rows.js";
 
-/** Hears of a statement before it runs, and where it wants to, of the rows that came back before anybody else does. */
-export type Observe = (query: CompiledQuery) => ((rows: readonly unknown[]) => void) | undefined;
+/**
+ * Is told of a statement before it runs. Where it asks to, it is also told the rows that came back, before anybody else
+ * sees them; and for an update that sets partition columns, what those held `before` (changed-rows.ts).
+ */
+export type Observe = (query: CompiledQuery) => HearRows | undefined;
+export type HearRows = (rows: readonly unknown[], before?: readonly unknown[]) => void;
 
 /** A connection, lent to one call. A lease can be lent on: it ends with the one that it came from. */
 export class Lease implements DatabaseConnection {
@@ -39,10 +44,12 @@ export class Lease implements DatabaseConnection {
   executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
     if (this.#ended) return Promise.reject(new Error("The call's transaction has ended"));
     const hearRows = this.#observe?.(query);
-    const running = this.#connection.executeQuery<Row>(query);
-    if (!hearRows) return running;
-    return running.then((result) => {
-      hearRows(result.rows);
+    if (!hearRows) return this.#connection.executeQuery<Row>(query);
+    const before = isChange(query) && query.before ? this.#connection.executeQuery(query.before) : undefined;
+    // It is waited for below; if the change fails first, its own failure says no more.
+    before?.catch(() => {});
+    return this.#connection.executeQuery<Row>(query).then(async (result) => {
+      hearRows(result.rows, (await before)?.rows);
       return result;
     });
   }

@@ -16,6 +16,7 @@ import type { Database } from "../../schema/index.js";
 import { CallError } from "../errors.js";
 import { FairQueue } from "../fair-queue.js";
 import { Aside } from "./aside.js";
+import { askingForPartitions } from "./changed-rows.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { postgresDialect } from "./dialects.js";
 import { Lease, type Observe } from "./lent-connection.js";
@@ -275,7 +276,7 @@ export class PostgresStore implements Store {
         createDriver: () => driver,
         createAdapter: () => new PostgresAdapter(),
         createIntrospector: (db: Kysely<unknown>) => new PostgresIntrospector(db),
-        createQueryCompiler: () => new PostgresQueryCompiler(),
+        createQueryCompiler: () => askingForPartitions(new PostgresQueryCompiler()),
       };
       const db = new Kysely<Database>({ dialect });
       session = { db, driver, kysely: { config: { dialect }, dialect, driver, executor: db.getExecutor() } };

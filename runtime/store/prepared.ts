@@ -4,6 +4,7 @@
  */
 import { type CompiledQuery, type Expression, type Kysely, type QueryResult, sql } from "kysely";
 import type { Database } from "../../schema/index.js";
+import { isChange } from "./changed-rows.js";
 
 /** What can be bound. */
 export type Bindable = string | number | null;
@@ -39,10 +40,15 @@ export function prepared<Name extends string, Row>(
       query = build(db, expressions).compile(db);
       compiled.set(adapter.constructor, query);
     }
-    const bound = query.parameters.map((parameter) =>
-      parameter instanceof Placeholder ? parameters[parameter.name as Name] : parameter,
-    );
+    const bind = <Q extends CompiledQuery>(compiled: Q): Q => ({
+      ...compiled,
+      parameters: compiled.parameters.map((parameter) =>
+        parameter instanceof Placeholder ? parameters[parameter.name as Name] : parameter,
+      ),
+    });
+    const bound = bind(query);
+    const before = isChange(bound) && bound.before ? { before: bind(bound.before) } : {};
     // What watches statements looks into the tree, where the parameters stand by their names.
-    return db.executeQuery<Row>({ ...query, parameters: bound, bindings: parameters } as CompiledQuery<Row>);
+    return db.executeQuery<Row>(Object.assign(bound, before, { bindings: parameters }));
   };
 }

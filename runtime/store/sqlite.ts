@@ -22,9 +22,9 @@ import {
 import type { Database } from "../../schema/index.js";
 import { CallError } from "../errors.js";
 import { Aside } from "./aside.js";
+import { askingForPartitions } from "./changed-rows.js";
 import { ConnectionDriver } from "./connection-driver.js";
 import { sqliteDialect } from "./dialects.js";
-
 import { Lease, type Observe } from "./lent-connection.js";
 import { migrateToLatest } from "./migrate.js";
 import { RoundRobin } from "./round-robin.js";
@@ -364,7 +364,7 @@ function kyselyOn(driver: SerialDriver): KyselyProps {
     createDriver: () => driver,
     createAdapter: () => new TransactionalAdapter(),
     createIntrospector: (db: Kysely<unknown>) => new SqliteIntrospector(db),
-    createQueryCompiler: () => new SqliteQueryCompiler(),
+    createQueryCompiler: () => askingForPartitions(new SqliteQueryCompiler()),
   };
   return { config: { dialect }, dialect, driver, executor: new Kysely<Database>({ dialect }).getExecutor() };
 }
@@ -431,7 +431,10 @@ class SerialDriver extends ConnectionDriver {
         if (!statement.readonly) throw new Error("A query cannot write");
       }
       if (!statement.readonly) this.written += 1;
-      if (statement.reader) return Promise.resolve({ rows: statement.all(parameters) as Row[] });
+      if (statement.reader) {
+        const rows = statement.all(parameters) as Row[];
+        return Promise.resolve(statement.readonly ? { rows } : { rows, numAffectedRows: BigInt(rows.length) });
+      }
       const { changes, lastInsertRowid } = statement.run(parameters);
       return Promise.resolve({
         rows: [],

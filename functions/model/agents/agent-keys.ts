@@ -1,6 +1,5 @@
 /** The `c2c_` key of an agent: the agent's own, which it or its owner rotates and revokes (people.md section 5). */
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
-import { partitions } from "../../../schema/partitions.js";
 import { endCredentials, issueCredential, type Maker } from "./credentials.js";
 
 /** How long a key is still good after it was rotated, unless the new one is used before. */
@@ -25,7 +24,6 @@ export async function rotateKey(
       .updateTable("agentCredentials")
       .set({ expiresAt: oldKeyExpiresAt })
       .where("secretHash", "=", current.secretHash)
-      .returning(partitions.agentCredentials)
       .execute();
     ctx.wakeAt(ctx.now + rotatedKeyMs);
   }
@@ -45,7 +43,7 @@ export async function settleKey(ctx: MutationContext, secretHash: string): Promi
     .set({ isUnused: 0 })
     .where("secretHash", "=", secretHash)
     .where("isUnused", "=", 1)
-    .returning(partitions.agentCredentials)
+    .returning("agentId")
     .executeTakeFirst();
   if (used) await endKeys(ctx, used.agentId, ({ expiresAt }) => expiresAt !== null);
 }

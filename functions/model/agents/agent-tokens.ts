@@ -8,7 +8,6 @@ import type { MutationContext, QueryContext, UserCaller, UserMutation } from "..
 import { CallError } from "../../../runtime/errors.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import type { AgentsTable } from "../../../schema/agents.js";
-import { partitions } from "../../../schema/partitions.js";
 import { endCredentials, issueCredential, makerOf, requireStanding } from "./credentials.js";
 
 type OwnAgent = Pick<AgentsTable, "agentId" | "parentTokenHash">;
@@ -43,7 +42,6 @@ export async function replaceToken(ctx: UserMutation, agent: OwnAgent): Promise<
     .updateTable("agents")
     .set({ parentTokenHash: hashSecret(token) })
     .where("parentTokenHash", "=", before ?? "")
-    .returning(partitions.agents)
     .execute();
   return token;
 }
@@ -100,12 +98,7 @@ async function endWithDescent(ctx: MutationContext, tokenHash: string, parent: s
 
 async function hangBelow(ctx: MutationContext, agentIds: readonly string[], parent: string | null): Promise<void> {
   if (agentIds.length === 0) return;
-  await ctx.db
-    .updateTable("agents")
-    .set({ parentTokenHash: parent })
-    .where("agentId", "in", agentIds)
-    .returning(partitions.agents)
-    .execute();
+  await ctx.db.updateTable("agents").set({ parentTokenHash: parent }).where("agentId", "in", agentIds).execute();
 }
 
 async function tokenHashOf(ctx: QueryContext, agentId: string): Promise<string | undefined> {

@@ -8,7 +8,6 @@ import type { AgentCaller, MutationContext, QueryContext, UserCaller } from "../
 import { CallError } from "../../../runtime/errors.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import type { AgentCredentialsTable } from "../../../schema/agents.js";
-import { partitions } from "../../../schema/partitions.js";
 
 /** How each kind of credential begins, so that a leaked one can be told by looking. */
 const credentialPrefixes = { apiKey: "c2c_", agentToken: "agt_clawrent_" } as const;
@@ -33,11 +32,7 @@ export async function issueCredential(ctx: MutationContext, issue: Issue): Promi
 /** Ends credentials of agents. */
 export async function endCredentials(ctx: MutationContext, secretHashes: readonly string[]): Promise<void> {
   if (secretHashes.length === 0) return;
-  await ctx.db
-    .deleteFrom("agentCredentials")
-    .where("secretHash", "in", secretHashes)
-    .returning(partitions.agentCredentials)
-    .execute();
+  await ctx.db.deleteFrom("agentCredentials").where("secretHash", "in", secretHashes).execute();
   for (const secretHash of secretHashes) {
     ctx.notify({ kind: "credentialEnded", credentialId: agentCredentialId(secretHash) });
   }

@@ -13,7 +13,6 @@
  */
 import type { MutationContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
-import { partitions } from "../../../schema/partitions.js";
 import { dayMs } from "../caps.js";
 import { active } from "./checkin.js";
 import { type EventRow, eventStatus, longestEventMs, storedPlace } from "./event.js";
@@ -142,7 +141,7 @@ function hasEnded(): CallError {
 }
 
 async function write(ctx: MutationContext, { eventId }: EventRow, columns: Partial<EventRow>): Promise<void> {
-  await ctx.db.updateTable("events").set(columns).where("eventId", "=", eventId).returning(partitions.events).execute();
+  await ctx.db.updateTable("events").set(columns).where("eventId", "=", eventId).execute();
 }
 
 async function followOrLeave(ctx: MutationContext, event: EventRow): Promise<void> {
@@ -182,7 +181,7 @@ async function followEnd(ctx: MutationContext, event: EventRow): Promise<boolean
     .updateTable("checkins")
     .set({ expiresAt: endsAt })
     .where("checkinId", "in", stays)
-    .returning(partitions.checkins)
+    .returning("checkinId")
     .execute();
 
   const introsThere = ctx.db.selectFrom("intros").select("introId").where("eventId", "=", event.eventId);
@@ -198,17 +197,12 @@ async function followEnd(ctx: MutationContext, event: EventRow): Promise<boolean
       .updateTable("intros")
       .set({ expiresAt: endsAt })
       .where("introId", "in", moved)
-      .returning([...partitions.intros, "threadId"])
+      .returning("threadId")
       .execute();
     more ||= intros.length === followedAtOnce;
     const threadIds = intros.flatMap(({ threadId }) => threadId ?? []);
     if (threadIds.length === 0) continue;
-    await ctx.db
-      .updateTable("threads")
-      .set({ closesAt: endsAt })
-      .where("threadId", "in", threadIds)
-      .returning(partitions.threads)
-      .execute();
+    await ctx.db.updateTable("threads").set({ closesAt: endsAt }).where("threadId", "in", threadIds).execute();
   }
   return more;
 }

@@ -4,7 +4,6 @@
  */
 import type { MutationContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
-import { partitions } from "../../../schema/partitions.js";
 import type { CheckinRow } from "./checkin.js";
 
 const intervalMs = 60_000;
@@ -40,6 +39,5 @@ export async function takeIntroTurn(ctx: MutationContext, checkin: CheckinRow): 
     .updateTable("checkins")
     .set({ introDueAt: dueAt + intervalMs })
     .where("checkinId", "=", checkin.checkinId)
-    .returning(partitions.checkins)
     .execute();
 }

@@ -15,7 +15,6 @@ import { z } from "zod";
 import type { AgentCaller, MutationContext, QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { type IntroStatus, type IntrosTable, introStatuses } from "../../../schema/events.js";
-import { partitions } from "../../../schema/partitions.js";
 import { decisions } from "../../../schema/threads.js";
 
 export type IntroRow = IntrosTable;
@@ -109,12 +108,7 @@ export async function changeIntro(
   intro: IntroRow,
   changes: Partial<IntroRow>,
 ): Promise<z.input<typeof introValue>> {
-  await ctx.db
-    .updateTable("intros")
-    .set(changes)
-    .where("introId", "=", intro.introId)
-    .returning(partitions.intros)
-    .execute();
+  await ctx.db.updateTable("intros").set(changes).where("introId", "=", intro.introId).execute();
   const other = await ctx.db
     .selectFrom("agents")
     .select(["name", "publicKey"])
@@ -146,7 +140,6 @@ export async function expireIntrosOf(ctx: MutationContext, checkinId: string): P
       .set({ status: "expired" })
       .where(checkin, "=", checkinId)
       .where("status", "in", unresolved)
-      .returning(partitions.intros)
       .execute();
   }
 }
@@ -165,7 +158,6 @@ export async function followCheckin(ctx: MutationContext, checkinId: string, exp
       })
       .where(checkin, "=", checkinId)
       .where("status", "in", unresolved)
-      .returning(partitions.intros)
       .execute();
   }
 }

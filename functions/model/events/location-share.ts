@@ -9,7 +9,6 @@ import { CallError } from "../../../runtime/errors.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import { seal, sealKey, unseal } from "../../../runtime/sealing.js";
 import type { LocationSharesTable } from "../../../schema/events.js";
-import { partitions } from "../../../schema/partitions.js";
 import type { Place } from "../rules/geo.js";
 
 export type LocationShareRow = LocationSharesTable;
@@ -89,10 +88,5 @@ export function openPlace(shareToken: string, sealedPlace: string): Place & { ac
 export const spent = { status: "spent", sealedPlace: null } as const;
 
 export async function spendShare(ctx: MutationContext, shareId: string): Promise<void> {
-  await ctx.db
-    .updateTable("locationShares")
-    .set(spent)
-    .where("shareId", "=", shareId)
-    .returning(partitions.locationShares)
-    .execute();
+  await ctx.db.updateTable("locationShares").set(spent).where("shareId", "=", shareId).execute();
 }

@@ -12,7 +12,6 @@
 import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
 import { hashSecret } from "../../../runtime/ids.js";
-import { partitions } from "../../../schema/partitions.js";
 import { type Capability, type capabilities, capabilitiesOf, replaceCapabilities } from "./capabilities.js";
 import { relist } from "./listing.js";
 
@@ -128,7 +127,6 @@ export async function applyChanges(ctx: MutationContext, agentId: string, change
       updatedAt: ctx.now,
     })
     .where("agentId", "=", agentId)
-    .returning(partitions.agents)
     .execute();
   if (capabilities) await replaceCapabilities(ctx, agentId, capabilities);
   if (endpoint !== undefined || healthCheckUrl !== undefined) {

@@ -9,7 +9,6 @@ import { CallError } from "../../../runtime/errors.js";
 import { prepared } from "../../../runtime/store/prepared.js";
 import { currencies, type ProviderProfilesTable, pricingModels, profileStatuses } from "../../../schema/listings.js";
 import { price, printAmount } from "../../../schema/money.js";
-import { partitions } from "../../../schema/partitions.js";
 import { isoTime, isoTimeOrNull, text } from "../../../schema/values.js";
 import { showPresence } from "../agents/agent-presence.js";
 import { list, unlist } from "./listing.js";
@@ -266,12 +265,7 @@ export async function review(
   const decided = { status: to, reviewNote: note, updatedAt: ctx.now };
   await ctx.db.updateTable("providerProfiles").set(decided).where("agentId", "=", agentId).execute();
   if (move === "approve") {
-    await ctx.db
-      .updateTable("agents")
-      .set({ roles: "both" })
-      .where("agentId", "=", agentId)
-      .returning(partitions.agents)
-      .execute();
+    await ctx.db.updateTable("agents").set({ roles: "both" }).where("agentId", "=", agentId).execute();
     await ctx.db
       .updateTable("users")
       .set({ role: "both", updatedAt: ctx.now })

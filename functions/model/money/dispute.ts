@@ -9,7 +9,6 @@ import { CallError } from "../../../runtime/errors.js";
 import { type DisputesTable, disputeDecisions, disputeStatuses } from "../../../schema/ledger.js";
 import { currencies } from "../../../schema/listings.js";
 import { printSettled } from "../../../schema/money.js";
-import { partitions } from "../../../schema/partitions.js";
 import type { SessionsTable } from "../../../schema/sessions.js";
 import { isoTime, isoTimeOrNull } from "../../../schema/values.js";
 import { findRecord } from "./billing-record.js";
@@ -119,12 +118,7 @@ export async function openDispute(ctx: MutationContext, session: SessionsTable, 
     .execute();
   await setRelease(ctx, sessionId, decideBy);
   const disputed = { disputedAt: ctx.now, updatedAt: ctx.now };
-  await ctx.db
-    .updateTable("sessions")
-    .set(disputed)
-    .where("sessionId", "=", sessionId)
-    .returning(partitions.sessions)
-    .execute();
+  await ctx.db.updateTable("sessions").set(disputed).where("sessionId", "=", sessionId).execute();
   Object.assign(session, disputed);
 }
 
@@ -184,16 +178,10 @@ async function endDispute(
     .updateTable("disputes")
     .set({ ...as, endedAt: ctx.now })
     .where("disputeId", "=", disputeId)
-    .returning(partitions.disputes)
     .execute();
 }
 
 async function setRelease(ctx: MutationContext, sessionId: string, releaseAt: number): Promise<void> {
-  await ctx.db
-    .updateTable("billingRecords")
-    .set({ releaseAt })
-    .where("sessionId", "=", sessionId)
-    .returning(partitions.billingRecords)
-    .execute();
+  await ctx.db.updateTable("billingRecords").set({ releaseAt }).where("sessionId", "=", sessionId).execute();
   ctx.wakeAt(releaseAt);
 }

@@ -3,7 +3,6 @@
  * ends where its limit or its consumer's money does. A suspended provider's meters stop.
  */
 import type { MutationContext } from "../../../runtime/context.js";
-import { partitions } from "../../../schema/partitions.js";
 import type { SessionsTable } from "../../../schema/sessions.js";
 import { chargeFor, minuteMs, minutesHeld, type Priced } from "../rules/charge.js";
 import { findHold, growHold } from "./ledger.js";
@@ -65,6 +64,5 @@ export async function stopMeters(ctx: MutationContext, agentId: string): Promise
     .where("providerAgentId", "=", agentId)
     .where("status", "=", "active")
     .where("meterStoppedAt", "is", null)
-    .returning(partitions.sessions)
     .execute();
 }

@@ -8,7 +8,6 @@ import type { MutationContext, QueryContext, UserCaller } from "../../../runtime
 import type { Database } from "../../../schema/index.js";
 import { currencies } from "../../../schema/listings.js";
 import { printAmount } from "../../../schema/money.js";
-import { partitions } from "../../../schema/partitions.js";
 import {
   type OrderStatus,
   type OrdersTable,
@@ -47,7 +46,6 @@ export async function followOrder(ctx: MutationContext, orderId: string | null):
     .where("orderId", "=", orderId)
     .where("status", "in", ["pending", "active"])
     .where(({ or, eb }) => or([eb("status", "<>", status), eb("awaitsApproval", "<>", awaitsApproval)]))
-    .returning(partitions.orders)
     .execute();
 }
 

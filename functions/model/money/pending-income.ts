@@ -8,7 +8,6 @@ import type { MutationContext, QueryContext } from "../../../runtime/context.js"
 import { prepared } from "../../../runtime/store/prepared.js";
 import type { BillingRecordsTable } from "../../../schema/ledger.js";
 import type { Currency } from "../../../schema/listings.js";
-import { partitions } from "../../../schema/partitions.js";
 import { loadWallet, type Wallet, walletId } from "./ledger.js";
 
 /** How many records one statement releases at most. */
@@ -53,13 +52,11 @@ export async function release(ctx: MutationContext, records: readonly Pending[])
     .set({ status: "lapsed", endedAt: sql<number>`"decideBy"` })
     .where("sessionId", "in", sessionIds)
     .where("status", "=", "open")
-    .returning(partitions.disputes)
     .execute();
   await ctx.db
     .updateTable("billingRecords")
     .set({ pendingMinor: 0, releaseAt: null })
     .where("sessionId", "in", sessionIds)
-    .returning(partitions.billingRecords)
     .execute();
   const byAccount = new Map<string, number>();
   for (const { providerUserId, currency, pendingMinor } of records) {

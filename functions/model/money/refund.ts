@@ -7,7 +7,6 @@ import type { MutationContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import type { BillingRecordsTable } from "../../../schema/ledger.js";
 import { printAmount } from "../../../schema/money.js";
-import { partitions } from "../../../schema/partitions.js";
 import { countSessions } from "../listings/profiles.js";
 import { splitFee } from "../rules/charge.js";
 import { type NewEntry, postTransfer } from "./ledger.js";
@@ -30,7 +29,6 @@ export async function refund(ctx: MutationContext, recordId: string): Promise<Bi
     .where("sessionId", "=", record.sessionId)
     .where("status", "=", "open")
     .where("decideBy", ">", ctx.now)
-    .returning(partitions.disputes)
     .execute();
   return giveBack(ctx, record, record.amountMinor - record.refundedMinor);
 }
@@ -79,17 +77,12 @@ export async function giveBack(
 
   const status = refundedMinor === record.amountMinor ? ("refunded" as const) : record.status;
   const changed = { status, refundedMinor, refundedFeeMinor, pendingMinor: 0, releaseAt: null };
-  await ctx.db
-    .updateTable("billingRecords")
-    .set(changed)
-    .where("recordId", "=", recordId)
-    .returning(partitions.billingRecords)
-    .execute();
+  await ctx.db.updateTable("billingRecords").set(changed).where("recordId", "=", recordId).execute();
   const session = await ctx.db
     .updateTable("sessions")
     .set({ ...(status === "refunded" ? { billingStatus: "refunded" as const } : {}), updatedAt: ctx.now })
     .where("sessionId", "=", sessionId)
-    .returning([...partitions.sessions, "servedAt"])
+    .returning(["providerAgentId", "servedAt"])
     .executeTakeFirstOrThrow();
   if (status === "refunded" && session.servedAt !== null) {
     await countSessions(ctx, { agentId: session.providerAgentId, completed: -1, ended: 0 });

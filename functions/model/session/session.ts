@@ -3,7 +3,6 @@ import type { MutationContext, QueryContext, UserCaller } from "../../../runtime
 import { CallError } from "../../../runtime/errors.js";
 import type { Place } from "../../../runtime/notices.js";
 import { prepared } from "../../../runtime/store/prepared.js";
-import { partitions } from "../../../schema/partitions.js";
 import type { SessionStatus, SessionsTable, Side } from "../../../schema/sessions.js";
 import { countSessions } from "../listings/profiles.js";
 import { releaseHold } from "../money/ledger.js";
@@ -63,7 +62,7 @@ export function nextStamp(session: Pick<SessionsTable, "lastStampAt">, now: numb
 }
 
 const writeStamp = prepared(["sessionId", "lastStampAt"], (db, { sessionId, lastStampAt }) =>
-  db.updateTable("sessions").set({ lastStampAt }).where("sessionId", "=", sessionId).returning(partitions.sessions),
+  db.updateTable("sessions").set({ lastStampAt }).where("sessionId", "=", sessionId),
 );
 
 /**
@@ -252,12 +251,7 @@ export async function stopMetersOf(ctx: MutationContext, agentId: string): Promi
 }
 
 async function change(ctx: MutationContext, session: SessionsTable, changes: Partial<SessionsTable>): Promise<void> {
-  await ctx.db
-    .updateTable("sessions")
-    .set(changes)
-    .where("sessionId", "=", session.sessionId)
-    .returning(partitions.sessions)
-    .execute();
+  await ctx.db.updateTable("sessions").set(changes).where("sessionId", "=", session.sessionId).execute();
   Object.assign(session, changes);
 }
 

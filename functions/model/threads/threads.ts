@@ -10,7 +10,6 @@ import type { AgentQuery, MutationContext, QueryContext } from "../../../runtime
 import { CallError } from "../../../runtime/errors.js";
 import { prepared } from "../../../runtime/store/prepared.js";
 import type { ConnectionStatus } from "../../../schema/connections.js";
-import { partitions } from "../../../schema/partitions.js";
 import type { Decision, MessageType, ThreadStatus, ThreadsTable } from "../../../schema/threads.js";
 
 /** How long the humans have. */
@@ -121,19 +120,13 @@ async function supersede(ctx: MutationContext, one: string, other: string): Prom
     .updateTable("threads")
     .set({ supersededAt: Math.max(ctx.now, latest + 1) })
     .where("threadId", "in", threadIds)
-    .returning(partitions.threads)
     .execute();
 }
 
 /** Somebody writes again in a thread that was not the last one in which its two agents were active. */
 export async function resumeThread(ctx: MutationContext, thread: ThreadsTable): Promise<void> {
   await supersede(ctx, thread.agentAId, thread.agentBId);
-  await ctx.db
-    .updateTable("threads")
-    .set({ supersededAt: null })
-    .where("threadId", "=", thread.threadId)
-    .returning(partitions.threads)
-    .execute();
+  await ctx.db.updateTable("threads").set({ supersededAt: null }).where("threadId", "=", thread.threadId).execute();
 }
 
 /** The latest `supersededAt` of an agent's threads; each one that comes is greater, whatever the clock says. */

@@ -6,7 +6,6 @@ import type { Selectable } from "kysely";
 import { signInCredentialId, signInOf } from "../../../runtime/call/caller.js";
 import type { MutationContext, QueryContext, UserCaller } from "../../../runtime/context.js";
 import { jwtMs } from "../../../runtime/tokens.js";
-import { partitions } from "../../../schema/partitions.js";
 import type { SignInsTable } from "../../../schema/users.js";
 
 export type SignInRow = Selectable<SignInsTable>;
@@ -59,7 +58,7 @@ export async function keepSignIn(ctx: MutationContext, signIn: Omit<SignInRow, "
   if (tooMany.length > 0) await end(ctx, tooMany);
   const over = kept.filter((row) => !open.includes(row) && isForgettable(row, ctx.now));
   for (const { signInId } of over.slice(0, Math.max(kept.length - mostKept, 0))) {
-    await ctx.db.deleteFrom("signIns").where("signInId", "=", signInId).returning(partitions.signIns).execute();
+    await ctx.db.deleteFrom("signIns").where("signInId", "=", signInId).execute();
   }
 }
 
@@ -81,12 +80,7 @@ export async function endSignIns(
 
 async function end(ctx: MutationContext, signIns: readonly Pick<SignInRow, "signInId">[]): Promise<void> {
   const ids = signIns.map(({ signInId }) => signInId);
-  await ctx.db
-    .updateTable("signIns")
-    .set({ endedAt: ctx.now })
-    .where("signInId", "in", ids)
-    .returning(partitions.signIns)
-    .execute();
+  await ctx.db.updateTable("signIns").set({ endedAt: ctx.now }).where("signInId", "in", ids).execute();
   for (const signInId of ids) ctx.notify({ kind: "credentialEnded", credentialId: signInCredentialId(signInId) });
 }
 
