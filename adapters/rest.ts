@@ -8,8 +8,8 @@ import type { FunctionDefinition } from "../runtime/call/define.js";
 import type { Call, Outcome, Runtime } from "../runtime/call/dispatch.js";
 import { KeyReused } from "../runtime/call/idempotency.js";
 import { CallError, errorCodes } from "../runtime/errors.js";
-import { nextRequestId } from "../runtime/ids.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
+import { askerOf, newCall } from "./new-call.js";
 import { parametersOf, type Route, routes } from "./rest-routes.js";
 import { encodeValue, labelOf, type Reply } from "./wire.js";
 
@@ -57,20 +57,10 @@ export function addRestRoutes(app: HttpApp, runtime: Runtime): void {
 
     const args = pick(endpoint, given.fields);
     for (const [name, value] of Object.entries(parameters)) args[name] = decode(value);
-    const { headers } = c.env.incoming;
-    const call: Call = {
-      path: endpoint.call,
-      kind: undefined,
-      args,
-      authorization: headers.authorization,
-      apiKey: first(headers["x-api-key"]),
+    const call = newCall({ path: endpoint.call, kind: undefined, args }, askerOf(c), {
       credentialOptional: endpoint.isPublic,
-      idempotencyKey: first(headers["idempotency-key"]),
-      address: c.env.exchange.address,
-      userAgent: headers["user-agent"],
-      requestId: nextRequestId(),
       ...c.env.exchange.encoding("json"),
-    };
+    });
     return renderOutcome(await runtime.dispatch(call), endpoint, call);
   };
 
@@ -137,10 +127,6 @@ function decode(parameter: string): string {
   } catch {
     return parameter;
   }
-}
-
-function first(header: string | string[] | undefined): string | undefined {
-  return Array.isArray(header) ? header[0] : header;
 }
 
 function renderOutcome(outcome: Outcome, { status }: Endpoint, call: Call): Reply {

@@ -3,13 +3,15 @@
  * (claw-to-claw.md section 1, convex-wire.md sections 1 to 3). It decodes a call, hands it to the runtime and encodes the outcome.
  */
 import type { Kind } from "../runtime/call/define.js";
-import type { Call, Outcome, Runtime } from "../runtime/call/dispatch.js";
+import type { Outcome, Runtime } from "../runtime/call/dispatch.js";
+import { missingFunction } from "../runtime/call/registry.js";
 import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import type { ReplyCache } from "../runtime/live/reply-cache.js";
 import type { Seen } from "../runtime/live/watches.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
+import { askerOf, credentialsOf, newCall } from "./new-call.js";
 import { ReplyParts } from "./reply-parts.js";
 import { type Format, parseFormat, type Reply, readArgs, rejection, renderOutcome, renderRejection } from "./wire.js";
 
@@ -22,25 +24,10 @@ type Request = { path: string; args: unknown; format: Format };
 export function addRpcRoutes(app: HttpApp, runtime: Runtime): void {
   const run = async (c: HttpContext, kind: Kind | undefined, request: Request | Reply, seen?: Seen): Promise<Reply> => {
     if ("status" in request) return request;
-    const requestId = nextRequestId();
-    const { headers } = c.env.incoming;
-    const idempotencyKey = headers["idempotency-key"];
-    const apiKey = headers["x-api-key"];
-    const call: Call = {
-      path: request.path,
-      kind,
-      args: request.args,
-      authorization: headers.authorization,
-      apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
-      idempotencyKey: Array.isArray(idempotencyKey) ? idempotencyKey[0] : idempotencyKey,
-      address: c.env.exchange.address,
-      userAgent: headers["user-agent"],
-      requestId,
-      ...c.env.exchange.encoding(request.format),
-    };
-    const outcome: Outcome =
-      request.args instanceof CallError ? refusedArgs(request.args) : await runtime.dispatch(call, seen);
-    return renderOutcome(outcome, request.format, requestId);
+    const { path, args, format } = request;
+    const call = newCall({ path, kind, args }, askerOf(c), c.env.exchange.encoding(format));
+    const outcome: Outcome = args instanceof CallError ? refusedArgs(args) : await runtime.dispatch(call, seen);
+    return renderOutcome(outcome, format, call.requestId);
   };
 
   const post = (path: string, kind: Kind) =>
@@ -50,8 +37,8 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime): void {
   const recall = async (c: HttpContext, replies: ReplyCache): Promise<Response> => {
     const body = await readJsonBody(c);
     if (typeof body !== "string") return send(c, body);
-    const { authorization, "x-api-key": apiKey } = c.env.incoming.headers;
-    const key = `${authorization ?? ""}\n${String(apiKey ?? "")}\n${body}`;
+    const { authorization, apiKey } = credentialsOf(c.env.incoming.headers);
+    const key = `${authorization ?? ""}\n${apiKey ?? ""}\n${body}`;
     const kept = replies.find(key);
     if (kept) {
       const requestId = nextRequestId();
@@ -84,8 +71,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime): void {
   app.post("/api/action", async (c) => {
     const request = await readRequest(c);
     if ("status" in request) return send(c, request);
-    const missing = new CallError("not_found", `Could not find public function for '${request.path}'`);
-    return send(c, renderOutcome({ status: "refused", error: missing }, request.format, ""));
+    return send(c, renderOutcome({ status: "refused", error: missingFunction(request.path) }, request.format, ""));
   });
 
   app.post("/api/run/*", async (c) => {

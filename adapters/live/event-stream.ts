@@ -6,12 +6,14 @@ import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { callerKey, type Holding } from "../../runtime/byte-budget.js";
 import type { Runtime } from "../../runtime/call/dispatch.js";
+import { missingFunction } from "../../runtime/call/registry.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import { CallError, type ErrorCode } from "../../runtime/errors.js";
 import { addressKey, type RateLimits, sizes, subscriptionBytes } from "../../runtime/limits.js";
 import type { Exchange } from "../exchange.js";
 import { corsHeaders, type HttpApp, type HttpContext, send } from "../http.js";
+import { credentialsOf } from "../new-call.js";
 import { OpenByAddress } from "../open-by-address.js";
 import { drained } from "../reply-parts.js";
 import { encodeValue, type Reply, rejection, renderRejection } from "../wire.js";
@@ -62,12 +64,7 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
     if ("status" in request) return send(c, request);
     const address = c.env.exchange.address;
     const counted = addressKey(address);
-    const { headers } = c.env.incoming;
-    const apiKey = headers["x-api-key"];
-    const credential = {
-      authorization: headers.authorization,
-      apiKey: Array.isArray(apiKey) ? apiKey[0] : apiKey,
-    };
+    const credential = credentialsOf(c.env.incoming.headers);
     if (stopping) return send(c, renderRejection(unavailable()));
     if (
       places >= sizes.sockets ||
@@ -140,10 +137,8 @@ function readRequest(c: HttpContext, runtime: Runtime): Request | Reply {
   const query = new URL(c.req.url).searchParams;
   const path = query.get("path");
   if (!path) return rejection(400, "BadJsonBody", "invalid_args", "Say which query: ?path=agents:getStatus&args={}");
-  const definition = runtime.registry.find(path);
-  if (!definition || definition.auth === "system") {
-    return rejection(404, "NotFound", "not_found", `Could not find public function for '${path}'`);
-  }
+  const definition = runtime.registry.findPublic(path);
+  if (!definition) return renderRejection(missingFunction(path));
   if (definition.kind !== "query") {
     return rejection(400, "BadRequest", "invalid_args", "Only a query can be subscribed to");
   }
@@ -157,7 +152,7 @@ function readRequest(c: HttpContext, runtime: Runtime): Request | Reply {
 }
 
 /** The secret that `authenticateHeaders` went by. */
-function secretOf({ authorization, apiKey }: { authorization: string | undefined; apiKey: string | undefined }) {
+function secretOf({ authorization, apiKey }: ReturnType<typeof credentialsOf>) {
   return authorization === undefined ? apiKey : authorization.replace(/^Bearer +/i, "");
 }
 

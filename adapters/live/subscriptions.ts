@@ -6,14 +6,15 @@
 import { createHash } from "node:crypto";
 import { callerKey, type Holding } from "../../runtime/byte-budget.js";
 import { CredentialLapsed } from "../../runtime/call/caller.js";
-import { type Call, type Outcome, Postponed, type Runtime } from "../../runtime/call/dispatch.js";
+import { type Outcome, Postponed, type Runtime } from "../../runtime/call/dispatch.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
-import { hashSecret, nextRequestId } from "../../runtime/ids.js";
+import { hashSecret } from "../../runtime/ids.js";
 import { laneOf } from "../../runtime/limits.js";
 import type { Begun, Seen, Watch } from "../../runtime/live/watches.js";
 import type { Turn, Turns } from "../../runtime/turns.js";
+import { newCall, type Asker as QueryAsker } from "../new-call.js";
 import type { WholeFrame } from "../sockets/socket.js";
 import { encodeValue, isReadable, readArgsText } from "../wire.js";
 import {
@@ -230,7 +231,7 @@ class LiveQuery {
   readonly #subscribers = new Map<Subscriber, string>();
   readonly #parts: LiveQueryParts;
   readonly #question: Question;
-  readonly #call: Omit<Call, "requestId" | "args">;
+  readonly #asker: QueryAsker;
   /** What the last answer is known again by. */
   #mark: Buffer | undefined;
   /** Of what the last answer read, until the next run begins. */
@@ -256,19 +257,9 @@ class LiveQuery {
   constructor(parts: LiveQueryParts, question: Question) {
     this.#parts = parts;
     this.#question = question;
-    const { path, caller, secret, address } = question;
+    const { caller, secret, address } = question;
     this.#lastHeld = parts.runtime.held.lastAnswers.hold({ address, caller: callerKey(caller) });
-    this.#call = {
-      path,
-      kind: "query",
-      authorization: undefined,
-      ...(caller ? { caller } : {}),
-      ...(secret === undefined ? {} : { secret }),
-      idempotencyKey: undefined,
-      address,
-      refusal: () => (this.#askers.some(({ room }) => room?.has() ?? true) ? undefined : nobodyHasRoom),
-      finish: tell,
-    };
+    this.#asker = { address, ...(caller ? { caller } : {}), ...(secret === undefined ? {} : { secret }) };
   }
 
   get subscribers(): number {
@@ -395,17 +386,19 @@ class LiveQuery {
     // Before it forgets: where nobody watches, commits do not say what they wrote, and so would touch this run.
     const seen = runtime.live.begin();
     this.#forget();
-    const requestId = nextRequestId();
     const readAt = runtime.timestamps.next();
     try {
       const args = seen.timed(() => readArgsText(this.#question.args));
       const isRerun = this.#mark !== undefined || this.#isCounted;
       this.#isCounted = true;
+      const call = newCall({ path: this.#question.path, kind: "query", args }, this.#asker, {
+        isRerun,
+        refusal: this.#refusal,
+        finish: tell,
+      });
       const outcome: Outcome =
-        args instanceof CallError
-          ? { status: "refused", error: args }
-          : await runtime.dispatch({ ...this.#call, args, requestId, isRerun }, seen);
-      const answer = seen.timed(() => answerFrom(outcome, requestId, readAt));
+        args instanceof CallError ? { status: "refused", error: args } : await runtime.dispatch(call, seen);
+      const answer = seen.timed(() => answerFrom(outcome, call.requestId, readAt));
       this.#tookMs = seen.tookMs;
       return { answer, seen, isUntold };
     } catch (error) {
@@ -413,6 +406,9 @@ class LiveQuery {
       throw error;
     }
   }
+
+  readonly #refusal = (): CallError | undefined =>
+    this.#askers.some(({ room }) => room?.has() ?? true) ? undefined : nobodyHasRoom;
 
   /** Watches what was read. Whether it is another answer than before. */
   #keep(answer: Answer, seen: Begun): boolean {
@@ -441,7 +437,7 @@ class LiveQuery {
     // A timer can come a millisecond early, and the answer would be the old one. A list of which something changes all the
     // time is not run again all the time.
     if (changesAt !== undefined) return Math.max(changesAt + 1, clock.now() + leastRefreshMs);
-    const refreshMs = runtime.registry.find(this.#call.path)?.refreshMs;
+    const refreshMs = runtime.registry.find(this.#question.path)?.refreshMs;
     return refreshMs === undefined ? undefined : clock.now() + refreshMs;
   }
 

@@ -4,11 +4,12 @@
  */
 import { callerKey, type Holding, parsedBytes } from "../../runtime/byte-budget.js";
 import type { Runtime } from "../../runtime/call/dispatch.js";
+import { missingFunction } from "../../runtime/call/registry.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
-import { nextRequestId } from "../../runtime/ids.js";
 import { heldBytes, parsedArgumentBytes, sizes, subscriptionBytes } from "../../runtime/limits.js";
+import { newCall } from "../new-call.js";
 import type { Closing } from "../sockets/close-codes.js";
 import { heartbeatAck, type RawFrameHandler, type Socket, type WholeFrame, wholeFrame } from "../sockets/socket.js";
 import { readArgsText, tooManyValues } from "../wire.js";
@@ -244,10 +245,7 @@ export class SyncSocket implements RawFrameHandler {
         this.#firstMutation ??= frame.requestId;
         return this.#queueMutation(frame, this.#sessionId);
       case "Action":
-        return this.#refuseCall(
-          frame,
-          new CallError("not_found", `Could not find public function for '${frame.udfPath}'`),
-        );
+        return this.#refuseCall(frame, missingFunction(frame.udfPath));
     }
   }
 
@@ -492,21 +490,13 @@ export class SyncSocket implements RawFrameHandler {
       parsed.end();
       return this.#refuseCall(frame, args);
     }
-    const errorRequestId = nextRequestId();
+    const call = newCall(
+      { path: udfPath, kind: "mutation", args },
+      { address: this.#socket.address, ...(caller ? { caller } : {}) },
+      { resent: { sessionId, requestId, isFirst: requestId === this.#firstMutation } },
+    );
     this.#isMutating = true;
-    const outcome = await runtime
-      .dispatch({
-        path: udfPath,
-        kind: "mutation",
-        args,
-        authorization: undefined,
-        ...(caller ? { caller } : {}),
-        idempotencyKey: undefined,
-        resent: { sessionId, requestId, isFirst: requestId === this.#firstMutation },
-        address: this.#socket.address,
-        requestId: errorRequestId,
-      })
-      .finally(() => parsed.end());
+    const outcome = await runtime.dispatch(call).finally(() => parsed.end());
     // What it touched may be much, and is shown before it resolves.
     await runtime.live.awake();
     this.#isMutating = false;
@@ -522,7 +512,7 @@ export class SyncSocket implements RawFrameHandler {
       // It may have been done or not. Asked again, here or by the client on its next socket, it is done once.
       if (await this.#hasWaited()) return this.#mutate(frame, identity, sessionId);
       this.#end(transient(outcome.error));
-    } else this.#reply(callFailed("Mutation", requestId, outcome, errorRequestId));
+    } else this.#reply(callFailed("Mutation", requestId, outcome, call.requestId));
   }
 
   #askAnew(watched: Watched): void {

@@ -8,7 +8,7 @@ import { CallError, errorCodes } from "../../runtime/errors.js";
 import type { HttpContext } from "../http.js";
 import { cookieHeader, signedInJwt } from "./admin-access.js";
 import type { AdminTexts } from "./admin-texts.js";
-import { type Answer, call, type Pages, sendProblem } from "./calls.js";
+import { type Answer, callFunction, type Pages, sendProblem } from "./calls.js";
 import { foreignLine } from "./foreign-text.js";
 import { type Html, type Page, pathToRoot, sendPage, textsFor } from "./layout.js";
 import type { Texts } from "./texts.js";
@@ -48,7 +48,7 @@ export class Visit {
   }
 
   async #value(kind: Kind, path: string, args: Record<string, unknown>): Promise<unknown> {
-    const answer = await call(this.c, this.pages, kind, path, args, this.jwt);
+    const answer = await callFunction(this.c, this.pages, kind, path, args, this.jwt);
     if (answer.status !== "success") throw new Unanswered(answer);
     return answer.value;
   }

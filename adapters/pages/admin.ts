@@ -10,7 +10,7 @@ import { auditPage } from "./admin-audit.js";
 import { askPage, deeds, doDeed } from "./admin-deeds.js";
 import { sessionsPage } from "./admin-sessions.js";
 import { answerVisit, signInPage, Visit } from "./admin-visit.js";
-import { call, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
+import { callFunction, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
 import { type Page, sendPage } from "./layout.js";
 
 export function addAdminPages(app: HttpApp, pages: Pages): void {
@@ -60,11 +60,14 @@ async function withForm(
 async function signIn(visit: Visit, form: URLSearchParams): Promise<Response> {
   const { c, pages, texts, t } = visit;
   const email = form.get("email") ?? "";
-  const answer = await call(c, pages, "mutation", "users:signIn", { email, password: form.get("password") ?? "" });
+  const answer = await callFunction(c, pages, "mutation", "users:signIn", {
+    email,
+    password: form.get("password") ?? "",
+  });
   if (answer.status === "success") {
     const { user, token } = answer.value as { user: { isAdmin: boolean }; token: string };
     if (!user.isAdmin) {
-      await call(c, pages, "mutation", "users:signOut", {}, token);
+      await callFunction(c, pages, "mutation", "users:signOut", {}, token);
       return sendPage(c, texts, signInPage(visit, 403, t.signIn.notAdmin, email));
     }
     return redirectWith(visit, token);
@@ -89,7 +92,7 @@ async function signIn(visit: Visit, form: URLSearchParams): Promise<Response> {
 
 /** The cookie goes whatever comes of it; where its sign-in could not be ended, that runs out by itself. */
 async function signOut(visit: Visit): Promise<Response> {
-  if (visit.jwt !== undefined) await call(visit.c, visit.pages, "mutation", "users:signOut", {}, visit.jwt);
+  if (visit.jwt !== undefined) await callFunction(visit.c, visit.pages, "mutation", "users:signOut", {}, visit.jwt);
   return redirectWith(visit, undefined);
 }
 

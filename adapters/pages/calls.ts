@@ -3,8 +3,8 @@ import { html } from "hono/html";
 import type { Kind } from "../../runtime/call/define.js";
 import type { Outcome, Runtime } from "../../runtime/call/dispatch.js";
 import { errorCodes } from "../../runtime/errors.js";
-import { nextRequestId } from "../../runtime/ids.js";
 import { type HttpContext, readBody } from "../http.js";
+import { newCall, originOf } from "../new-call.js";
 import { type Page, sendPage } from "./layout.js";
 import type { Texts } from "./texts.js";
 
@@ -17,7 +17,7 @@ export interface Pages {
 export type Answer = Outcome & { requestId: string };
 
 /** Calls a function; as nobody where no JWT is given: who opens a link proves itself by the token in it. */
-export async function call(
+export async function callFunction(
   c: HttpContext,
   { runtime }: Pages,
   kind: Kind,
@@ -25,18 +25,9 @@ export async function call(
   args: Record<string, unknown>,
   jwt?: string,
 ): Promise<Answer> {
-  const requestId = nextRequestId();
-  const outcome = await runtime.dispatch({
-    path,
-    kind,
-    args,
-    authorization: jwt === undefined ? undefined : `Bearer ${jwt}`,
-    idempotencyKey: undefined,
-    address: c.env.exchange.address,
-    userAgent: c.env.incoming.headers["user-agent"],
-    requestId,
-  });
-  return { ...outcome, requestId };
+  const authorization = jwt === undefined ? undefined : `Bearer ${jwt}`;
+  const call = newCall({ path, kind, args }, { ...originOf(c), authorization });
+  return { ...(await runtime.dispatch(call)), requestId: call.requestId };
 }
 
 /** The fields of a posted form, or the status that says why there are none. */

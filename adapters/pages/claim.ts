@@ -1,7 +1,7 @@
 /** `/claim/{claimToken}`: a human says that an agent is theirs. The button is a form, so it works without JavaScript. */
 import { html } from "hono/html";
 import type { HttpApp, HttpContext } from "../http.js";
-import { call, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
+import { callFunction, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
 import { foreignLine, foreignLines } from "./foreign-text.js";
 import { card, type Html, sendPage, textsFor } from "./layout.js";
 import type { Texts } from "./texts.js";
@@ -15,7 +15,7 @@ interface Claim {
 export function addClaimPage(app: HttpApp, pages: Pages): void {
   app.get("/claim/:claimToken", async (c) => {
     const texts = textsFor(c);
-    const answer = await call(c, pages, "query", "agents:getClaim", { claimToken: c.req.param("claimToken") });
+    const answer = await callFunction(c, pages, "query", "agents:getClaim", { claimToken: c.req.param("claimToken") });
     if (answer.status !== "success") return sendProblem(c, texts, answer, texts.claim.missing);
     const claim = answer.value as Claim;
     return claim.used ? sendClaimed(c, texts, texts.claim.already, claim.name) : sendQuestion(c, texts, claim);
@@ -26,12 +26,12 @@ export function addClaimPage(app: HttpApp, pages: Pages): void {
     const form = await readForm(c);
     if (typeof form === "number") return sendUnreadableForm(c, texts, form);
     const claimToken = { claimToken: c.req.param("claimToken") };
-    const asked = await call(c, pages, "query", "agents:getClaim", claimToken);
+    const asked = await callFunction(c, pages, "query", "agents:getClaim", claimToken);
     if (asked.status !== "success") return sendProblem(c, texts, asked, texts.claim.missing);
     const { name, used } = asked.value as Claim;
     // What somebody else did must not look like the reader's own deed.
     if (used) return sendClaimed(c, texts, texts.claim.already, name);
-    const answer = await call(c, pages, "mutation", "agents:claim", claimToken);
+    const answer = await callFunction(c, pages, "mutation", "agents:claim", claimToken);
     if (answer.status !== "success") return sendProblem(c, texts, answer, texts.claim.missing);
     return sendClaimed(c, texts, texts.claim.done, name);
   });

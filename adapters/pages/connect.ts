@@ -1,7 +1,7 @@
 /** `/connect/{inviteToken}`: who invites, and what a human gives to their own agent so that it accepts. */
 import { html } from "hono/html";
 import type { HttpApp } from "../http.js";
-import { call, type Pages, sendProblem } from "./calls.js";
+import { callFunction, type Pages, sendProblem } from "./calls.js";
 import { agentCard } from "./claim.js";
 import { type Html, instant, type Page, sendPage, textsFor } from "./layout.js";
 import type { Texts } from "./texts.js";
@@ -16,7 +16,7 @@ export function addConnectPage(app: HttpApp, pages: Pages): void {
   app.get("/connect/:inviteToken", async (c) => {
     const texts = textsFor(c);
     const inviteToken = c.req.param("inviteToken");
-    const answer = await call(c, pages, "query", "connections:getInvite", { inviteToken });
+    const answer = await callFunction(c, pages, "query", "connections:getInvite", { inviteToken });
     if (answer.status !== "success") return sendProblem(c, texts, answer, texts.connect.missing);
     const invite = answer.value as Invite;
     return sendPage(

@@ -5,7 +5,7 @@
 import { html } from "hono/html";
 import type { CallError } from "../../runtime/errors.js";
 import type { HttpApp } from "../http.js";
-import { call, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
+import { callFunction, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
 import { parseDegrees, splitPair } from "./coordinates.js";
 import { foreignLine } from "./foreign-text.js";
 import { card, type Html, instant, type Page, sendPage, textsFor } from "./layout.js";
@@ -34,7 +34,7 @@ export function addSharePage(app: HttpApp, pages: Pages): void {
 
   app.get("/share/:shareToken", async (c) => {
     const texts = textsFor(c);
-    const answer = await call(c, pages, "query", getRequest, { shareToken: c.req.param("shareToken") });
+    const answer = await callFunction(c, pages, "query", getRequest, { shareToken: c.req.param("shareToken") });
     if (answer.status !== "success") return sendProblem(c, texts, answer, texts.share.missing);
     return sendPage(c, texts, statePage(texts, answer.value as ShareRequest, blank));
   });
@@ -46,7 +46,7 @@ export function addSharePage(app: HttpApp, pages: Pages): void {
     const shareToken = c.req.param("shareToken");
     const [lat, lng] = splitPair(form.get("lat") ?? "", form.get("lng") ?? "");
     const accuracyMeters = parseDegrees(form.get("accuracyMeters") ?? "");
-    const submitted = await call(c, pages, "mutation", "events:submitLocationShare", {
+    const submitted = await callFunction(c, pages, "mutation", "events:submitLocationShare", {
       shareToken,
       // What is no number is left out: the function then names the field, as it does for one out of range.
       ...(Number.isNaN(parseDegrees(lat)) ? {} : { lat: parseDegrees(lat) }),
@@ -59,7 +59,7 @@ export function addSharePage(app: HttpApp, pages: Pages): void {
     if (submitted.status !== "refused") return sendProblem(c, texts, submitted, texts.share.missing);
 
     // The page for the state that the link is in now, with what was wrong.
-    const answer = await call(c, pages, "query", getRequest, { shareToken });
+    const answer = await callFunction(c, pages, "query", getRequest, { shareToken });
     if (answer.status !== "success") return sendProblem(c, texts, answer, texts.share.missing);
     const entry = { lat: lat.trim(), lng: lng.trim(), wrong: wrongFields(submitted.error) };
     const request = answer.value as ShareRequest;

@@ -25,7 +25,7 @@ import { type Authenticator, type Credential, CredentialLapsed, callerFor } from
 import { type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.js";
 import { IdempotencyKey, type KeptOutcome, type Resent } from "./idempotency.js";
 import { KeptResults } from "./kept-results.js";
-import type { Registry } from "./registry.js";
+import { missingFunction, type Registry } from "./registry.js";
 
 /** One call, as an adapter has decoded it. */
 export interface Call {
@@ -545,7 +545,7 @@ export class Runtime {
 function requireCallable(definition: FunctionDefinition | undefined, call: Call): FunctionDefinition {
   // The server's own functions do not exist for callers.
   if (!definition || definition.auth === "system") {
-    throw new CallError("not_found", `Could not find public function for '${call.path}'`);
+    throw missingFunction(call.path);
   }
   if (call.kind !== undefined && call.kind !== definition.kind) {
     const title = (kind: Kind) => (kind === "query" ? "Query" : "Mutation");

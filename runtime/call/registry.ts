@@ -1,4 +1,5 @@
 /** Path → function. The one source that every surface, the reference and the auth matrix are made from. */
+import { CallError } from "../errors.js";
 import type { FunctionDefinition } from "./define.js";
 
 /** The modules by name; each value is a module's namespace object. */
@@ -30,6 +31,12 @@ export class Registry {
     return this.functions.get(path) ?? this.functions.get(this.canonicalPath(path));
   }
 
+  /** The same of a function that callers may call: the server's own do not exist for them. */
+  findPublic(path: string): FunctionDefinition | undefined {
+    const definition = this.find(path);
+    return definition?.auth === "system" ? undefined : definition;
+  }
+
   /** `a/b.js:c` is `a/b:c`, and a path without a colon names the module's default export (convex-wire.md section 1). */
   canonicalPath(path: string): string {
     const known = this.#canonical.get(path);
@@ -40,6 +47,11 @@ export class Registry {
     if (this.#canonical.size < 1000) this.#canonical.set(path, canonical);
     return canonical;
   }
+}
+
+/** The refusal of a path that names nothing, or nothing that callers may call. */
+export function missingFunction(path: string): CallError {
+  return new CallError("not_found", `Could not find public function for '${path}'`);
 }
 
 function isDefinition(value: unknown): value is FunctionDefinition {

@@ -14,9 +14,9 @@ import {
 } from "../../../functions/system/presence.js";
 import type { Runtime } from "../../../runtime/call/dispatch.js";
 import type { AgentCaller } from "../../../runtime/context.js";
-import { nextRequestId } from "../../../runtime/ids.js";
 import type { NoticeBoard, NoticeOf } from "../../../runtime/notices.js";
 import { isoTime } from "../../../schema/values.js";
+import { newCall } from "../../new-call.js";
 import { agentCallerOf } from "../agent-token.js";
 import type { Background } from "../background.js";
 import { type Closing, closingOf, closings, suspendedAs } from "../close-codes.js";
@@ -257,16 +257,11 @@ class AgentSocket {
     }
     const { agentId } = this.caller;
     const toldBefore = this.#statusesTold;
-    const outcome = await this.runtime.dispatch({
-      path: "agents:setOnlineStatus",
-      kind: "mutation",
-      args: { agentId, onlineStatus },
-      authorization: undefined,
-      caller: this.caller,
-      idempotencyKey: undefined,
-      address: this.socket.address,
-      requestId: nextRequestId(),
-    });
+    const call = newCall(
+      { path: "agents:setOnlineStatus", kind: "mutation", args: { agentId, onlineStatus } },
+      { caller: this.caller, address: this.socket.address },
+    );
+    const outcome = await this.runtime.dispatch(call);
     if (outcome.status === "fault") this.socket.send(systemError("internal", "Server error"));
     else if (outcome.status !== "success") this.socket.send(systemError(outcome.error.code, outcome.error.message));
     // A change has told itself; where there was none, this is the answer.

@@ -18,7 +18,6 @@ import type { Outcome, Runtime } from "../../../runtime/call/dispatch.js";
 import type { Clock } from "../../../runtime/clock.js";
 import type { CredentialId } from "../../../runtime/context.js";
 import { DeadlineTimer } from "../../../runtime/deadlines.js";
-import { nextRequestId } from "../../../runtime/ids.js";
 import type {
   JoinedNotice,
   MessageNotice,
@@ -28,6 +27,7 @@ import type {
   SenderNotice,
 } from "../../../runtime/notices.js";
 import { isoTime } from "../../../schema/values.js";
+import { newCall } from "../../new-call.js";
 import type { Background } from "../background.js";
 import { type Closing, closingOf, closings } from "../close-codes.js";
 import {
@@ -432,26 +432,19 @@ export class Rooms {
     if (type === "dialogue.typing") return this.#typing(member);
 
     const id = typeof fields.id === "string" ? fields.id : undefined;
-    const outcome = await this.#parts.runtime.dispatch({
-      path: "sessions:sendMessage",
-      kind: "mutation",
-      args: {
-        sessionId,
-        id,
-        type,
-        payload: fields.payload,
-        targetSlot: fields.targetSlot,
-        // Who is mentioned is a matter of the group channel; another client's field of that name is none of it.
-        mentions: shape === "group" ? fields.mentions : undefined,
-        slotIndex: participant.slotIndex ?? undefined,
-      },
-      authorization: undefined,
-      caller,
-      idempotencyKey: undefined,
-      address: socket.address,
-      requestId: nextRequestId(),
-    });
-    return this.#answer(member, id, outcome);
+    const args = {
+      sessionId,
+      id,
+      type,
+      payload: fields.payload,
+      targetSlot: fields.targetSlot,
+      // Only the group channel has mentions. On the session channel a field of that name means something else.
+      mentions: shape === "group" ? fields.mentions : undefined,
+      slotIndex: participant.slotIndex ?? undefined,
+    };
+    const asked = { path: "sessions:sendMessage", kind: "mutation" as const, args };
+    const call = newCall(asked, { caller, address: socket.address });
+    return this.#answer(member, id, await this.#parts.runtime.dispatch(call));
   }
 
   /** By role nothing is said of a message that went well: some clients take the first frame for the peer's answer. */
