@@ -1,4 +1,4 @@
-/** The table that a run prints, and that the README quotes. */
+/** The table that a run prints, and that docs/measured.md quotes. */
 import { cpus } from "node:os";
 import type { Measured } from "./load.js";
 import type { Compared } from "./scenarios.js";

@@ -48,7 +48,7 @@ export interface ClientOptions {
   fetch?: typeof fetch;
 }
 
-/** The answer was no. `code` is for programs (README, error codes), `message` for people. */
+/** The answer was no. `code` is for programs (docs/reference.md section 4), `message` for people. */
 export class TidepoolError extends Error {
   override readonly name = "TidepoolError";
 

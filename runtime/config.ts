@@ -11,7 +11,7 @@ const origin = z
   .url({ protocol: /^https?$/, error: "must be origins such as https://app.example, separated by commas, or *" })
   .transform((url) => new URL(url).origin);
 
-/** Every variable, with its default and the line that the README's table shows. */
+/** Every variable, with its default and the line that the table in docs/configuration.md shows. */
 export const configVariables = {
   PORT: {
     schema: z.coerce.number().int().min(0).max(65535).default(3001),

@@ -8,7 +8,7 @@
  */
 import { CallError } from "../../runtime/errors.js";
 
-/** The most of each; README's table of caps is made of this. */
+/** The most of each; the table in docs/limits.md is made of this. */
 export const caps = {
   openInvites: { most: 100, of: "open invites of an agent" },
   invitesPerDay: { most: 1_000, of: "invites of an agent made within 24 hours" },

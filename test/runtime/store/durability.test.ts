@@ -343,7 +343,7 @@ describe("SQLite", () => {
     return Object.values(rows[0] ?? {})[0];
   };
 
-  // performance.md, trap 1: better-sqlite3 is compiled so that a reopened WAL database is at NORMAL (1).
+  // architecture.md section 16, trap 1: better-sqlite3 is compiled so that a reopened WAL database is at NORMAL (1).
   test("flushes every commit, on a new database and on one that is opened again", async () => {
     const created = await createDatabase("sqlite");
     for (const _opening of ["first", "second", "third"]) {
