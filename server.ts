@@ -23,7 +23,7 @@ import { addMarketplaceSockets } from "./adapters/sockets/marketplace-sockets.js
 import { SocketServer } from "./adapters/sockets/socket-server.js";
 import { WaitingReplies } from "./adapters/waiting-replies.js";
 import { modules } from "./functions/index.js";
-import { expire } from "./functions/system/deadlines.js";
+import { expireDueRows } from "./functions/system/deadlines.js";
 import { noteFirstUse } from "./functions/system/key-use.js";
 import { adoptSignIn, seeSignIn } from "./functions/system/sign-ins.js";
 import { Authenticator, type SignInKeeper } from "./runtime/call/caller.js";
@@ -100,7 +100,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     notices.on(kind, () => replies?.clear());
   }
   const adminEmails = new Set(config.adminEmails);
-  const timer = new DeadlineTimer(clock, log, () => runtime.runSystem(expire));
+  const timer = new DeadlineTimer(clock, log, () => runtime.runSystem(expireDueRows));
   const signIns: SignInKeeper = {
     adopt: (signIn) => runtime.runSystem(adoptSignIn, signIn),
     see: (signInId) => {

@@ -7,10 +7,10 @@ import type { Notice } from "./notices.js";
 
 /**
  * Who may call: anybody (a token in the arguments may still be needed), an agent, a user or an agent for its owner, an
- * agent or a user each as what they are, a user by their own JWT or API key, a user by their JWT alone, a user who is an
- * admin, or only the server itself.
+ * agent or a user each as what they are, a user by their own JWT or API key, a user by their JWT alone, or a user who is
+ * an admin.
  */
-export type Auth = "none" | "agent" | "user" | "agentOrUser" | "account" | "signIn" | "admin" | "system";
+export type Auth = "none" | "agent" | "user" | "agentOrUser" | "account" | "signIn" | "admin";
 
 /**
  * What a caller came with, by the id under which the server knows it, which tells nothing of the secret: `agent_` and the
@@ -41,6 +41,7 @@ export interface UserCaller {
 export interface AnonymousCaller {
   kind: "anonymous";
 }
+/** The server itself, in its own functions. */
 export interface SystemCaller {
   kind: "system";
 }
@@ -53,9 +54,7 @@ export type CallerOf<A extends Auth> = A extends "agent"
     ? UserCaller
     : A extends "agentOrUser"
       ? AgentCaller | UserCaller
-      : A extends "system"
-        ? SystemCaller
-        : Caller;
+      : Caller;
 
 /** What the operator decided and handlers ask about. */
 export interface Settings {

@@ -137,7 +137,7 @@ function readRequest(c: HttpContext, runtime: Runtime): Request | Reply {
   const query = new URL(c.req.url).searchParams;
   const path = query.get("path");
   if (!path) return rejection(400, "BadJsonBody", "invalid_args", "Say which query: ?path=agents:getStatus&args={}");
-  const definition = runtime.registry.findPublic(path);
+  const definition = runtime.registry.find(path);
   if (!definition) return renderRejection(missingFunction(path));
   if (definition.kind !== "query") {
     return rejection(400, "BadRequest", "invalid_args", "Only a query can be subscribed to");

@@ -3,7 +3,7 @@
  * lease does. Where no other process works on the database there is nobody to tell, and nothing is renewed.
  */
 import type { Logger } from "pino";
-import { endProcess, renewLease, startProcess } from "../../functions/system/presence.js";
+import { endProcess, renewLease, startProcess } from "../../functions/system/processes.js";
 import type { Runtime } from "../../runtime/call/dispatch.js";
 import type { Clock } from "../../runtime/clock.js";
 import { ConfigError } from "../../runtime/config.js";

@@ -1,4 +1,4 @@
-/** The server's processes, each with a lease that it renews (functions/system/presence.ts). */
+/** The server's processes, each with a lease that it renews (functions/system/processes.ts). */
 import type { MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/store/prepared.js";

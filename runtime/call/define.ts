@@ -1,9 +1,10 @@
 /**
  * `query()` and `mutation()`: how a function is declared. The declaration says who may call, what comes in, what goes
- * out and what happens; without one of the four it does not compile.
+ * out and what happens; without one of the four it does not compile. `systemQuery()` and `systemMutation()` declare what
+ * only the server runs.
  */
 import { z } from "zod";
-import type { Auth, CallerOf, MutationContext, Origin, Preparation, QueryContext } from "../context.js";
+import type { Auth, CallerOf, MutationContext, Origin, Preparation, QueryContext, SystemCaller } from "../context.js";
 import type { CallError } from "../errors.js";
 import type { Counted, Rate } from "../limits.js";
 
@@ -78,9 +79,19 @@ interface MutationDeclaration<A extends Auth, Shape extends z.ZodRawShape, Retur
   ): Promise<z.input<Returns> | JsonText<z.input<Returns>> | Refusal>;
 }
 
-/** A declared function, as the registry holds it. */
-export interface FunctionDefinition {
+/** What one transaction runs: a function that callers reach, or one of the server's own. */
+export interface Runnable {
   kind: Kind;
+  /** What the value is checked against; the server's own functions are checked by their types alone. */
+  returns?: z.ZodType;
+  aside?: true;
+  // The declaration's types were checked where it was written; here are functions of every shape.
+  oneAtATime?(args: never, caller: never): string | readonly string[];
+  handler(ctx: MutationContext<never>, args: never, prepared: never): Promise<unknown>;
+}
+
+/** A declared function, as the registry holds it. */
+export interface FunctionDefinition extends Runnable {
   summary: string;
   auth: Auth;
   args: z.ZodType<object>;
@@ -88,12 +99,8 @@ export interface FunctionDefinition {
   rate?: Rate;
   jsonArgs?: readonly string[];
   refreshMs?: number;
-  aside?: true;
-  // The declaration's types were checked where it was written; the registry holds functions of every shape.
   limit?(args: never, caller: never, from: Origin): Counted[];
   prepare?(world: Preparation, args: never, caller: never): Promise<unknown>;
-  oneAtATime?(args: never, caller: never): string | readonly string[];
-  handler(ctx: MutationContext<never>, args: never, prepared: never): Promise<unknown>;
 }
 
 /** Declares a function that reads one snapshot. */
@@ -108,4 +115,34 @@ export function mutation<A extends Auth, Shape extends z.ZodRawShape, Returns ex
   declaration: MutationDeclaration<A, Shape, Returns, Prepared>,
 ) {
   return { ...declaration, kind: "mutation" as const, args: z.strictObject(declaration.args) };
+}
+
+/**
+ * A function that only the server runs (functions/system), by `Runtime.runSystem`. No registry holds it, so no path leads
+ * to it on any surface. Its arguments come from the server itself, so their types are all that is declared of them.
+ */
+export interface SystemFunction<Args extends object, Returns> extends Runnable {
+  /** For the log: its module and what it does, such as `agentSockets.open`. */
+  name: string;
+  handler(ctx: MutationContext<SystemCaller>, args: Args): Promise<Returns>;
+}
+
+/** Declares a function of the server's own that reads one snapshot. */
+export function systemQuery<Args extends object, Returns>(
+  name: string,
+  handler: (ctx: QueryContext<SystemCaller>, args: Args) => Promise<Returns>,
+): SystemFunction<Args, Returns> {
+  return { kind: "query", name, handler };
+}
+
+/** Declares a function of the server's own that is one serializable transaction. */
+export function systemMutation<Args extends object, Returns>(
+  name: string,
+  handler: (ctx: MutationContext<SystemCaller>, args: Args) => Promise<Returns>,
+  options: {
+    /** Calls with the same key wait for one another in this process, instead of losing to one another in the database. */
+    oneAtATime?(args: Args): string;
+  } = {},
+): SystemFunction<Args, Returns> {
+  return { ...options, kind: "mutation", name, handler };
 }

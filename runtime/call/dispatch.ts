@@ -3,7 +3,6 @@
  * transaction, check the value. Every surface makes its calls here.
  */
 import type { Logger } from "pino";
-import type { z } from "zod";
 import { callerKey } from "../byte-budget.js";
 import type { Clock } from "../clock.js";
 import type { Caller, MutationContext, Origin, Preparation, QueryContext, Settings } from "../context.js";
@@ -22,7 +21,7 @@ import type { Timestamps } from "../timestamps.js";
 import { expiryOf, type Tokens } from "../tokens.js";
 import { invalidArgs, refuseUnstorableArgs } from "./arguments.js";
 import { type Authenticator, type Credential, CredentialLapsed, callerFor } from "./caller.js";
-import { type FunctionDefinition, JsonText, type Kind, Refusal } from "./define.js";
+import { type FunctionDefinition, JsonText, type Kind, Refusal, type Runnable, type SystemFunction } from "./define.js";
 import { IdempotencyKey, type KeptOutcome, type Resent } from "./idempotency.js";
 import { KeptResults } from "./kept-results.js";
 import { missingFunction, type Registry } from "./registry.js";
@@ -98,13 +97,6 @@ export interface RuntimeParts {
   publicUrl: string;
   /** Called after a commit that set a deadline (Unix ms). */
   wakeAt(at: number): void;
-}
-
-/** A function of the server's own, with the types of its declaration. */
-export interface SystemFunction<Args extends object, Returns> extends FunctionDefinition {
-  auth: "system";
-  args: z.ZodType<Args>;
-  returns: z.ZodType<Returns>;
 }
 
 /** A query that was not run because there is no room for its answer. It is asked again, and nobody has to hear of it. */
@@ -218,18 +210,35 @@ export class Runtime {
     return this.#parts.replies;
   }
 
-  /** Runs one of the server's own functions (`auth: "system"`). Its arguments are ours, so nothing checks them. */
+  /** Runs one of the server's own functions (functions/system). Throws its refusal or fault. */
   async runSystem<Args extends object, Returns>(
     definition: SystemFunction<Args, Returns>,
     args: Args = {} as Args,
   ): Promise<Returns> {
-    const system: Caller = { kind: "system" };
-    if (definition.kind === "query") {
-      return (await this.#runQuery(definition, system, args, { path: "a system query" })) as Returns;
+    const started = performance.now();
+    const path = `system:${definition.name}`;
+    const ended = (outcome: Outcome["status"], code?: string) =>
+      this.#parts.log.debug({ path, outcome, code, ms: msSince(started) });
+    try {
+      const value = await this.#runAsSystem(definition, args, path);
+      ended("success");
+      return value;
+    } catch (error) {
+      if (error instanceof CallError) ended("refused", error.code);
+      else ended("fault");
+      throw error;
     }
-    const prepared = await definition.prepare?.(this.#preparation(nowhere), args as never, system as never);
-    const run = () => this.#mutate("a system function", definition, system, args, { from: nowhere, prepared });
-    const outcome = await this.#queued(definition, args, system, run);
+  }
+
+  async #runAsSystem<Args extends object, Returns>(
+    definition: SystemFunction<Args, Returns>,
+    args: Args,
+    path: string,
+  ): Promise<Returns> {
+    const caller: Caller = { kind: "system" };
+    if (definition.kind === "query") return (await this.#runQuery(definition, caller, args, { path })) as Returns;
+    const run = () => this.#mutate(path, definition, caller, args, { from: nowhere, prepared: undefined });
+    const outcome = await this.#queued(definition, args, caller, run);
     if (outcome.status !== "success") throw outcome.error;
     return outcome.value as Returns;
   }
@@ -324,7 +333,7 @@ export class Runtime {
   }
 
   async #runQuery(
-    definition: FunctionDefinition,
+    definition: Runnable,
     caller: Caller,
     args: object,
     call: Pick<Call, "path" | "refusal" | "finish"> & Partial<Pick<Call, "address">>,
@@ -417,7 +426,7 @@ export class Runtime {
   }
 
   /** One database writes one call after the other anyway; where it does not, calls that would collide take turns. */
-  #queued<T>(definition: FunctionDefinition, args: object, caller: Caller, run: () => Promise<T>): Promise<T> {
+  #queued<T>(definition: Runnable, args: object, caller: Caller, run: () => Promise<T>): Promise<T> {
     if (!definition.oneAtATime || !this.#parts.store.dialect.sharedByProcesses) return run();
     const keys = definition.oneAtATime(args as never, caller as never);
     return inTurn(typeof keys === "string" ? [keys] : keys, run);
@@ -425,7 +434,7 @@ export class Runtime {
 
   async #mutate(
     path: string,
-    definition: FunctionDefinition,
+    definition: Runnable,
     caller: Caller,
     args: object,
     how: { key?: IdempotencyKey | undefined; from: Origin; prepared: unknown; isFirst?: boolean | undefined },
@@ -537,16 +546,13 @@ export class Runtime {
       ...namesOf(caller),
       outcome: outcome.status,
       code: outcome.status === "refused" || outcome.status === "rejected" ? outcome.error.code : undefined,
-      ms: Math.round((performance.now() - started) * 100) / 100,
+      ms: msSince(started),
     });
   }
 }
 
 function requireCallable(definition: FunctionDefinition | undefined, call: Call): FunctionDefinition {
-  // The server's own functions do not exist for callers.
-  if (!definition || definition.auth === "system") {
-    throw missingFunction(call.path);
-  }
+  if (!definition) throw missingFunction(call.path);
   if (call.kind !== undefined && call.kind !== definition.kind) {
     const title = (kind: Kind) => (kind === "query" ? "Query" : "Mutation");
     throw new CallError(
@@ -599,9 +605,9 @@ function asWritten(path: readonly PropertyKey[], args: unknown): string {
 }
 
 /** The declared part of a handler's value. What does not fit the declaration is our fault, not the caller's. */
-function checkValue(definition: FunctionDefinition, value: unknown, path: string): unknown {
-  if (value instanceof JsonText) return value;
-  const checked = definition.returns.safeParse(value);
+function checkValue({ returns }: Runnable, value: unknown, path: string): unknown {
+  if (!returns || value instanceof JsonText) return value;
+  const checked = returns.safeParse(value);
   if (checked.success) return checked.data;
   throw new Error(`The value of ${path} does not fit its declaration: ${checked.error.message}`);
 }
@@ -621,6 +627,10 @@ function encodeRequest(args: object): string {
     if (value instanceof ArrayBuffer) return { bytes: Buffer.from(value).toString("base64") };
     return typeof value === "number" && !Number.isFinite(value) ? { float: String(value) } : value;
   });
+}
+
+function msSince(started: number): number {
+  return Math.round((performance.now() - started) * 100) / 100;
 }
 
 /** Who called, in a log line. */

@@ -31,12 +31,6 @@ export class Registry {
     return this.functions.get(path) ?? this.functions.get(this.canonicalPath(path));
   }
 
-  /** The same of a function that callers may call: the server's own do not exist for them. */
-  findPublic(path: string): FunctionDefinition | undefined {
-    const definition = this.find(path);
-    return definition?.auth === "system" ? undefined : definition;
-  }
-
   /** `a/b.js:c` is `a/b:c`, and a path without a colon names the module's default export (convex-wire.md section 1). */
   canonicalPath(path: string): string {
     const known = this.#canonical.get(path);
@@ -49,7 +43,7 @@ export class Registry {
   }
 }
 
-/** The refusal of a path that names nothing, or nothing that callers may call. */
+/** The refusal of a path that names nothing. */
 export function missingFunction(path: string): CallError {
   return new CallError("not_found", `Could not find public function for '${path}'`);
 }

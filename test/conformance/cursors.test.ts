@@ -246,8 +246,8 @@ describe.each(databases)("cursors on %s", (database) => {
   test("every list of the registry takes a cursor, and is tried here", () => {
     const tried = new Set(lists.map(({ path }) => path));
     const missing: string[] = [];
-    for (const [path, { kind, auth, args }] of server.server.runtime.registry.functions) {
-      if (kind !== "query" || auth === "system" || noLists.has(path)) continue;
+    for (const [path, { kind, args }] of server.server.runtime.registry.functions) {
+      if (kind !== "query" || noLists.has(path)) continue;
       const takesCursor = "cursor" in (args as unknown as { shape: object }).shape;
       const isNamedList = /:(list|browse|search|get\w*s$|get\w*ForAgent|getPending|getForThread)/.test(path);
       if ((takesCursor || isNamedList) && !(takesCursor && tried.has(path))) missing.push(path);

@@ -40,7 +40,7 @@ function namesIn(schema: z.ZodType, path: Path = []): Path[] {
 }
 
 const shown = [...registry.functions]
-  .filter(([, { auth, kind }]) => auth !== "system" && kind === "mutation")
+  .filter(([, { kind }]) => kind === "mutation")
   .flatMap(([call, { auth, args }]) => namesIn(args).map((path) => ({ call, auth, path, at: path.join(".") })));
 
 /** Arguments that hold a name at the path and nothing else: what is missing is told beside it. */

@@ -1,6 +1,7 @@
 /** A process that was taken for dead while it stood still, and has not noticed yet. */
 import { expect, test } from "vitest";
-import { connectAgent, endProcess, forgottenAtOnce, renewLease } from "../../functions/system/presence.js";
+import { openAgentSocket } from "../../functions/system/agent-sockets.js";
+import { endProcess, forgottenAtOnce, renewLease } from "../../functions/system/processes.js";
 import { hashSecret } from "../../runtime/ids.js";
 import { startServer } from "../support/harness.js";
 import { disconnect } from "../support/market.js";
@@ -49,7 +50,7 @@ describeProcesses("a process that is forgotten", () => {
     const left = async () => (await ask(one.databaseUrl, `select 1 from "agentSockets"`)).length;
     expect(await renew("p_survivor")).toMatchObject({ alive: false, forgotten: 1, nextEndAt: one.clock.now() });
     expect(await left()).toBe(4 * forgottenAtOnce);
-    const connecting = one.server.runtime.runSystem(connectAgent, {
+    const connecting = one.server.runtime.runSystem(openAgentSocket, {
       opener: { credentialId: `agent_${hashSecret(agent.credential)}`, agentId, userId: provider.userId },
       agentId,
       socketId: "late",

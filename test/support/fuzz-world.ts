@@ -12,7 +12,7 @@ type Headers = Record<string, string>;
 type Values = Record<string, unknown[]>;
 
 export interface World {
-  readonly callers: Record<Exclude<Auth, "none" | "system">, Headers[]> & { anybody: Headers[] };
+  readonly callers: Record<Exclude<Auth, "none">, Headers[]> & { anybody: Headers[] };
   /** One system's values, as they are now. */
   valuesOf(system: "coordination" | "marketplace"): Values;
   /** Makes what earlier calls have used up once more. */
@@ -301,7 +301,7 @@ async function openMarket(server: TestServer) {
 
 /** Mostly those whom the function is for, and at times anybody. */
 export function callersOf(auth: Auth, { callers }: World): fc.Arbitrary<Headers> {
-  const suited = auth === "none" || auth === "system" ? callers.anybody : callers[auth];
+  const suited = auth === "none" ? callers.anybody : callers[auth];
   // What ends the caller's own credential would take everything else's ground away.
   const others = auth === "account" || auth === "signIn" ? [...callers.agent, {}] : callers.anybody;
   return fc.oneof(

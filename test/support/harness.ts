@@ -6,10 +6,9 @@ import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
 import { type Logger, pino } from "pino";
 import { afterAll, beforeAll, expect } from "vitest";
-import { z } from "zod";
 import type { Mail, SendMail } from "../../adapters/mailer.js";
 import { issueCredential } from "../../functions/model/agents/credentials.js";
-import { mutation } from "../../runtime/call/define.js";
+import { systemMutation } from "../../runtime/call/define.js";
 import type { Modules } from "../../runtime/call/registry.js";
 import type { Config } from "../../runtime/config.js";
 import { Passwords } from "../../runtime/passwords.js";
@@ -124,13 +123,9 @@ export class TestServer {
 
   /** The same agent, proving itself with an `agt_clawrent_` token. */
   async withAgentToken(agent: Agent): Promise<Agent> {
-    const issue = mutation({
-      summary: "Issues an agent token",
-      auth: "system",
-      args: {},
-      returns: z.string(),
-      handler: (ctx) => issueCredential(ctx, { agentId: agent.agentId, kind: "agentToken", madeBy: "owner" }),
-    });
+    const issue = systemMutation("test: issues an agent token", (ctx) =>
+      issueCredential(ctx, { agentId: agent.agentId, kind: "agentToken", madeBy: "owner" }),
+    );
     const token = await this.server.runtime.runSystem(issue);
     return new Agent(this, token, agent.agentId, agent.name, agent.claimToken);
   }

@@ -3,7 +3,6 @@
  * money goes, in the server's own functions. Tests of the ledger make a thousand of them in the time of one real rent.
  */
 import { randomUUID } from "node:crypto";
-import { z } from "zod";
 import { placeHold } from "../../functions/model/money/ledger.js";
 import { meterTokens } from "../../functions/model/money/metering.js";
 import { currentWallet } from "../../functions/model/money/pending-income.js";
@@ -12,10 +11,10 @@ import { requiredToStart } from "../../functions/model/rules/charge.js";
 import { countTokens } from "../../functions/model/rules/token-counts.js";
 import { activateSession, catchUp, endSession, findSession } from "../../functions/model/session/session.js";
 import { limitOf } from "../../functions/model/session/spending-limit.js";
-import { mutation } from "../../runtime/call/define.js";
+import { systemMutation } from "../../runtime/call/define.js";
 import type { MutationContext, UserCaller } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
-import { type Currency, currencies, type PricingModel, pricingModels } from "../../schema/listings.js";
+import type { Currency, PricingModel } from "../../schema/listings.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import type { TestServer } from "./harness.js";
 
@@ -41,47 +40,45 @@ async function requireSession(ctx: MutationContext, sessionId: string): Promise<
   return session;
 }
 
-const makeParty = mutation({
-  summary: "Writes a user and an agent",
-  auth: "system",
-  args: {},
-  returns: z.object({ userId: z.string(), agentId: z.string() }),
-  handler: async (ctx) => {
-    const [userId, agentId] = [ctx.newUuid(), ctx.newUuid()];
-    const made = { createdAt: ctx.now, updatedAt: ctx.now };
-    const status = { role: "both", status: "active", avatarUrl: null } as const;
-    const secrets = { passwordHash: userId, apiKeyHash: userId };
-    await ctx.db
-      .insertInto("users")
-      .values({ userId, email: `${userId}@example.com`, name: "User", ...secrets, ...status, ...made })
-      .execute();
-    const agent = { agentId, name: "Agent", description: null, claimTokenHash: agentId, claimedAt: null };
-    await ctx.db
-      .insertInto("agents")
-      .values({ ...agent, publicKey: null, createdAt: ctx.now, ownerId: userId })
-      .execute();
-    return { userId, agentId };
-  },
+const makeParty = systemMutation("test: writes a user and an agent", async (ctx) => {
+  const [userId, agentId] = [ctx.newUuid(), ctx.newUuid()];
+  const made = { createdAt: ctx.now, updatedAt: ctx.now };
+  const status = { role: "both", status: "active", avatarUrl: null } as const;
+  const secrets = { passwordHash: userId, apiKeyHash: userId };
+  await ctx.db
+    .insertInto("users")
+    .values({ userId, email: `${userId}@example.com`, name: "User", ...secrets, ...status, ...made })
+    .execute();
+  const agent = { agentId, name: "Agent", description: null, claimTokenHash: agentId, claimedAt: null };
+  await ctx.db
+    .insertInto("agents")
+    .values({ ...agent, publicKey: null, createdAt: ctx.now, ownerId: userId })
+    .execute();
+  return { userId, agentId };
 });
 
-const party = z.object({ userId: z.string(), agentId: z.string() });
-
-const rent = mutation({
-  summary: "Writes a session and holds its money",
-  auth: "system",
-  args: {
-    sessionId: z.string(),
-    consumer: party,
-    provider: party,
-    pricingModel: z.enum(pricingModels),
-    priceMinor: z.number(),
-    currency: z.enum(currencies),
-    maxAmountMinor: z.number().nullable(),
-    served: z.boolean(),
-  },
-  returns: z.null(),
-  oneAtATime: ({ consumer }) => `wallet ${consumer.userId}`,
-  handler: async (ctx, { sessionId, consumer, provider, maxAmountMinor, served, ...terms }) => {
+const rent = systemMutation(
+  "test: writes a session and holds its money",
+  async (
+    ctx,
+    {
+      sessionId,
+      consumer,
+      provider,
+      maxAmountMinor,
+      served,
+      ...terms
+    }: {
+      sessionId: string;
+      consumer: Party;
+      provider: Party;
+      pricingModel: PricingModel;
+      priceMinor: number;
+      currency: Currency;
+      maxAmountMinor: number | null;
+      served: boolean;
+    },
+  ) => {
     const { availableMinor } = await currentWallet(ctx, consumer.userId, terms.currency);
     const session: SessionsTable = {
       sessionId,
@@ -129,34 +126,26 @@ const rent = mutation({
     };
     await ctx.db.insertInto("sessions").values(session).execute();
     await placeHold(ctx, session, requiredToStart(session));
-    return null;
   },
-});
+  { oneAtATime: ({ consumer }) => `wallet ${consumer.userId}` },
+);
 
-const approve = mutation({
-  summary: "Starts a pending session",
-  auth: "system",
-  args: { sessionId: z.string() },
-  returns: z.null(),
-  oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId }) => {
+const approve = systemMutation(
+  "test: starts a pending session",
+  async (ctx, { sessionId }: { sessionId: string }) => {
     const session = await requireSession(ctx, sessionId);
     await catchUp(ctx, session);
     if (session.status === "pending_approval") await activateSession(ctx, session);
-    return null;
   },
-});
+  { oneAtATime: ({ sessionId }) => sessionId },
+);
 
-const use = mutation({
-  summary: "Has the provider use tokens",
-  auth: "system",
-  args: { sessionId: z.string(), tokens: z.number() },
-  returns: z.null(),
-  oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId, tokens }) => {
+const use = systemMutation(
+  "test: has the provider use tokens",
+  async (ctx, { sessionId, tokens }: { sessionId: string; tokens: number }) => {
     const session = await requireSession(ctx, sessionId);
     await catchUp(ctx, session);
-    if (session.status !== "active") return null;
+    if (session.status !== "active") return;
     countTokens(session, tokens, ctx.now);
     const { totalTokensProvider, totalTokensReported, tokensUntil } = session;
     await ctx.db
@@ -166,55 +155,43 @@ const use = mutation({
       .execute();
     const ending = await meterTokens(ctx, session);
     if (ending) await endSession(ctx, session, { as: "completed", reason: ending });
-    return null;
   },
-});
+  { oneAtATime: ({ sessionId }) => sessionId },
+);
 
-const end = mutation({
-  summary: "Ends a session",
-  auth: "system",
-  args: { sessionId: z.string() },
-  returns: z.null(),
-  oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId }) => {
+const end = systemMutation(
+  "test: ends a session",
+  async (ctx, { sessionId }: { sessionId: string }) => {
     const session = await requireSession(ctx, sessionId);
     await catchUp(ctx, session);
     if (session.status === "active") await endSession(ctx, session, { as: "completed", reason: "completed" });
     if (session.status === "pending_approval") {
       await endSession(ctx, session, { as: "aborted", reason: "cancelled" });
     }
-    return null;
   },
-});
+  { oneAtATime: ({ sessionId }) => sessionId },
+);
 
-const meter = mutation({
-  summary: "Does what is due for a session, as the timer does",
-  auth: "system",
-  args: { sessionId: z.string() },
-  returns: z.null(),
-  oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId }) => {
+const meter = systemMutation(
+  "test: does what is due for a session, as the timer does",
+  async (ctx, { sessionId }: { sessionId: string }) => {
     await catchUp(ctx, await requireSession(ctx, sessionId));
-    return null;
   },
-});
+  { oneAtATime: ({ sessionId }) => sessionId },
+);
 
-const giveBack = mutation({
-  summary: "Refunds the record of a session",
-  auth: "system",
-  args: { sessionId: z.string() },
-  returns: z.null(),
-  oneAtATime: ({ sessionId }) => sessionId,
-  handler: async (ctx, { sessionId }) => {
+const giveBack = systemMutation(
+  "test: refunds the record of a session",
+  async (ctx, { sessionId }: { sessionId: string }) => {
     const record = await ctx.db
       .selectFrom("billingRecords")
       .select("recordId")
       .where("sessionId", "=", sessionId)
       .executeTakeFirst();
     await refund(ctx, record?.recordId ?? "none");
-    return null;
   },
-});
+  { oneAtATime: ({ sessionId }) => sessionId },
+);
 
 /** What the tests of the ledger do on a server. */
 export class Ledger {
@@ -272,23 +249,23 @@ export class Ledger {
     return sessionId;
   }
 
-  approve(sessionId: string): Promise<null> {
+  approve(sessionId: string): Promise<void> {
     return this.runtime.runSystem(approve, { sessionId });
   }
 
-  use(sessionId: string, tokens: number): Promise<null> {
+  use(sessionId: string, tokens: number): Promise<void> {
     return this.runtime.runSystem(use, { sessionId, tokens });
   }
 
-  end(sessionId: string): Promise<null> {
+  end(sessionId: string): Promise<void> {
     return this.runtime.runSystem(end, { sessionId });
   }
 
-  meter(sessionId: string): Promise<null> {
+  meter(sessionId: string): Promise<void> {
     return this.runtime.runSystem(meter, { sessionId });
   }
 
-  refund(sessionId: string): Promise<null> {
+  refund(sessionId: string): Promise<void> {
     return this.runtime.runSystem(giveBack, { sessionId });
   }
 

@@ -1,6 +1,5 @@
 /** Agents on the marketplace, brought there the way their owners would. */
-import { z } from "zod";
-import { mutation } from "../../runtime/call/define.js";
+import { systemMutation } from "../../runtime/call/define.js";
 import type { TestServer, User } from "./harness.js";
 import { Agent } from "./harness.js";
 
@@ -34,33 +33,19 @@ export function asAgent(server: TestServer, made: { id: string; name: string; ag
 
 /** Opens the agent's control channel as far as the database can tell. */
 export async function connect(server: TestServer, agentId: string): Promise<void> {
-  const open = mutation({
-    summary: "Opens an agent's control channel",
-    auth: "system",
-    args: {},
-    returns: z.null(),
-    handler: async (ctx) => {
-      await ctx.db
-        .insertInto("agentSockets")
-        .values({ agentId, socketId: "s", processId: "p", onlineStatus: "offline", connectedAt: ctx.now })
-        .execute();
-      return null;
-    },
+  const open = systemMutation("test: opens an agent's control channel", async (ctx) => {
+    await ctx.db
+      .insertInto("agentSockets")
+      .values({ agentId, socketId: "s", processId: "p", onlineStatus: "offline", connectedAt: ctx.now })
+      .execute();
   });
   await server.server.runtime.runSystem(open);
 }
 
 /** Closes it again. */
 export async function disconnect(server: TestServer, agentId: string): Promise<void> {
-  const close = mutation({
-    summary: "Closes an agent's control channel",
-    auth: "system",
-    args: {},
-    returns: z.null(),
-    handler: async (ctx) => {
-      await ctx.db.deleteFrom("agentSockets").where("agentId", "=", agentId).execute();
-      return null;
-    },
+  const close = systemMutation("test: closes an agent's control channel", async (ctx) => {
+    await ctx.db.deleteFrom("agentSockets").where("agentId", "=", agentId).execute();
   });
   await server.server.runtime.runSystem(close);
 }

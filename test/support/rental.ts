@@ -1,6 +1,5 @@
 /** Agents that can be rented and sessions with them, brought there as their people would. */
-import { z } from "zod";
-import { mutation } from "../../runtime/call/define.js";
+import { systemMutation } from "../../runtime/call/define.js";
 import type { Database } from "../../schema/index.js";
 import type { SessionSocketsTable } from "../../schema/sessions.js";
 import { type Agent, Caller, type TestServer, type User } from "./harness.js";
@@ -75,15 +74,8 @@ export async function write(
   server: TestServer,
   work: (db: import("kysely").Kysely<Database>) => Promise<unknown>,
 ): Promise<void> {
-  const written = mutation({
-    summary: "What a test writes",
-    auth: "system",
-    args: {},
-    returns: z.null(),
-    handler: async (ctx) => {
-      await work(ctx.db);
-      return null;
-    },
+  const written = systemMutation("test: what a test writes", async (ctx) => {
+    await work(ctx.db);
   });
   await server.server.runtime.runSystem(written);
 }

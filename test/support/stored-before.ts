@@ -1,20 +1,12 @@
 /** What an earlier release stored and this one would refuse. */
-import { z } from "zod";
-import { mutation } from "../../runtime/call/define.js";
+import { systemMutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
 import type { TestServer } from "./harness.js";
 
 /** Writes to the database past all functions. */
 export async function storeAsBefore(server: TestServer, write: (ctx: MutationContext) => Promise<unknown>) {
-  const store = mutation({
-    summary: "Stores what an earlier release stored",
-    auth: "system",
-    args: {},
-    returns: z.null(),
-    handler: async (ctx) => {
-      await write(ctx);
-      return null;
-    },
+  const store = systemMutation("test: stores what an earlier release stored", async (ctx) => {
+    await write(ctx);
   });
   await server.server.runtime.runSystem(store);
 }

@@ -4,14 +4,8 @@
  */
 
 import type { Lapse } from "../../../functions/model/standing.js";
-import {
-  type Announcement,
-  connectAgent,
-  disconnectAgent,
-  listAnnouncements,
-  markAnnounced,
-  reviewAgent,
-} from "../../../functions/system/presence.js";
+import { closeAgentSocket, openAgentSocket, recheckAgent } from "../../../functions/system/agent-sockets.js";
+import { type Announcement, listAnnouncements, markAnnounced } from "../../../functions/system/announcements.js";
 import type { Runtime } from "../../../runtime/call/dispatch.js";
 import type { AgentCaller } from "../../../runtime/context.js";
 import type { NoticeBoard, NoticeOf } from "../../../runtime/notices.js";
@@ -84,10 +78,10 @@ export class AgentChannel implements Channel {
 
     const forget = () =>
       background.ensure("disconnecting an agent", () =>
-        runtime.runSystem(disconnectAgent, { agentId, socketId: socket.id }),
+        runtime.runSystem(closeAgentSocket, { agentId, socketId: socket.id }),
       );
     try {
-      const connected = await runtime.runSystem(connectAgent, { opener, agentId, socketId: socket.id, processId });
+      const connected = await runtime.runSystem(openAgentSocket, { opener, agentId, socketId: socket.id, processId });
       if ("lapse" in connected) return refusals[connected.lapse];
       socket.onGone(forget);
       entry.greet(connected.name, connected.onlineStatus);
@@ -179,7 +173,7 @@ class AgentSocket {
     if (!this.#greeted || this.socket.gone) return;
     try {
       const told = this.#statusesTold;
-      const found = await this.runtime.runSystem(reviewAgent, { agentId: this.caller.agentId });
+      const found = await this.runtime.runSystem(recheckAgent, { agentId: this.caller.agentId });
       if (found.socketId !== this.socket.id) {
         return this.socket.close(found.socketId === null ? closings.restart : closings.replaced);
       }

@@ -3,7 +3,8 @@
  * counts as connected by `/ws/agent` alone, and what is missed here the client finds with its next poll.
  */
 import type { Lapse } from "../../../functions/model/standing.js";
-import { consumerAnnouncement, findLapses, reviewConsumer } from "../../../functions/system/presence.js";
+import { findConsumerAnnouncement, recheckConsumer } from "../../../functions/system/announcements.js";
+import { findLapses } from "../../../functions/system/openers.js";
 import { sizes } from "../../../runtime/limits.js";
 import { isoTime } from "../../../schema/values.js";
 import { agentCallerOf } from "../agent-token.js";
@@ -46,7 +47,7 @@ export class ConsumerChannel implements Channel {
     const { runtime, server } = this.#parts;
     for (const agentId of this.#open.keys()) {
       try {
-        for (const { sessionId, endedAt, reason } of await runtime.runSystem(reviewConsumer, { agentId, since })) {
+        for (const { sessionId, endedAt, reason } of await runtime.runSystem(recheckConsumer, { agentId, since })) {
           if (endedAt === null) this.#tellStart(agentId, sessionId);
           else this.#tellEnd(agentId, sessionId, reason, endedAt);
         }
@@ -61,7 +62,7 @@ export class ConsumerChannel implements Channel {
   #tellStart(agentId: string, sessionId: string): void {
     const { runtime } = this.#parts;
     this.#tell(agentId, async () => {
-      const announcement = await runtime.runSystem(consumerAnnouncement, { sessionId });
+      const announcement = await runtime.runSystem(findConsumerAnnouncement, { sessionId });
       return announcement && frame("session.new", { ...announcement, timestamp: isoTime(runtime.now()) });
     });
   }

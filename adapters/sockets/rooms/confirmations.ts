@@ -2,7 +2,7 @@
  * How far clients are known to have read, gathered and written a few times a second: what a pong proves is not worth a
  * transaction of its own. What is lost with the process is replayed, and the clients drop what they had.
  */
-import { confirmDelivered } from "../../../functions/system/session-channel.js";
+import { confirmDelivered } from "../../../functions/system/replay.js";
 import type { Runtime } from "../../../runtime/call/dispatch.js";
 import type { Clock } from "../../../runtime/clock.js";
 import type { SenderNotice } from "../../../runtime/notices.js";

@@ -2,7 +2,7 @@
  * One socket in a session: first what it missed, then what happens, in the order of the stamps, and how far its client
  * is known to have read (clawrent.md section 4.6).
  */
-import { listBacklog } from "../../../functions/system/session-channel.js";
+import { listBacklog } from "../../../functions/system/replay.js";
 import type { Runtime } from "../../../runtime/call/dispatch.js";
 import type { CredentialId, UserCaller } from "../../../runtime/context.js";
 import type { JoinedNotice, MessageNotice, SenderNotice } from "../../../runtime/notices.js";

@@ -4,16 +4,10 @@
  * with an earlier one, so everything here keeps the order of the notices, which is that of the stamps.
  */
 import type { Logger } from "pino";
-import {
-  announceAbsences,
-  type JoinRefusal,
-  leave,
-  type Review,
-  readMessage,
-  reply,
-  reviewSession,
-  typing,
-} from "../../../functions/system/session-channel.js";
+import { announceAbsences } from "../../../functions/system/absences.js";
+import { type JoinRefusal, leaveSession } from "../../../functions/system/joins.js";
+import { readMessage, recheckSession, type SessionState } from "../../../functions/system/replay.js";
+import { replyToSocket, signalTyping } from "../../../functions/system/signals.js";
 import type { Outcome, Runtime } from "../../../runtime/call/dispatch.js";
 import type { Clock } from "../../../runtime/clock.js";
 import type { CredentialId } from "../../../runtime/context.js";
@@ -99,7 +93,7 @@ export class Rooms {
   readonly #entering = new Map<string, Entering>();
   /** Of the sessions that have sockets here, or are about to. */
   readonly #timelines = new Map<string, { timeline: Timeline; holders: number }>();
-  /** Tells who is away (functions/system/session-channel.ts). */
+  /** Tells who is away (functions/system/absences.ts). */
   readonly #absences: DeadlineTimer;
 
   constructor(parts: RoomsParts) {
@@ -365,9 +359,9 @@ export class Rooms {
   /** What the session's notices after a stamp would have said. */
   async #reread(sessionId: string, after: number): Promise<Reread | undefined> {
     const { runtime } = this.#parts;
-    const review = await runtime.runSystem(reviewSession, { sessionId, after, atOnce: rereadAtOnce });
-    if (!review) return undefined;
-    const moments = review.messages.map((message) => ({
+    const state = await runtime.runSystem(recheckSession, { sessionId, after, atOnce: rereadAtOnce });
+    if (!state) return undefined;
+    const moments = state.messages.map((message) => ({
       after,
       stamp: message.stamp,
       upTo: message.stamp,
@@ -375,12 +369,12 @@ export class Rooms {
         this.#passOn(sessionId, message);
       },
     }));
-    const { upTo, more } = review;
-    return { moments, upTo, more, finish: () => this.#putRight(sessionId, review) };
+    const { upTo, more } = state;
+    return { moments, upTo, more, finish: () => this.#putRight(sessionId, state) };
   }
 
   /** Puts right what sockets were told of who is there, and closes those that are not in any more. */
-  #putRight(sessionId: string, { ended, sockets, absences, paused: pausedIds, upTo }: Review): void {
+  #putRight(sessionId: string, { ended, sockets, absences, paused: pausedIds, upTo }: SessionState): void {
     const { background } = this.#parts;
     if (ended) {
       this.#tellEnd(sessionId, ended.reason, ended.closeReason, ended.stamp);
@@ -466,7 +460,8 @@ export class Rooms {
   async #typing({ sessionId, participant }: Member): Promise<void> {
     const { participantId } = participant;
     const isHeard = this.#members.get(sessionId).some((other) => other.participant.participantId !== participantId);
-    if (isHeard || !this.#parts.alone) await this.#parts.runtime.runSystem(typing, { sessionId, sender: participant });
+    if (isHeard || !this.#parts.alone)
+      await this.#parts.runtime.runSystem(signalTyping, { sessionId, sender: participant });
   }
 
   #refuse(member: Member, code: string, message: string): Promise<void> {
@@ -477,13 +472,13 @@ export class Rooms {
     { sessionId, socket }: Member,
     told: { type: string; payload: Record<string, unknown>; timed: boolean },
   ): Promise<void> {
-    if (!socket.gone) await this.#parts.runtime.runSystem(reply, { sessionId, socketId: socket.id, ...told });
+    if (!socket.gone) await this.#parts.runtime.runSystem(replyToSocket, { sessionId, socketId: socket.id, ...told });
   }
 
   #leave(sessionId: string, socketId: string): void {
     this.#parts.background.ensure("leaving a session", async () => {
       await this.confirmations.write();
-      const { tellAt } = await this.#parts.runtime.runSystem(leave, { sessionId, socketId });
+      const { tellAt } = await this.#parts.runtime.runSystem(leaveSession, { sessionId, socketId });
       if (tellAt !== null) this.#absences.wakeAt(tellAt);
     });
   }

@@ -29,6 +29,10 @@ export async function showPresence(ctx: MutationContext, profile: Shown & { agen
   const socket = await findSocket(ctx, agentId);
   if (!socket || socket.onlineStatus === onlineStatus) return;
   await ctx.db.updateTable("agentSockets").set({ onlineStatus }).where("agentId", "=", agentId).execute();
+  notifyStatus(ctx, agentId, onlineStatus);
+}
+
+export function notifyStatus(ctx: MutationContext, agentId: string, onlineStatus: OnlineStatus): void {
   ctx.notify({ kind: "agentStatusChanged", agentId, onlineStatus, at: ctx.now });
 }
 

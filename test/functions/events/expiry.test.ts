@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { caps } from "../../../functions/model/caps.js";
 import { batchSize } from "../../../functions/model/expiry.js";
-import { expire } from "../../../functions/system/deadlines.js";
+import { expireDueRows } from "../../../functions/system/deadlines.js";
 import { type Agent, databases, day, hour, minute, startServer, type TestServer } from "../../support/harness.js";
 import { everything } from "../../support/refusals.js";
 import { arrive, confirmedIntro, guests, liveEvent, venue } from "./support.js";
@@ -14,7 +14,7 @@ interface Swept {
   more: boolean;
   nextDeadlineAt: number | null;
 }
-const sweep = async (server: TestServer) => (await server.server.runtime.runSystem(expire)) as Swept;
+const sweep = async (server: TestServer) => (await server.server.runtime.runSystem(expireDueRows)) as Swept;
 
 /** Each test counts what is due on a server of its own. */
 async function alone(database: (typeof databases)[number], work: (server: TestServer) => Promise<void>) {

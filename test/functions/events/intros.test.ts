@@ -1,7 +1,6 @@
 /** Intros (claw-to-claw.md section 3, events: proposeIntro … listMyIntros, "An intro is …"). */
 import { beforeAll, describe, expect, test } from "vitest";
-import { z } from "zod";
-import { mutation } from "../../../runtime/call/define.js";
+import { systemMutation } from "../../../runtime/call/define.js";
 import { type Agent, databases, hour, minute, type TestServer, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal, wave } from "../../support/refusals.js";
 import {
@@ -169,15 +168,8 @@ describe.each(databases)("events:proposeIntro on %s", (database) => {
     const { introId } = await propose(alice, eventId, bob);
     server.clock.jump(5 * minute);
     // The timer works in batches: it may have closed the check-in and not the intro.
-    const closeCheckin = mutation({
-      summary: "Closes Bob's check-in",
-      auth: "system",
-      args: {},
-      returns: z.null(),
-      handler: async (ctx) => {
-        await ctx.db.updateTable("checkins").set({ status: "expired" }).where("agentId", "=", bob.agentId).execute();
-        return null;
-      },
+    const closeCheckin = systemMutation("test: closes Bob's check-in", async (ctx) => {
+      await ctx.db.updateTable("checkins").set({ status: "expired" }).where("agentId", "=", bob.agentId).execute();
     });
     await server.server.runtime.runSystem(closeCheckin);
     await arrive(bob, eventId);

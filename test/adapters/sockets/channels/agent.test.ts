@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { checkEveryMs } from "../../../../adapters/sockets/socket.js";
-import { connectAgent, disconnectAgent } from "../../../../functions/system/presence.js";
+import { closeAgentSocket, openAgentSocket } from "../../../../functions/system/agent-sockets.js";
 import { hashSecret } from "../../../../runtime/ids.js";
 import { databases, startServer, useServer } from "../../../support/harness.js";
 import { asAgent, disconnect, draft } from "../../../support/market.js";
@@ -77,7 +77,7 @@ describe.each(databases)("/ws/agent on %s", (database) => {
       expect(await statusOf(agentId)).toBe("online");
 
       // The disconnect of the one that is no longer the agent's, as it would come late.
-      await server.server.runtime.runSystem(disconnectAgent, { agentId, socketId: "the first" });
+      await server.server.runtime.runSystem(closeAgentSocket, { agentId, socketId: "the first" });
       expect(await statusOf(agentId)).toBe("online");
     });
 
@@ -227,7 +227,7 @@ describe.each(databases)("/ws/agent on %s", (database) => {
       const opener = { credentialId, agentId, userId: provider.userId };
       const entering = { opener, agentId, socketId: "late", processId: "p" };
       await provider.call("agents:replaceToken", { agentId });
-      expect(await server.server.runtime.runSystem(connectAgent, entering)).toEqual({ lapse: "revoked" });
+      expect(await server.server.runtime.runSystem(openAgentSocket, entering)).toEqual({ lapse: "revoked" });
       expect(await statusOf(agentId)).toBe("gone");
     });
 

@@ -1,11 +1,10 @@
 import { type Kysely, sql } from "kysely";
 import { beforeAll, describe, expect, test } from "vitest";
-import { z } from "zod";
 import { type AuditFinding, auditLedger } from "../../../../functions/model/money/audit.js";
 import { postTransfer } from "../../../../functions/model/money/ledger.js";
 import { settle } from "../../../../functions/model/money/settlement.js";
 import { findSession } from "../../../../functions/model/session/session.js";
-import { mutation } from "../../../../runtime/call/define.js";
+import { systemMutation } from "../../../../runtime/call/define.js";
 import type { Database } from "../../../../schema/index.js";
 import { databases, hour, minute, type TestServer, useServer } from "../../../support/harness.js";
 import { Ledger, type Party } from "../../../support/ledger.js";
@@ -161,16 +160,9 @@ describe.each(databases)("the ledger on %s", (database) => {
       await meet("100.00");
       const sessionId = await ledger.start(alice, bob, { pricingModel: "fixed", priceMinor: 5 * yuan });
       await ledger.end(sessionId);
-      const settleAgain = mutation({
-        summary: "Settles without asking",
-        auth: "system",
-        args: {},
-        returns: z.null(),
-        handler: async (ctx) => {
-          const session = await findSession(ctx, sessionId);
-          if (session) await settle(ctx, session);
-          return null;
-        },
+      const settleAgain = systemMutation("test: settles without asking", async (ctx) => {
+        const session = await findSession(ctx, sessionId);
+        if (session) await settle(ctx, session);
       });
       await expect(server.server.runtime.runSystem(settleAgain)).rejects.toThrow(/unique/i);
       expect(await ledger.wallet(alice.userId)).toEqual({ balanceMinor: 95 * yuan, heldMinor: 0 });
@@ -381,20 +373,13 @@ describe.each(databases)("the ledger on %s", (database) => {
 
   describe("a transfer", () => {
     const wrong = (entries: { userId: string; amountMinor: number }[]) =>
-      mutation({
-        summary: "Posts a transfer",
-        auth: "system",
-        args: {},
-        returns: z.null(),
-        handler: async (ctx) => {
-          await postTransfer(ctx, {
-            kind: "recharge",
-            currency: "CNY",
-            reference: { type: "topup", id: ctx.newUuid() },
-            entries: entries.map((entry) => ({ ...entry, account: "wallet", type: "recharge", description: "" })),
-          });
-          return null;
-        },
+      systemMutation("test: posts a transfer", async (ctx) => {
+        await postTransfer(ctx, {
+          kind: "recharge",
+          currency: "CNY",
+          reference: { type: "topup", id: ctx.newUuid() },
+          entries: entries.map((entry) => ({ ...entry, account: "wallet", type: "recharge", description: "" })),
+        });
       });
 
     test("that does not sum to zero, or overdraws a wallet, is a fault and changes nothing", async () => {
