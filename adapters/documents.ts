@@ -13,6 +13,7 @@ import { errorCodes } from "../runtime/errors.js";
 import { rates, sizes } from "../runtime/limits.js";
 import type { HttpApp } from "./http.js";
 import { type StaticFile, sendStatic, staticFile } from "./pages/assets.js";
+import { servedFile } from "./served-files.js";
 
 /** The helper scripts that agents run. Nothing else of the folder is served. */
 export const scriptNames = [
@@ -35,7 +36,7 @@ const cacheControl = "public, max-age=300";
 export function addDocumentRoutes(app: HttpApp, runtime: Runtime): void {
   const templates = [
     ...documentNames.map((name) => {
-      const template = readFileSync(new URL(`documents/${name}`, import.meta.url), "utf8");
+      const template = readFileSync(servedFile(`documents/${name}`), "utf8");
       return { path: `/${name}`, template, type: markdown };
     }),
     ...scriptNames.map((name) => ({ path: `/scripts/${name}`, template: wholeScript(name), type: python })),
@@ -68,7 +69,7 @@ function wholeScript(name: string): string {
 }
 
 function readScript(name: string): string {
-  return readFileSync(new URL(`documents/scripts/${name}`, import.meta.url), "utf8");
+  return readFileSync(servedFile(`documents/scripts/${name}`), "utf8");
 }
 
 /** Replaces each `{{NAME}}`. Throws on one that is not known, so that a document with a hole in it is never served. */

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * `npm run audit`: checks every invariant of the ledger in the database of `DATABASE_URL`, which may be in use, prints a
  * line for each, and exits with 1 if one is broken.

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** The server's process: environment, signals and exit code. */
 import { ConfigError, readConfig } from "../runtime/config.js";
 import { createServer } from "../server.js";

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { HttpApp } from "../http.js";
+import { servedFile } from "../served-files.js";
 
 const types = {
   "pages.css": "text/css; charset=utf-8",
@@ -38,7 +39,7 @@ export function sendStatic(file: StaticFile, ifNoneMatch: string | undefined, ca
 }
 
 const assets = new Map(
-  Object.entries(types).map(([name, type]) => [name, readStaticFile(new URL(`assets/${name}`, import.meta.url), type)]),
+  Object.entries(types).map(([name, type]) => [name, readStaticFile(servedFile(`pages/assets/${name}`), type)]),
 );
 
 /** Where a page finds an asset, relative to the root. A changed file has another address, so a copy never goes stale. */

@@ -4,22 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
+import { built, root } from "../support/build.js";
 import { databases, useServer } from "../support/harness.js";
 import { Ledger } from "../support/ledger.js";
 
-const root = join(import.meta.dirname, "../..");
-
-function audit(databaseUrl: string): Promise<{ code: number; lines: string[]; stderr: string }> {
+async function audit(databaseUrl: string): Promise<{ code: number; lines: string[]; stderr: string }> {
   const environment = { ...process.env, DATABASE_URL: databaseUrl };
+  const script = await built("audit");
   return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      ["--import", "tsx", "scripts/audit.ts"],
-      { cwd: root, env: environment },
-      (error, stdout, stderr) => {
-        resolve({ code: error ? Number(error.code) : 0, lines: stdout.trimEnd().split("\n"), stderr });
-      },
-    );
+    execFile(process.execPath, [script], { cwd: root, env: environment }, (error, stdout, stderr) => {
+      resolve({ code: error ? Number(error.code) : 0, lines: stdout.trimEnd().split("\n"), stderr });
+    });
   });
 }
 

@@ -1,13 +1,11 @@
 /**
- * The real server as a child process, started as a user starts it, so that a test can send it any signal and start it
- * again on the same port and database. What it prints is kept.
+ * The real server as a child process, from the build as `npm start` runs it, so that a test can send it any signal and
+ * start it again on the same port and database. What it prints is kept.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { fileURLToPath } from "node:url";
-
-const root = fileURLToPath(new URL("../..", import.meta.url));
+import { built, root } from "./build.js";
 
 /** How long a start may take before the test gives up. What a start should take is for the tests to say. */
 const startTimeoutMs = 30_000;
@@ -20,6 +18,8 @@ export interface ProcessOptions {
   environment?: Record<string, string>;
   /** Put before `node`, such as `strace` with its options. */
   wrapper?: string[];
+  /** Another command that serves, and the folder to run it in. */
+  instead?: { command: string[]; folder: string };
 }
 
 export interface Exit {
@@ -36,11 +36,12 @@ export class ServerProcess {
   private constructor(
     readonly options: ProcessOptions,
     readonly port: number,
+    readonly script: string,
   ) {}
 
   /** Started and ready. */
   static async start(options: ProcessOptions): Promise<ServerProcess> {
-    const process = new ServerProcess(options, options.port ?? (await freePort()));
+    const process = new ServerProcess(options, options.port ?? (await freePort()), await built("serve"));
     await process.start();
     return process;
   }
@@ -80,10 +81,10 @@ export class ServerProcess {
 
   /** Starts it without waiting. Resolves with its end. */
   spawn(): Promise<Exit> {
-    const { databaseUrl, environment, wrapper = [] } = this.options;
-    const [command = "", ...args] = [...wrapper, process.execPath, "--import", "tsx", "scripts/serve.ts"];
+    const { databaseUrl, environment, wrapper = [], instead } = this.options;
+    const [command = "", ...args] = instead?.command ?? [...wrapper, process.execPath, this.script];
     const child = spawn(command, args, {
-      cwd: root,
+      cwd: instead?.folder ?? root,
       stdio: ["ignore", "pipe", "pipe"],
       env: {
         PATH: process.env.PATH,

@@ -646,12 +646,17 @@ describe.each(databases)("SIGTERM on %s", (database) => {
       socket.on("close", () => resolve());
       socket.on("error", () => {});
     });
-    await new Promise<void>((resolve) => {
-      socket.write(
-        `POST /api/mutation HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 20)}`,
-        () => resolve(),
-      );
+    const heads = new Promise<void>((resolve) => {
+      socket.once("data", () => resolve());
     });
+    socket.write(
+      `POST /api/mutation HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: ${body.length}\r\n\r\n`,
+    );
+    // The server has read the head.
+    await Promise.race([heads, ended]);
+    expect(reply).toBe("HTTP/1.1 100 Continue\r\n\r\n");
+    reply = "";
+    socket.write(body.slice(0, 20));
     return {
       finish: async () => {
         socket.write(body.slice(20));
@@ -666,7 +671,6 @@ describe.each(databases)("SIGTERM on %s", (database) => {
     const flying = await Promise.all(
       Array.from({ length: 32 }, (_, index) => halfSent(process.port, `Agent ${index}`)),
     );
-    await sleep(50);
 
     process.signal("SIGTERM");
     process.signal("SIGINT");
