@@ -10,8 +10,8 @@ import { WebSocket } from "ws";
 import { configVariables } from "../../runtime/config.js";
 import { bash, countCurls, type Example, examplesIn, fillIn } from "../support/documents.js";
 import { adminEmail, startServer, type TestServer } from "../support/harness.js";
-import { pages, readPage, root } from "../support/pages-of-the-repository.js";
 import { rentable, task } from "../support/rental.js";
+import { pages, readPage, root } from "../support/repository.js";
 import { cutSocketsAfterEach, openSession } from "../support/sockets.js";
 
 const curlMissing = spawnSync("curl", ["--version"]).error !== undefined;

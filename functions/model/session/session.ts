@@ -54,8 +54,9 @@ export function requireActive(session: SessionsTable): void {
 }
 
 /**
- * The next instant of the session's clock (section 4.6, step 1): later than everything that was stamped before, however
- * the machine's clock went. A mutation that takes one has to write it, so that stamps rise in the order of commits.
+ * The next instant of the session's clock (clawrent.md section 4.6, step 1): later than everything that was stamped
+ * before, however the machine's clock went. A mutation that takes one has to write it, so that stamps rise in the order
+ * of commits.
  */
 export function nextStamp(session: Pick<SessionsTable, "lastStampAt">, now: number): number {
   return Math.max(now, session.lastStampAt + 1);

@@ -101,7 +101,7 @@ describe.each(databases)("the sync protocol on %s", (database) => {
     return watching;
   };
 
-  describe("transport (section 4)", () => {
+  describe("transport (convex-wire.md section 4)", () => {
     test.each(["/api/1.48.0/sync", "/api/1.48.0-alpha.2+x/sync", "/api/sync", "//api/1.48.0/sync"])(
       "is at %s",
       async (path) => {
