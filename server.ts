@@ -26,9 +26,13 @@ import { modules } from "./functions/index.js";
 import { expireDueRows } from "./functions/system/deadlines.js";
 import { noteFirstUse } from "./functions/system/key-use.js";
 import { adoptSignIn, seeSignIn } from "./functions/system/sign-ins.js";
+import { Admission } from "./runtime/call/admission.js";
 import { Authenticator, type SignInKeeper } from "./runtime/call/caller.js";
-import { Runtime } from "./runtime/call/dispatch.js";
+import { Dispatcher } from "./runtime/call/dispatch.js";
+import { KeptReplies } from "./runtime/call/kept-replies.js";
 import { type Modules, Registry } from "./runtime/call/registry.js";
+import { Runtime } from "./runtime/call/runtime.js";
+import { Transactions } from "./runtime/call/transact.js";
 import { type Clock, systemClock } from "./runtime/clock.js";
 import type { Config } from "./runtime/config.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
@@ -37,7 +41,7 @@ import { LargeRequests } from "./runtime/large-requests.js";
 import { liveBudget, openBudgets, RateLimits, type SharedCounting, sizes } from "./runtime/limits.js";
 import type { Bus, BusParts } from "./runtime/live/bus.js";
 import { ReplyCache } from "./runtime/live/reply-cache.js";
-import { LiveQueries } from "./runtime/live/watches.js";
+import { Watches } from "./runtime/live/watches.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
 import { openStore } from "./runtime/store/database.js";
@@ -67,6 +71,9 @@ export interface TidepoolServer {
   publicUrl: string;
   runtime: Runtime;
   store: Store;
+  notices: NoticeBoard;
+  /** Undefined where other processes may write to the same database. */
+  replies: ReplyCache | undefined;
   /** To the other processes on the same database, where there can be any. */
   bus: Bus | undefined;
   deadlines: DeadlineTimer;
@@ -86,16 +93,16 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
 
   const notices = new NoticeBoard(log);
   const tokens = new Tokens(config.jwtSecret ?? loadSecret(secretFile(config.databaseUrl)), clock);
-  const live = new LiveQueries();
+  const watches = new Watches();
   const processId = newUuid(clock.now());
   const bus = store.dialect.sharedByProcesses
-    ? await openBus({ url: config.databaseUrl, processId, clock, log, live, notices })
+    ? await openBus({ url: config.databaseUrl, processId, clock, log, watches, notices })
     : undefined;
   const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus, tokens));
   const held = openBudgets(clock, config.rateLimits);
   const largeRequests = new LargeRequests(clock, config.rateLimits);
   notices.on("callsCounted", (notice) => limits.counted(notice));
-  const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(live, () => clock.now());
+  const replies = store.dialect.sharedByProcesses ? undefined : new ReplyCache(watches, () => clock.now());
   for (const kind of ["credentialEnded", "agentOwnerChanged", "userStandingChanged"] as const) {
     notices.on(kind, () => replies?.clear());
   }
@@ -109,34 +116,45 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
         .catch((err: unknown) => log.warn({ err }, "the last use of a sign-in is not noted"));
     },
   };
-  const runtime = new Runtime({
-    registry,
+  const settings = {
+    adminEmails,
+    autoApproveProviders: config.autoApproveProviders,
+    topUps: config.topUps,
+    disputeMs: config.disputeHours * 3_600_000,
+  };
+  const authenticator = new Authenticator(store, clock, tokens, adminEmails, signIns, notices, (secretHash) =>
+    runtime.runSystem(noteFirstUse, { secretHash }),
+  );
+  const admission = new Admission(authenticator, limits, log);
+  const timestamps = new Timestamps(clock);
+  const transactions = new Transactions({
     store,
     clock,
     log,
-    limits,
-    held,
-    authenticator: new Authenticator(store, clock, tokens, adminEmails, signIns, notices, (secretHash) =>
-      runtime.runSystem(noteFirstUse, { secretHash }),
-    ),
+    authenticator,
     passwords: parts.passwords ?? new Passwords(),
     tokens,
     notices,
-    live,
+    watches,
     bus,
-    replies,
-    timestamps: new Timestamps(clock),
-    settings: {
-      adminEmails,
-      autoApproveProviders: config.autoApproveProviders,
-      topUps: config.topUps,
-      disputeMs: config.disputeHours * 3_600_000,
-    },
+    timestamps,
+    settings,
     // With `PORT=0` the address is known only once it is taken.
+    publicUrl: () => config.publicUrl ?? `http://localhost:${port}`,
+    wakeAt: (at) => timer.wakeAt(at),
+  });
+  const dispatcher = new Dispatcher({ registry, admission, transactions, tokens, log });
+  const runtime = new Runtime({
+    registry,
+    dispatcher,
+    admission,
+    clock,
+    held,
+    live: watches,
+    timestamps,
     get publicUrl() {
       return config.publicUrl ?? `http://localhost:${port}`;
     },
-    wakeAt: (at) => timer.wakeAt(at),
   });
 
   // What another process would have woken the timer for, had it lived.
@@ -153,7 +171,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const turns = new Turns(turnsOn(store.dialect.callsAtOnce, clock, config.rateLimits ? liveBudget : undefined));
   const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase: store.dialect.sharedByProcesses });
   const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials });
-  addRpcRoutes(app, runtime);
+  addRpcRoutes(app, runtime, replies && new KeptReplies({ cache: replies, watches, admission, registry, log }));
   addPageRoutes(app, runtime, (path) => sockets.hasChannelAt(path));
   const background = new Background(clock, log);
   const sockets = new SocketServer({
@@ -227,6 +245,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     publicUrl: config.publicUrl ?? `http://localhost:${port}`,
     runtime,
     store,
+    notices,
+    replies,
     bus,
     deadlines: timer,
     mailer,

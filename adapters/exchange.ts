@@ -5,8 +5,8 @@
 import type { ServerResponse } from "node:http";
 import type { HttpBindings } from "@hono/node-server";
 import { callerKey, type Holding, parsedBytes } from "../runtime/byte-budget.js";
+import type { Call } from "../runtime/call/call.js";
 import { JsonText } from "../runtime/call/define.js";
-import type { Call } from "../runtime/call/dispatch.js";
 import type { Caller } from "../runtime/context.js";
 import { CallError } from "../runtime/errors.js";
 import type { LargeRequests } from "../runtime/large-requests.js";

@@ -5,7 +5,7 @@
 import { createTransport } from "nodemailer";
 import type { Logger } from "pino";
 import { claimMail, postponeMail, removeMail } from "../functions/system/outbox.js";
-import type { Runtime } from "../runtime/call/dispatch.js";
+import type { Runtime } from "../runtime/call/runtime.js";
 import type { Clock } from "../runtime/clock.js";
 import type { NoticeBoard } from "../runtime/notices.js";
 

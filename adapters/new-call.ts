@@ -3,7 +3,7 @@
  * request id of its own. What the headers of a request say of its caller is read here as well.
  */
 import type { IncomingHttpHeaders } from "node:http";
-import type { Call } from "../runtime/call/dispatch.js";
+import type { Call } from "../runtime/call/call.js";
 import { nextRequestId } from "../runtime/ids.js";
 import type { HttpContext } from "./http.js";
 

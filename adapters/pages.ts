@@ -3,7 +3,7 @@
  * (claw-to-claw.md section 4), and the admin's pages (clawrent.md section 2.10). A page decodes a request into calls of public
  * functions and shows what they answer; it knows no rule and no database. GET never acts.
  */
-import type { Runtime } from "../runtime/call/dispatch.js";
+import type { Runtime } from "../runtime/call/runtime.js";
 import { addDocumentRoutes } from "./documents.js";
 import type { HttpApp } from "./http.js";
 import { addAdminPages } from "./pages/admin.js";

@@ -4,9 +4,10 @@
  */
 import { TrieRouter } from "hono/router/trie-router";
 import type { z } from "zod";
+import type { Call, Outcome } from "../runtime/call/call.js";
 import type { FunctionDefinition } from "../runtime/call/define.js";
-import type { Call, Outcome, Runtime } from "../runtime/call/dispatch.js";
 import { KeyReused } from "../runtime/call/idempotency.js";
+import type { Runtime } from "../runtime/call/runtime.js";
 import { CallError, errorCodes } from "../runtime/errors.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { askerOf, newCall } from "./new-call.js";

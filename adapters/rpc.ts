@@ -2,13 +2,15 @@
  * The functions over HTTP: `/api/query`, `/api/mutation`, `/api/run/…` and what Convex's HTTP client adds to them
  * (claw-to-claw.md section 1, convex-wire.md sections 1 to 3). It decodes a call, hands it to the runtime and encodes the outcome.
  */
+
+import type { Outcome } from "../runtime/call/call.js";
 import type { Kind } from "../runtime/call/define.js";
-import type { Outcome, Runtime } from "../runtime/call/dispatch.js";
+import type { KeptReplies } from "../runtime/call/kept-replies.js";
 import { missingFunction } from "../runtime/call/registry.js";
+import type { Runtime } from "../runtime/call/runtime.js";
 import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
-import type { ReplyCache } from "../runtime/live/reply-cache.js";
 import type { Seen } from "../runtime/live/watches.js";
 import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
 import { askerOf, credentialsOf, newCall } from "./new-call.js";
@@ -21,7 +23,8 @@ const successStart = '{"status":"success"';
 /** A decoded request for one function, or the gateway's refusal. */
 type Request = { path: string; args: unknown; format: Format };
 
-export function addRpcRoutes(app: HttpApp, runtime: Runtime): void {
+/** `replies` is undefined where other processes may write to the same database. */
+export function addRpcRoutes(app: HttpApp, runtime: Runtime, replies: KeptReplies | undefined): void {
   const run = async (c: HttpContext, kind: Kind | undefined, request: Request | Reply, seen?: Seen): Promise<Reply> => {
     if ("status" in request) return request;
     const { path, args, format } = request;
@@ -34,7 +37,7 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime): void {
     app.post(path, async (c) => send(c, await run(c, kind, await readRequest(c))));
 
   /** A query that was asked in the same words before is answered with the same bytes, as long as nothing touched them. */
-  const recall = async (c: HttpContext, replies: ReplyCache): Promise<Response> => {
+  const recall = async (c: HttpContext, replies: KeptReplies): Promise<Response> => {
     const body = await readJsonBody(c);
     if (typeof body !== "string") return send(c, body);
     const { authorization, apiKey } = credentialsOf(c.env.incoming.headers);
@@ -42,17 +45,15 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime): void {
     const kept = replies.find(key);
     if (kept) {
       const requestId = nextRequestId();
-      const refused = await runtime.recall(kept, { address: c.env.exchange.address, requestId });
+      const refused = await replies.recall(kept, { address: c.env.exchange.address, requestId });
       return send(c, refused ? renderOutcome(refused, "json", requestId) : { status: 200, body: kept.body });
     }
     const request = parseRequest(body);
-    const { generation } = replies;
-    const seen = runtime.live.begin();
+    const { seen, keep } = replies.begin(key);
     try {
       const reply = await run(c, "query", request, seen);
       if ("path" in request && reply.body.startsWith(successStart)) {
-        const kept = { body: Buffer.from(reply.body), ...runtime.keepable(request.path, seen, authorization) };
-        replies.keep(key, kept, seen, generation);
+        keep(reply.body, { path: request.path, authorization });
       }
       return send(c, reply);
     } finally {
@@ -61,7 +62,6 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime): void {
   };
 
   app.options("/api/*", preflight);
-  const { replies } = runtime;
   if (replies) app.post("/api/query", (c) => recall(c, replies));
   else post("/api/query", "query");
   post("/api/mutation", "mutation");

@@ -3,8 +3,8 @@
  * `convex_encoded_json`; a reply goes out in the format that was asked for.
  */
 import { parsedBytes } from "../runtime/byte-budget.js";
+import type { Outcome } from "../runtime/call/call.js";
 import { JsonText } from "../runtime/call/define.js";
-import type { Outcome } from "../runtime/call/dispatch.js";
 import { CallError, type ErrorCode, errorCodes } from "../runtime/errors.js";
 import { parsedArgumentBytes, sizes } from "../runtime/limits.js";
 import { everyFieldName, nestingOf } from "./json-text.js";

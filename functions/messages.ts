@@ -149,7 +149,7 @@ export const send = mutation({
     const createdAt = Math.max(ctx.now, (thread.lastMessageAt ?? 0) + 1);
     const proposes = args.type === "proposal" || args.type === "counter";
     const approvalDeadline = args.type === "accept" ? ctx.now + approvalMs : thread.approvalDeadline;
-    ctx.defer(
+    ctx.commitWaitsFor(
       insertMessage(ctx, {
         threadId: thread.threadId,
         createdAt,
@@ -160,7 +160,7 @@ export const send = mutation({
         referencesMessageId: args.referencesMessageId ?? null,
       }),
     );
-    ctx.defer(
+    ctx.commitWaitsFor(
       countMessage(ctx, {
         threadId: thread.threadId,
         proposalMessageId: proposes ? messageId : thread.proposalMessageId,
@@ -172,7 +172,7 @@ export const send = mutation({
     );
     const activeHour = hourOf(createdAt);
     if (next !== thread.status || activeHour !== thread.activeHour) {
-      ctx.defer(moveThread(ctx, { threadId: thread.threadId, status: next, approvalDeadline, activeHour }));
+      ctx.commitWaitsFor(moveThread(ctx, { threadId: thread.threadId, status: next, approvalDeadline, activeHour }));
     }
     if (args.type === "accept" && approvalDeadline !== null) ctx.wakeAt(approvalDeadline);
     return { messageId, threadId: thread.threadId, threadStatus: next, createdAt };

@@ -110,9 +110,7 @@ export interface MutationContext<C extends Caller = Caller> extends QueryContext
    * Has the commit wait for a write that the handler needs no answer of. On PostgreSQL all such writes share the
    * commit's round trip. If one fails, so does the call.
    */
-  defer(write: Promise<unknown>): void;
-  /** Runs `effect` once, after the commit is durable; never if the transaction fails. */
-  afterCommit(effect: () => void): void;
+  commitWaitsFor(write: Promise<unknown>): void;
   /** Tells the server's other parts, after the commit and in the order of commits. */
   notify(notice: Notice): void;
   /** Has the timer look at deadlines again at this instant (Unix ms), after the commit. */

@@ -1,19 +1,22 @@
 /** Work that has a key in common, one after the other, in the order in which it came. */
+export class InTurn {
+  /** By key the last that was begun or waits. */
+  readonly #tails = new Map<string, Promise<unknown>>();
 
-const tails = new Map<string, Promise<unknown>>();
+  run<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
+    // Sorted, so that two that want the same keys cannot each wait for the other.
+    const sorted = [...new Set(keys)].sort();
+    return sorted.reduceRight<() => Promise<T>>((next, key) => () => this.#behind(key, next), work)();
+  }
 
-export function inTurn<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
-  // Sorted, so that two that want the same keys cannot each wait for the other.
-  return [...new Set(keys)].sort().reduceRight<() => Promise<T>>((next, key) => () => behind(key, next), work)();
-}
-
-function behind<T>(key: string, work: () => Promise<T>): Promise<T> {
-  const before = tails.get(key);
-  const mine = before === undefined ? work() : before.then(work, work);
-  tails.set(key, mine);
-  const forget = () => {
-    if (tails.get(key) === mine) tails.delete(key);
-  };
-  mine.then(forget, forget);
-  return mine;
+  #behind<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#tails.get(key);
+    const mine = before === undefined ? work() : before.then(work, work);
+    this.#tails.set(key, mine);
+    const forget = () => {
+      if (this.#tails.get(key) === mine) this.#tails.delete(key);
+    };
+    mine.then(forget, forget);
+    return mine;
+  }
 }

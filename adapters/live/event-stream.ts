@@ -5,8 +5,8 @@
 import type { ServerResponse } from "node:http";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { callerKey, type Holding } from "../../runtime/byte-budget.js";
-import type { Runtime } from "../../runtime/call/dispatch.js";
 import { missingFunction } from "../../runtime/call/registry.js";
+import type { Runtime } from "../../runtime/call/runtime.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import { CallError, type ErrorCode } from "../../runtime/errors.js";

@@ -5,8 +5,9 @@
  */
 import { createHash } from "node:crypto";
 import { callerKey, type Holding } from "../../runtime/byte-budget.js";
+import { type Outcome, Postponed } from "../../runtime/call/call.js";
 import { CredentialLapsed } from "../../runtime/call/caller.js";
-import { type Outcome, Postponed, type Runtime } from "../../runtime/call/dispatch.js";
+import type { Runtime } from "../../runtime/call/runtime.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";

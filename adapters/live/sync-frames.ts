@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { parsedBytes } from "../../runtime/byte-budget.js";
-import type { Outcome } from "../../runtime/call/dispatch.js";
+import type { Outcome } from "../../runtime/call/call.js";
 import { CallError } from "../../runtime/errors.js";
 import { parsedArgumentBytes } from "../../runtime/limits.js";
 import { type WholeFrame, wholeFrame } from "../sockets/socket.js";

@@ -3,8 +3,8 @@
  * the order in which it comes; it is answered with as few Transitions as it can, each from where the last one ended.
  */
 import { callerKey, type Holding, parsedBytes } from "../../runtime/byte-budget.js";
-import type { Runtime } from "../../runtime/call/dispatch.js";
 import { missingFunction } from "../../runtime/call/registry.js";
+import type { Runtime } from "../../runtime/call/runtime.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";

@@ -1,7 +1,8 @@
 /** How a page calls functions and reads its forms, and the plain page for what is neither a value nor a state to show. */
 import { html } from "hono/html";
+import type { Outcome } from "../../runtime/call/call.js";
 import type { Kind } from "../../runtime/call/define.js";
-import type { Outcome, Runtime } from "../../runtime/call/dispatch.js";
+import type { Runtime } from "../../runtime/call/runtime.js";
 import { errorCodes } from "../../runtime/errors.js";
 import { type HttpContext, readBody } from "../http.js";
 import { newCall, originOf } from "../new-call.js";

@@ -1,6 +1,6 @@
 /** The `?token=` of a control channel: the agent that it stands for. */
 
-import type { Runtime } from "../../runtime/call/dispatch.js";
+import type { Runtime } from "../../runtime/call/runtime.js";
 import type { AgentCaller } from "../../runtime/context.js";
 import { type Closing, closingOf } from "./close-codes.js";
 import type { Socket } from "./socket.js";

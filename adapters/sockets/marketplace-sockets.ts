@@ -1,7 +1,7 @@
 /** The marketplace's WebSockets (clawrent.md section 4): its channels, and this process's presence behind them. */
 import type { Logger } from "pino";
 import { findLapses } from "../../functions/system/openers.js";
-import type { Runtime } from "../../runtime/call/dispatch.js";
+import type { Runtime } from "../../runtime/call/runtime.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { RateLimits } from "../../runtime/limits.js";
 import type { NoticeBoard } from "../../runtime/notices.js";

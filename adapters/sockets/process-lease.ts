@@ -4,7 +4,7 @@
  */
 import type { Logger } from "pino";
 import { endProcess, renewLease, startProcess } from "../../functions/system/processes.js";
-import type { Runtime } from "../../runtime/call/dispatch.js";
+import type { Runtime } from "../../runtime/call/runtime.js";
 import type { Clock } from "../../runtime/clock.js";
 import { ConfigError } from "../../runtime/config.js";
 

@@ -203,7 +203,7 @@ export const sendMessage = mutation({
     const reported = side === "provider" ? tokensReported(args.payload) : 0;
     const counted = countTokens(session, reported, ctx.now);
     if (reported > 0) Object.assign(message, { tokensReported: reported, tokensCounted: counted });
-    ctx.defer(insertMessage(ctx, { ...message }));
+    ctx.commitWaitsFor(insertMessage(ctx, { ...message }));
     if (side === "provider" && isWork(args.type) && session.meterStoppedAt === null) {
       session.servedAt ??= message.createdAt;
     }
@@ -213,7 +213,7 @@ export const sendMessage = mutation({
     session.updatedAt = ctx.now;
     const told = session.toldLevel;
     if (counted > 0) Object.assign(session, toldOf(session, ctx.now));
-    ctx.defer(countMessage(ctx, counts(session)));
+    ctx.commitWaitsFor(countMessage(ctx, counts(session)));
     ctx.notify({ kind: "sessionMessage", message: messageNotice(message), ...place });
     if (session.toldLevel > told) tellLimit(ctx, session);
 

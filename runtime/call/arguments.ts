@@ -1,11 +1,43 @@
-/** What no argument may hold, on any surface: text that a database or a client would not give back as it came. */
+/**
+ * A function's arguments and its value, held against its declaration; and what no argument may hold on any surface: text
+ * that a database or a client would not give back as it came.
+ */
 import { CallError, type ErrorData } from "../errors.js";
 import { sizes } from "../limits.js";
+import { type FunctionDefinition, JsonText, type Runnable } from "./define.js";
 
 const printableAscii = /^[\x20-\x7e]*$/;
 
+/** The arguments as the function declares them. Throws one `invalid_args` for all that is wrong. */
+export function parseArgs(definition: FunctionDefinition, args: unknown): object {
+  refuseUnstorableArgs(args, definition.jsonArgs);
+  const parsed = definition.args.safeParse(args);
+  if (parsed.success) return parsed.data;
+  throw invalidArgs(parsed.error.issues.map(({ path, message }) => ({ path: asWritten(path, args), message })));
+}
+
+/** The field that an issue is about, as far as the caller wrote it: a text that is read as a list has no `status.0`. */
+function asWritten(path: readonly PropertyKey[], args: unknown): string {
+  const written: PropertyKey[] = [];
+  let value = args;
+  for (const key of path) {
+    if (written.length > 0 && typeof value !== "object") break;
+    written.push(key);
+    value = (value as Record<PropertyKey, unknown> | null)?.[key];
+  }
+  return written.join(".");
+}
+
+/** The declared part of a handler's value. What does not fit the declaration is our fault, not the caller's. */
+export function checkValue({ returns }: Runnable, value: unknown, path: string): unknown {
+  if (!returns || value instanceof JsonText) return value;
+  const checked = returns.safeParse(value);
+  if (checked.success) return checked.data;
+  throw new Error(`The value of ${path} does not fit its declaration: ${checked.error.message}`);
+}
+
 /** Throws `invalid_args` and names the field. Of the arguments named in `free`, any JSON is good. */
-export function refuseUnstorableArgs(args: unknown, free: readonly string[] = []): void {
+function refuseUnstorableArgs(args: unknown, free: readonly string[] = []): void {
   if (typeof args !== "object" || args === null || free.length === 0) {
     refuseUnstorable(args);
     return;

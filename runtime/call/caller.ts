@@ -289,3 +289,9 @@ export function asUser(caller: Caller): UserCaller {
     "Only a user, or an agent with a token that its owner made, can do this. An agent that registered itself is taken over with its claim token (agents:takeOver).",
   );
 }
+
+/** Who called, in a log line. */
+export function namesOf(caller: Caller | undefined): { agentId?: string | undefined; userId?: string | undefined } {
+  if (caller?.kind === "agent") return { agentId: caller.agentId };
+  return caller?.kind === "user" ? { agentId: caller.agentId ?? undefined, userId: caller.userId } : {};
+}

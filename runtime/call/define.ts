@@ -86,6 +86,7 @@ export interface Runnable {
   returns?: z.ZodType;
   aside?: true;
   // The declaration's types were checked where it was written; here are functions of every shape.
+  prepare?(world: Preparation, args: never, caller: never): Promise<unknown>;
   oneAtATime?(args: never, caller: never): string | readonly string[];
   handler(ctx: MutationContext<never>, args: never, prepared: never): Promise<unknown>;
 }
@@ -100,7 +101,6 @@ export interface FunctionDefinition extends Runnable {
   jsonArgs?: readonly string[];
   refreshMs?: number;
   limit?(args: never, caller: never, from: Origin): Counted[];
-  prepare?(world: Preparation, args: never, caller: never): Promise<unknown>;
 }
 
 /** Declares a function that reads one snapshot. */
@@ -118,7 +118,7 @@ export function mutation<A extends Auth, Shape extends z.ZodRawShape, Returns ex
 }
 
 /**
- * A function that only the server runs (functions/system), by `Runtime.runSystem`. No registry holds it, so no path leads
+ * A function that only the server runs (functions/system), by `Dispatcher.runSystem`. No registry holds it, so no path leads
  * to it on any surface. Its arguments come from the server itself, so their types are all that is declared of them.
  */
 export interface SystemFunction<Args extends object, Returns> extends Runnable {

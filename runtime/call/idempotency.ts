@@ -11,21 +11,12 @@ import { CallError } from "../errors.js";
 import { hashSecret } from "../ids.js";
 import { sizes } from "../limits.js";
 import { seal, sealKey, unseal } from "../sealing.js";
+import { type Answer, type Call, Rejected, type Resent } from "./call.js";
+import { JsonText } from "./define.js";
 
 export const keptMs = 24 * 60 * 60 * 1_000;
 /** What a live client may send again after a long time without a connection (convex-wire.md section 9). */
 const resentKeptMs = 14 * keptMs;
-
-/** A mutation of a live client, by its session and its number there. */
-export interface Resent {
-  sessionId: string;
-  requestId: number;
-  /**
-   * Whether it is the first on its socket. On each new socket a client first sends again what it has no answer of, in
-   * order (convex-wire.md section 9): so it has those of all before.
-   */
-  isFirst: boolean;
-}
 
 /** What a write answered: a value, or a refusal. A fault is not kept, so a retry runs again. */
 export type KeptOutcome =
@@ -96,12 +87,36 @@ export class IdempotencyKey {
     return new IdempotencyKey(`${sessionId} ${requestId}`, "live client", request, who, holder, session);
   }
 
+  /** The key of a call that has one. Throws where the header is no key. `functionPath` is as the registry spells it. */
+  static ofCall(
+    call: Call,
+    functionPath: string,
+    caller: Caller,
+    args: object,
+    holderOf: () => string,
+  ): IdempotencyKey | undefined {
+    if (!call.resent && call.idempotencyKey === undefined) return undefined;
+    const holder = holderOf();
+    const request = `${functionPath}\n${encodeRequest(args)}`;
+    if (call.resent) return IdempotencyKey.ofResent(call.resent, caller, request, holder);
+    try {
+      return IdempotencyKey.ofHeader(call.idempotencyKey ?? "", caller, call.address, request, holder);
+    } catch (error) {
+      throw Rejected.from(error);
+    }
+  }
+
   get isResent(): boolean {
     return this.session !== undefined;
   }
 
   keeps(status: KeptOutcome["status"]): boolean {
     return status === "success" || !this.isResent;
+  }
+
+  /** Whether what a function threw is kept: a refusal is. */
+  keepsError(error: unknown): error is CallError {
+    return error instanceof CallError && this.keeps("refused");
   }
 
   /** The outcome that this key already has. Throws `conflict` where the key was used for another call. */
@@ -143,4 +158,38 @@ function scopeOf(caller: Caller, address: string): string {
   if (caller.kind === "agent") return `agent ${caller.agentId}`;
   if (caller.kind === "user") return `user ${caller.userId} ${caller.agentId ?? ""}`;
   return `${caller.kind} ${address}`;
+}
+
+/** The arguments as text that differs where they do; what JSON has no word for is told apart as well. */
+function encodeRequest(args: object): string {
+  return JSON.stringify(args, (_key, value: unknown) => {
+    if (typeof value === "bigint") return { integer: String(value) };
+    if (value instanceof ArrayBuffer) return { bytes: Buffer.from(value).toString("base64") };
+    return typeof value === "number" && !Number.isFinite(value) ? { float: String(value) } : value;
+  });
+}
+
+/** What is stored of an answer. */
+export function toKeep(answer: Answer): KeptOutcome {
+  if (answer.status === "refused") {
+    const { code, message, data } = answer.error;
+    return { status: "refused", code, message, data };
+  }
+  const { value, ts } = answer;
+  const dated = ts === undefined ? {} : { ts };
+  return { status: "success", ...dated, ...(value instanceof JsonText ? { json: value.text } : { value }) };
+}
+
+/** The answer that was stored. */
+export function revive(kept: KeptOutcome): Answer {
+  if (kept.status === "refused") {
+    return { status: "refused", error: new CallError(kept.code, kept.message, kept.data) };
+  }
+  const dated = kept.ts === undefined ? {} : { ts: kept.ts };
+  return {
+    status: "success",
+    isReplayed: true,
+    ...dated,
+    value: "json" in kept ? new JsonText(kept.json) : kept.value,
+  };
 }

@@ -1,11 +1,12 @@
 /** Path → function. The one source that every surface, the reference and the auth matrix are made from. */
 import { CallError } from "../errors.js";
-import type { FunctionDefinition } from "./define.js";
+import type { FunctionDefinition, Kind } from "./define.js";
 
 /** The modules by name; each value is a module's namespace object. */
 export type Modules = Record<string, Record<string, unknown>>;
 
 const moduleName = /^[A-Za-z0-9_.]{1,64}(\/[A-Za-z0-9_.]{1,64})*$/;
+const titles = { query: "Query", mutation: "Mutation" } as const;
 const functionName = /^[A-Za-z0-9_]{1,64}$/;
 
 export class Registry {
@@ -29,6 +30,17 @@ export class Registry {
 
   find(path: string): FunctionDefinition | undefined {
     return this.functions.get(path) ?? this.functions.get(this.canonicalPath(path));
+  }
+
+  /** The function that a call names. Throws `not_found` where there is none, or none of that kind. */
+  callable(path: string, kind: Kind | undefined): FunctionDefinition {
+    const definition = this.find(path);
+    if (!definition) throw missingFunction(path);
+    if (kind === undefined || kind === definition.kind) return definition;
+    throw new CallError(
+      "not_found",
+      `Trying to execute ${path} as ${titles[kind]}, but it is defined as ${titles[definition.kind]}.`,
+    );
   }
 
   /** `a/b.js:c` is `a/b:c`, and a path without a colon names the module's default export (convex-wire.md section 1). */

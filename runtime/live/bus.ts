@@ -13,7 +13,7 @@ import type { Logger } from "pino";
 import type { Clock } from "../clock.js";
 import { forOthers, type Notice, type NoticeBoard } from "../notices.js";
 import { WriteSet } from "./read-and-write-sets.js";
-import type { LiveQueries } from "./watches.js";
+import type { Watches } from "./watches.js";
 
 const channel = "tidepool";
 /** PostgreSQL takes less than 8,000 bytes. */
@@ -54,7 +54,7 @@ export interface BusParts {
   processId: string;
   clock: Clock;
   log: Logger;
-  live: LiveQueries;
+  watches: Watches;
   notices: NoticeBoard;
 }
 
@@ -241,7 +241,7 @@ export class Bus {
   }
 
   #hear(payload: string): void {
-    const { processId, live, notices, log } = this.#parts;
+    const { processId, watches, notices, log } = this.#parts;
     if (payload.startsWith(`{"from":"${processId}"`)) return;
     try {
       const { from, number, items, lost, bye } = JSON.parse(payload) as Message;
@@ -256,7 +256,7 @@ export class Bus {
       if (lost) this.#missed(0);
       const writes = items.flatMap((item) => ("w" in item ? [item.w] : []));
       // Before the notices, as in the process that made the commit.
-      if (writes.length > 0) live.committed(WriteSet.fromJson(writes));
+      if (writes.length > 0) watches.committed(WriteSet.fromJson(writes));
       for (const item of items) if ("n" in item) notices.post(item.n);
     } catch (error) {
       log.error({ err: error }, "a notification was not understood");
@@ -266,9 +266,9 @@ export class Bus {
 
   /** Nobody knows what was missed, in the last `forMs` or so. */
   #missed(forMs: number): void {
-    const { clock, live, notices, log } = this.#parts;
+    const { clock, watches, notices, log } = this.#parts;
     log.warn("notices of other processes may have been missed; everything is read again");
-    live.committed(undefined);
+    watches.committed(undefined);
     notices.post({ kind: "noticesMissed", since: clock.now() - Math.max(forMs, lookEveryMs) - marginMs });
   }
 

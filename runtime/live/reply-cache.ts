@@ -4,7 +4,7 @@
  * than a write that another process has already acknowledged.
  */
 import { type Counted, keptReplyBytes } from "../limits.js";
-import type { LiveQueries, Seen, Watch } from "./watches.js";
+import type { Seen, Watch, Watches } from "./watches.js";
 
 /** What a kept reply takes beside its text: its entry, and the slices that it is watched by. */
 const entryBytes = 2 * 1024;
@@ -35,7 +35,7 @@ export class ReplyCache {
   hits = 0;
 
   constructor(
-    readonly live: LiveQueries,
+    readonly watches: Watches,
     readonly now: () => number,
   ) {}
 
@@ -67,7 +67,7 @@ export class ReplyCache {
       ...reply,
       bytes,
       until: Math.min(this.now() + keptMs, reply.expiresAt ?? Number.POSITIVE_INFINITY),
-      watch: this.live.watch(seen, () => this.#drop(key, entry)),
+      watch: this.watches.watch(seen, () => this.#drop(key, entry)),
     };
     this.#entries.set(key, entry);
     this.#bytes += bytes;

@@ -67,7 +67,7 @@ interface Commit {
   writes: WriteSet | undefined;
 }
 
-export class LiveQueries {
+export class Watches {
   readonly #watches = new Map<string, Set<Watching>>();
   readonly #all = new Set<Watching>();
   /** Those that are touched and not woken yet. */

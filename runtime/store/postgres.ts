@@ -176,25 +176,25 @@ export class PostgresStore implements Store {
     const begun = client.query("begin isolation level serializable");
     begun.catch(() => {});
     const lease = this.#lend(client, observe);
-    const deferred: Promise<unknown>[] = [];
+    const unawaited: Promise<unknown>[] = [];
     let value: T;
     try {
-      value = await work({ db: lease.db, deferred, nested: (part) => this.#nested(client, lease, part) });
+      value = await work({ db: lease.db, unawaited, nested: (part) => this.#nested(client, lease, part) });
       lease.end();
     } catch (error) {
       lease.end();
       await this.#abandon(client);
-      // What comes behind a deferred write that failed only hears that the transaction is void; the write knows why.
-      throw sqlState(error) === voidTransaction ? await firstFailure(deferred, error) : error;
+      // What comes behind an unawaited write that failed only hears that the transaction is void; the write knows why.
+      throw sqlState(error) === voidTransaction ? await firstFailure(unawaited, error) : error;
     }
-    // COMMIT travels right behind the deferred writes: if one of them failed, it is answered with a rollback.
+    // COMMIT travels right behind the unawaited writes: if one of them failed, it is answered with a rollback.
     const committed = client.query("commit");
     const released = committed.then(
       () => client.release(),
       (error: Error) => client.release(isConflict(error) ? undefined : error),
     );
     try {
-      await Promise.all([begun, ...deferred]);
+      await Promise.all([begun, ...unawaited]);
       const { command } = await committed;
       if (command !== "COMMIT") throw new Error("The transaction was rolled back");
       return value;

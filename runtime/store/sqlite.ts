@@ -126,9 +126,9 @@ export class SqliteStore implements Store {
       this.#writes.push({
         observe,
         work: async (lease) => {
-          const deferred: Promise<unknown>[] = [];
-          const value = await work({ db: lease.db, deferred, nested: (part) => this.#nested(lease, part) });
-          if (deferred.length > 0) await Promise.all(deferred);
+          const unawaited: Promise<unknown>[] = [];
+          const value = await work({ db: lease.db, unawaited, nested: (part) => this.#nested(lease, part) });
+          if (unawaited.length > 0) await Promise.all(unawaited);
           return value;
         },
         resolve: resolve as Job["resolve"],

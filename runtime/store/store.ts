@@ -20,7 +20,7 @@ export class OutcomeUnknown extends CallError {
 export interface WriteTransaction {
   db: Kysely<Database>;
   /** Writes that `work` started and does not wait for. The commit waits for them, and fails with them. */
-  deferred: Promise<unknown>[];
+  unawaited: Promise<unknown>[];
   /** Runs `work` on a handle of its own; if it throws, what it wrote is undone and the transaction goes on. */
   nested<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
 }

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { expect, test, vi } from "vitest";
-import type { Outcome } from "../../runtime/call/dispatch.js";
+import type { Outcome } from "../../runtime/call/call.js";
 import type { Caller } from "../../runtime/context.js";
 import type { Bus } from "../../runtime/live/bus.js";
 import { type Agent, Caller as Client, type TestServer } from "../support/harness.js";

@@ -1,6 +1,8 @@
 /** Turns: calls with a key in common run one after the other, in the order in which they came. */
 import { expect, test } from "vitest";
-import { inTurn } from "../../runtime/queue.js";
+import { InTurn } from "../../runtime/queue.js";
+
+const turns = new InTurn();
 
 /** Work that ends when the test says so. */
 function held() {
@@ -14,13 +16,13 @@ function held() {
 test("the same key waits, another does not, and a failure lets the next one go on", async () => {
   const log: string[] = [];
   const first = held();
-  const one = inTurn(["a"], async () => {
+  const one = turns.run(["a"], async () => {
     log.push("one starts");
     await first.ended;
     throw new Error("one fails");
   });
-  const two = inTurn(["a"], async () => log.push("two"));
-  await inTurn(["b"], async () => log.push("other"));
+  const two = turns.run(["a"], async () => log.push("two"));
+  await turns.run(["b"], async () => log.push("other"));
   expect(log).toEqual(["one starts", "other"]);
   first.end();
   await expect(one).rejects.toThrow("one fails");
@@ -32,7 +34,7 @@ test("several keys in any order never wait for each other in a ring", async () =
   const done: number[] = [];
   await Promise.all(
     Array.from({ length: 100 }, (_, index) =>
-      inTurn(index % 2 === 0 ? ["wallet", "agent"] : ["agent", "wallet"], async () => {
+      turns.run(index % 2 === 0 ? ["wallet", "agent"] : ["agent", "wallet"], async () => {
         await Promise.resolve();
         done.push(index);
       }),
@@ -43,9 +45,9 @@ test("several keys in any order never wait for each other in a ring", async () =
 
 test("a call without a common key is not held up by one that has several", async () => {
   const first = held();
-  const both = inTurn(["a", "b"], () => first.ended);
-  const later = inTurn(["b"], async () => "later");
-  expect(await inTurn(["c"], async () => "free")).toBe("free");
+  const both = turns.run(["a", "b"], () => first.ended);
+  const later = turns.run(["b"], async () => "later");
+  expect(await turns.run(["c"], async () => "free")).toBe("free");
   first.end();
   await both;
   expect(await later).toBe("later");

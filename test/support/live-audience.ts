@@ -1,6 +1,6 @@
 /** People who watch, and what they would have to see. */
 import { expect } from "vitest";
-import type { Call, Outcome } from "../../runtime/call/dispatch.js";
+import type { Call, Outcome } from "../../runtime/call/call.js";
 import type { Caller } from "../../runtime/context.js";
 import type { Seen } from "../../runtime/live/watches.js";
 import type { TestServer } from "./harness.js";
@@ -41,8 +41,8 @@ class Subscription {
   async subscribe(): Promise<void> {
     this.end();
     this.#caller = this.question.who.caller;
-    const { runtime } = this.server.server;
-    const generation = runtime.replies?.generation ?? 0;
+    const { runtime, replies } = this.server.server;
+    const generation = replies?.generation ?? 0;
     const seen: Seen & { end(): void } = runtime.live.begin();
     this.value = asText(await runtime.dispatch(this.#call, seen));
     this.usedClock = seen.usedClock;
@@ -54,13 +54,13 @@ class Subscription {
     this.#unwatch = () => watch.end();
     const about = { countedAs: null, expiresAt: undefined, about: {} };
     // As a reply to the same question in the same words would be.
-    runtime.replies?.keep(this.#key, { body: Buffer.from(this.value), ...about }, seen, generation);
+    replies?.keep(this.#key, { body: Buffer.from(this.value), ...about }, seen, generation);
     seen.end();
   }
 
   /** What somebody who asks is answered without a look at the database; undefined where there is one. */
   get kept(): string | undefined {
-    const kept = this.server.server.runtime.replies?.find(this.#key);
+    const kept = this.server.server.replies?.find(this.#key);
     return kept && Buffer.from(kept.body).toString();
   }
 

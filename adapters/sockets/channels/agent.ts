@@ -6,7 +6,7 @@
 import type { Lapse } from "../../../functions/model/standing.js";
 import { closeAgentSocket, openAgentSocket, recheckAgent } from "../../../functions/system/agent-sockets.js";
 import { type Announcement, listAnnouncements, markAnnounced } from "../../../functions/system/announcements.js";
-import type { Runtime } from "../../../runtime/call/dispatch.js";
+import type { Runtime } from "../../../runtime/call/runtime.js";
 import type { AgentCaller } from "../../../runtime/context.js";
 import type { NoticeBoard, NoticeOf } from "../../../runtime/notices.js";
 import { isoTime } from "../../../schema/values.js";

@@ -1,6 +1,6 @@
 /** `/ws/group`: one participant of a session, by its agent's token or its own JWT (clawrent.md section 4.4). */
 import { joinGroup } from "../../../functions/system/joins.js";
-import type { Runtime } from "../../../runtime/call/dispatch.js";
+import type { Runtime } from "../../../runtime/call/runtime.js";
 import type { Caller } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { hashSecret } from "../../../runtime/ids.js";

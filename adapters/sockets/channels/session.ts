@@ -1,7 +1,7 @@
 /** `/ws/session`: one side of a session, by its session token (clawrent.md section 4.3). */
 import { credentialNamedBy } from "../../../functions/model/session/session-token.js";
 import { joinSession } from "../../../functions/system/joins.js";
-import type { Runtime } from "../../../runtime/call/dispatch.js";
+import type { Runtime } from "../../../runtime/call/runtime.js";
 import type { Closing } from "../close-codes.js";
 import type { Entrance, Rooms } from "../rooms/rooms.js";
 import type { Socket } from "../socket.js";

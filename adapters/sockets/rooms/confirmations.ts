@@ -3,7 +3,7 @@
  * transaction of its own. What is lost with the process is replayed, and the clients drop what they had.
  */
 import { confirmDelivered } from "../../../functions/system/replay.js";
-import type { Runtime } from "../../../runtime/call/dispatch.js";
+import type { Runtime } from "../../../runtime/call/runtime.js";
 import type { Clock } from "../../../runtime/clock.js";
 import type { SenderNotice } from "../../../runtime/notices.js";
 import type { Background } from "../background.js";

@@ -3,7 +3,7 @@
  * is known to have read (clawrent.md section 4.6).
  */
 import { listBacklog } from "../../../functions/system/replay.js";
-import type { Runtime } from "../../../runtime/call/dispatch.js";
+import type { Runtime } from "../../../runtime/call/runtime.js";
 import type { CredentialId, UserCaller } from "../../../runtime/context.js";
 import type { JoinedNotice, MessageNotice, SenderNotice } from "../../../runtime/notices.js";
 import { closingOf, closings } from "../close-codes.js";

@@ -126,7 +126,7 @@ export async function postTransfer(ctx: MutationContext, transfer: NewTransfer):
       createdAt: ctx.now,
     };
   });
-  ctx.defer(
+  ctx.commitWaitsFor(
     ctx.db
       .insertInto("transfers")
       .values({
@@ -139,7 +139,7 @@ export async function postTransfer(ctx: MutationContext, transfer: NewTransfer):
       })
       .execute(),
   );
-  ctx.defer(ctx.db.insertInto("entries").values(written).execute());
+  ctx.commitWaitsFor(ctx.db.insertInto("entries").values(written).execute());
 }
 
 const addToAccount = prepared(
@@ -204,7 +204,7 @@ export async function placeHold(ctx: MutationContext, session: Payer, amountMino
     );
   }
   const hold = { holdId: ctx.newUuid(), sessionId, accountId, amountMinor };
-  ctx.defer(
+  ctx.commitWaitsFor(
     ctx.db
       .insertInto("holds")
       .values({ ...hold, status: "held", createdAt: ctx.now, endedAt: null })
@@ -238,7 +238,7 @@ const addToHold = prepared(["holdId", "amountMinor"], (db, { holdId, amountMinor
 export async function growHold(ctx: MutationContext, hold: OpenHold, byMinor: number): Promise<boolean> {
   const { rows } = await addToHeld(ctx, { accountId: hold.accountId, amountMinor: byMinor });
   if (rows.length === 0) return false;
-  ctx.defer(addToHold(ctx, { holdId: hold.holdId, amountMinor: byMinor }));
+  ctx.commitWaitsFor(addToHold(ctx, { holdId: hold.holdId, amountMinor: byMinor }));
   return true;
 }
 
@@ -252,7 +252,9 @@ export async function releaseHold(ctx: MutationContext, sessionId: string, as: "
 
 /** Ends a hold's row. What the wallet holds follows: by `letGo`, or with the entry that takes the money. */
 export function endHold(ctx: MutationContext, hold: OpenHold, status: Exclude<HoldsTable["status"], "held">): void {
-  ctx.defer(ctx.db.updateTable("holds").set({ status, endedAt: ctx.now }).where("holdId", "=", hold.holdId).execute());
+  ctx.commitWaitsFor(
+    ctx.db.updateTable("holds").set({ status, endedAt: ctx.now }).where("holdId", "=", hold.holdId).execute(),
+  );
 }
 
 const lessHeld = prepared(["accountId", "amountMinor"], (db, { accountId, amountMinor }) =>
@@ -264,5 +266,5 @@ const lessHeld = prepared(["accountId", "amountMinor"], (db, { accountId, amount
 
 /** Makes the money of a hold that ends available again. */
 export function letGo(ctx: MutationContext, { accountId, amountMinor }: OpenHold): void {
-  ctx.defer(lessHeld(ctx, { accountId, amountMinor }));
+  ctx.commitWaitsFor(lessHeld(ctx, { accountId, amountMinor }));
 }

@@ -106,7 +106,7 @@ export async function settle(ctx: MutationContext, session: SessionsTable): Prom
     ...(chargeMinor > dueMinor ? { overLimit: printSettled(chargeMinor - dueMinor) } : {}),
     ...(totalTokensReported > totalTokensProvider ? { tokensReported: totalTokensReported } : {}),
   };
-  ctx.defer(
+  ctx.commitWaitsFor(
     ctx.db
       .insertInto("billingRecords")
       .values({

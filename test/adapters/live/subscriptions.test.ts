@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { answerOf, LiveQuerySet } from "../../../adapters/live/subscriptions.js";
-import type { Call, Outcome, Runtime } from "../../../runtime/call/dispatch.js";
+import type { Call, Outcome } from "../../../runtime/call/call.js";
+import type { Runtime } from "../../../runtime/call/runtime.js";
 import { openBudgets } from "../../../runtime/limits.js";
-import { LiveQueries, type Seen } from "../../../runtime/live/watches.js";
+import { type Seen, Watches } from "../../../runtime/live/watches.js";
 import { Timestamps } from "../../../runtime/timestamps.js";
 import { Turns } from "../../../runtime/turns.js";
 import { ManualClock } from "../../support/clock.js";
@@ -10,7 +11,7 @@ import { ManualClock } from "../../support/clock.js";
 /** A query whose runs the test lets go on one by one; each answers with what was stored when it began. */
 function world(sharedDatabase = false, refreshMs?: number) {
   const clock = new ManualClock();
-  const live = new LiveQueries();
+  const live = new Watches();
   const waiting: (() => void)[] = [];
   const state = { stored: 0, runs: 0 };
   const dispatch = async ({ finish }: Call, seen?: Seen): Promise<Outcome> => {

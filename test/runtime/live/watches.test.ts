@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { ReadSet, WriteSet } from "../../../runtime/live/read-and-write-sets.js";
 import { ReplyCache } from "../../../runtime/live/reply-cache.js";
-import { LiveQueries, type Watch } from "../../../runtime/live/watches.js";
+import { type Watch, Watches } from "../../../runtime/live/watches.js";
 
 function reading(agentId: string) {
   const reads = new ReadSet();
@@ -17,7 +17,7 @@ function writing(agentId: string): WriteSet {
 }
 
 function world(many: number) {
-  const live = new LiveQueries();
+  const live = new Watches();
   const woken: string[] = [];
   const watch = (agentId: string): Watch => live.watch(reading(agentId), () => woken.push(agentId));
   const watches = Array.from({ length: many }, () => watch("popular"));
@@ -78,7 +78,7 @@ describe("a commit that touches a thousand", () => {
 });
 
 test("a reply that was on its way when a credential ended is not kept for whoever still has that", () => {
-  const replies = new ReplyCache(new LiveQueries(), () => 0);
+  const replies = new ReplyCache(new Watches(), () => 0);
   const reply = { body: new Uint8Array(1), countedAs: null, expiresAt: undefined, about: {} };
   const { generation } = replies;
   replies.clear();

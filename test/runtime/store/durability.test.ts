@@ -11,10 +11,11 @@ import { sql } from "kysely";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
+import type { Outcome } from "../../../runtime/call/call.js";
 import { mutation, query } from "../../../runtime/call/define.js";
-import type { Outcome } from "../../../runtime/call/dispatch.js";
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
+import type { Notice } from "../../../runtime/notices.js";
 import { createDatabase, type EmptyDatabase } from "../../support/databases.js";
 import { databases, startServer, type TestServer } from "../../support/harness.js";
 import { ServerProcess } from "../../support/process.js";
@@ -28,6 +29,11 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** What effects saw when they ran. */
 const effects: string[] = [];
 let inEffect: (name: string) => string = (name) => name;
+/** A notice that nothing in the server is for. */
+const effect = (name: string): Notice => ({ kind: "serveRulesChanged", agentId: name });
+/** Has the effects of this server's commits noted. */
+const noteEffects = ({ server }: TestServer) =>
+  server.notices.on("serveRulesChanged", ({ agentId }) => effects.push(inEffect(agentId)));
 
 const about = { summary: "For this test", auth: "none", returns: z.null() } as const;
 const named = { name: z.string() };
@@ -38,7 +44,7 @@ const scratch = {
     args: named,
     handler: async (ctx, { name }) => {
       await put(ctx, name);
-      ctx.afterCommit(() => effects.push(inEffect(name)));
+      ctx.notify(effect(name));
       return null;
     },
   }),
@@ -46,7 +52,7 @@ const scratch = {
     ...about,
     args: named,
     handler: async (ctx, { name }) => {
-      ctx.afterCommit(() => effects.push(inEffect(name)));
+      ctx.notify(effect(name));
       await put(ctx, name);
       throw new CallError("conflict", "No");
     },
@@ -55,7 +61,7 @@ const scratch = {
     ...about,
     args: named,
     handler: async (ctx, { name }) => {
-      ctx.afterCommit(() => effects.push(inEffect(name)));
+      ctx.notify(effect(name));
       await put(ctx, name);
       throw new TypeError("Broken");
     },
@@ -145,7 +151,7 @@ const scratch = {
     args: named,
     handler: async (ctx, { name }) => {
       const next = ((await read(ctx, name)) ?? 0) + 1;
-      ctx.defer(sql`update scratch set value = ${next} where name = ${name}`.execute(ctx.db));
+      ctx.commitWaitsFor(sql`update scratch set value = ${next} where name = ${name}`.execute(ctx.db));
       return next;
     },
   }),
@@ -153,7 +159,7 @@ const scratch = {
     ...about,
     args: named,
     handler: async (ctx, { name }) => {
-      ctx.defer(put(ctx, name));
+      ctx.commitWaitsFor(put(ctx, name));
       throw new CallError("conflict", "No");
     },
   }),
@@ -163,8 +169,8 @@ const scratch = {
     args: named,
     handler: async (ctx, { name }) => {
       await put(ctx, name);
-      ctx.defer(sql`insert into scratch (name, value) values (${`${name} too`}, null)`.execute(ctx.db));
-      ctx.afterCommit(() => effects.push(inEffect(name)));
+      ctx.commitWaitsFor(sql`insert into scratch (name, value) values (${`${name} too`}, null)`.execute(ctx.db));
+      ctx.notify(effect(name));
       return null;
     },
   }),
@@ -194,6 +200,7 @@ function dispatch(server: TestServer, path: string, args: object, idempotencyKey
 
 async function startWithScratch(...args: Parameters<typeof startServer>): Promise<TestServer> {
   const server = await startServer(args[0], { modules, ...args[1] });
+  noteEffects(server);
   await server.server.store.write(({ db }) =>
     sql`create table if not exists scratch (name text primary key, value integer not null)`.execute(db),
   );

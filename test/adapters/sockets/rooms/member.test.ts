@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Member } from "../../../../adapters/sockets/rooms/member.js";
 import type { Socket } from "../../../../adapters/sockets/socket.js";
-import type { Runtime } from "../../../../runtime/call/dispatch.js";
+import type { Runtime } from "../../../../runtime/call/runtime.js";
 import type { MessageNotice } from "../../../../runtime/notices.js";
 
 const alice = { participantId: "alice", side: "consumer" as const, userId: "alice", agentId: null, slotIndex: 0 };
