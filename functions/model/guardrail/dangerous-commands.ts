@@ -4,7 +4,8 @@
  * the text, which comes from strangers. It looks at what a shell would see behind quotes, escapes and odd spacing. It is
  * a filter for the plain cases and no sandbox: a program can always be written that does harm in another way.
  */
-import { normalize } from "../../../schema/folding.js";
+import { findSecret } from "./secret-paths.js";
+import { decodeEscapes, flatten, normalizedPath, programOf, simpleCommands, unquote, type Word } from "./shell-text.js";
 
 export interface Danger {
   kind: "wipe" | "secret";
@@ -34,51 +35,9 @@ export function findDangerInPaths(paths: readonly string[]): string | null {
   return normal.some((path) => blockDevice.test(path)) ? "the path of a disk" : null;
 }
 
-/** Characters that show nothing: zero width, joiners, variation selectors. */
-const invisible = /\p{Default_Ignorable_Code_Point}|\p{Cf}/gu;
-
-/** One spelling of letters, spaces and comments; lines stay apart, because a line ends a command. */
-function flatten(text: string): string {
-  return normalize(text, "NFKC")
-    .replace(invisible, "")
-    .toLowerCase()
-    .replace(/[\r\n\u0085\u2028\u2029]+/g, "\n")
-    .replace(/[^\S\n]+/g, " ")
-    .replace(/[‘’]/g, "'")
-    .replace(/[“”]/g, '"');
-}
-
-/** The text as a POSIX shell would read it: without quotes and escapes, with the spaces that it would make. */
-function unquote(text: string): string {
-  return (
-    text
-      .replace(/\\\n/g, "")
-      .replace(/\$(?:\{ifs\}|ifs(?![a-z0-9_]))(?:\$[0-9])?/g, " ")
-      // Empty in most shells, and put inside words to break them up.
-      .replace(/\$(?:[@*0-9]|\{[@*0-9]\})/g, "")
-      .replace(/\$\{home\}/g, "$home")
-      // `{rm,-rf,/}` is three words.
-      .replace(/(?<![^\s;&|(])\{([^{}\s]*)\}/g, (braces, inside: string) =>
-        inside.includes(",") ? inside.replaceAll(",", " ") : braces,
-      )
-      .replace(/["'\\]/g, "")
-  );
-}
-
-/** `\x72` and `\162`, as `printf` and `$'…'` read them. */
-function decodeEscapes(text: string): string {
-  return text
-    .replace(/\$'/g, "'")
-    .replace(/\\(?:x([0-9a-f]{2})|u00([0-9a-f]{2})|0?([0-7]{3}))/g, (_escape, hex, unicode, octal) => {
-      const code = octal === undefined ? Number.parseInt(hex ?? unicode, 16) : Number.parseInt(octal, 8);
-      return code >= 0x20 && code < 0x7f ? String.fromCharCode(code) : " ";
-    });
-}
-
-interface Word {
-  text: string;
-  index: number;
-}
+/** Programs that read or copy a folder with all that is in it. */
+const copies = new Set(["tar", "zip", "7z", "cp", "scp", "rsync", "mv", "cat", "grep"]);
+const secretFile = "reading a password file or private key";
 
 function findInForm(form: string): Danger | null {
   const danger = (kind: Danger["kind"], what: string, index: number): Danger => ({
@@ -147,33 +106,6 @@ const encodedPowershell = /\b(?:powershell|pwsh)(?:\.exe)?\b[^\n;|]{0,200} -e(?:
 
 function runsDecoded(form: string): boolean {
   return form.split("\n").some((line) => encodedPowershell.test(line) || (decodes.test(line) && runs.test(line)));
-}
-
-interface SimpleCommand {
-  words: Word[];
-  /** The words of the commands before it in the same pipeline, which `xargs` reads. */
-  earlier: Word[];
-}
-
-/** Commands without joins. Substitutions are commands of their own. */
-function simpleCommands(form: string): SimpleCommand[] {
-  const commands: SimpleCommand[] = [{ words: [], earlier: [] }];
-  for (const { 0: text, index } of form.matchAll(/[^\s;&|()<>`]+|[;&|()`\n]/g)) {
-    const current = commands[commands.length - 1] as SimpleCommand;
-    if (!/^[;&|()`\n]$/.test(text)) current.words.push({ text, index });
-    else if (current.words.length > 0) {
-      commands.push({ words: [], earlier: text === "|" ? current.words : [] });
-    }
-  }
-  return commands;
-}
-
-/** `/usr/bin/rm`, `\rm` and `rm.exe` are `rm`; `$` is a program that is named by a variable. */
-function programOf(word: string): string {
-  const name = word
-    .slice(Math.max(word.lastIndexOf("/"), word.lastIndexOf("\\")) + 1)
-    .replace(/^["']|["']$|\.(?:exe|com)$/g, "");
-  return name.startsWith("$") ? "$" : name.startsWith("mkfs.") ? "mkfs" : name;
 }
 
 /** Behind these a program's name is only looked up, or is a command of another program. */
@@ -267,104 +199,3 @@ function isWhole(target: string, relative: boolean): boolean {
 
 const systemFolder =
   /^(?:\/(?:bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|sbin|srv|sys|usr|var|users|system|library|applications|private|volumes)|\/usr\/(?:bin|lib|lib64|local|sbin|share)|\/var\/lib|\/(?:home|users)\/[^/]+|[a-z]:\/(?:windows|windows\/system32|users|program files|programdata|users\/[^/]+))$/;
-
-/** With plain slashes, without `.`, `..`, percent-encoding, `file://` and what follows a NUL. */
-function normalizedPath(path: string): string {
-  let decoded = path;
-  for (let round = 0; round < 3 && decoded.includes("%"); round += 1) {
-    decoded = decoded.replace(/%([0-9a-f]{2})/g, (_encoded, hex: string) =>
-      // No new white space: it would make two words of one.
-      String.fromCharCode(Number.parseInt(hex, 16)).replace(/\s/, "_"),
-    );
-  }
-  const slashed = (decoded.toLowerCase().split("\0", 1)[0] ?? "")
-    .replaceAll("\\", "/")
-    .replace(/^file:\/{2,3}(?=\/)|^file:\/\/[^/]*|^file:/, "");
-  const segments: string[] = [];
-  for (const segment of slashed.split("/")) {
-    if (segment === "" || segment === ".") continue;
-    if (segment === "..") segments.pop();
-    else segments.push(segment);
-  }
-  return `${slashed.startsWith("/") ? "/" : ""}${segments.join("/")}`;
-}
-
-const secretFile = "reading a password file or private key";
-/** The name ends here. */
-const end = "(?![\\w-])";
-const secretPaths: readonly RegExp[] = [
-  `(?<![\\w.-])etc/(?:\\{(?:[^{}\\s]{0,60},)?)?(?:shadow|gshadow|master\\.passwd|sudoers|security/passwd)-?${end}`,
-  "(?<![\\w.-])id_(?:rsa|dsa|ecdsa|ed25519)(?![a-z0-9]|[\\w.-]{0,40}\\.pub(?!\\w))",
-  // Keys have any name there; what is not one is known.
-  "\\.ssh/(?!known_hosts|config(?!\\w)|[\\w.@-]{1,100}\\.pub(?!\\w))[^\\s/\"'`,:;!?)]",
-  `ssh_host_\\w{1,40}_key${end}(?!\\.pub)`,
-  "etc/ssl/private/",
-  "\\.gnupg/(?:private-keys|secring|[^\\s/]{0,100}\\*)",
-  `private[-_.]?key[\\w-]{0,40}\\.(?:pem|key|der|p8|pk8|asc|gpg|txt)${end}`,
-  `(?:privkey\\d{0,9}|(?<![\\w.-])key|(?<!pub|public)[-_.]key)\\.pem${end}`,
-  `[\\w-]\\.(?:ppk|p12|pfx)${end}`,
-  `(?<![^\\s/])(?:server|client|tls|ssl|ca|private|domain|host)\\.key${end}`,
-  `(?<![\\w-])\\.(?:netrc|pgpass|git-credentials)${end}`,
-  `\\.(?:aws/credentials|kube/config|docker/config\\.json|clawrent/config\\.json)${end}`,
-  `(?<![\\w-])wallet\\.dat${end}`,
-  `(?:system32/config/(?:sam|security)|(?<![\\w-])ntds\\.dit)${end}`,
-  `proc/(?:self|[\\d*]{1,10})/(?:environ|mem)${end}`,
-].map((source) => new RegExp(source));
-/** Where wildcards may point, by the last two segments. */
-const secretNames = [
-  "etc/shadow",
-  "etc/gshadow",
-  ".ssh/id_rsa",
-  ".ssh/id_ed25519",
-  ".ssh/id_ecdsa",
-  ".aws/credentials",
-];
-const copies = new Set(["tar", "zip", "7z", "cp", "scp", "rsync", "mv", "cat", "grep"]);
-
-/** Where a text with normalised paths names a secret file; -1 if nowhere. */
-function findSecret(text: string): number {
-  for (const pattern of secretPaths) {
-    const at = text.search(pattern);
-    if (at !== -1) return at;
-  }
-  for (const { 0: word, index } of text.matchAll(/[^\s;&|()<>`"']+/g)) {
-    if (/[*?[]/.test(word) && word.includes("/") && mayMeanSecret(word)) return index;
-  }
-  return -1;
-}
-
-function mayMeanSecret(path: string): boolean {
-  const pattern = path
-    .slice(-200)
-    .split("/")
-    .slice(-2)
-    .join("/")
-    .replace(/\[[^\]/]{1,40}\]/g, "?");
-  // `/etc/*` may mean anything; with another letter it means what it finds.
-  if (pattern.replace(/[*?]/g, "").length < 5) return false;
-  return secretNames.some((name) => matchesGlob(name, pattern));
-}
-
-/** `*` and `?` inside segments. Only the last star is tried again, so the work is at most name × pattern. */
-function matchesGlob(name: string, pattern: string): boolean {
-  let nameAt = 0;
-  let patternAt = 0;
-  let star = -1;
-  let retryAt = 0;
-  while (nameAt < name.length) {
-    const wanted = pattern[patternAt];
-    if (wanted === "*") {
-      star = patternAt;
-      patternAt += 1;
-      retryAt = nameAt;
-    } else if (wanted === name[nameAt] || (wanted === "?" && name[nameAt] !== "/")) {
-      nameAt += 1;
-      patternAt += 1;
-    } else if (star >= 0 && name[retryAt] !== "/") {
-      retryAt += 1;
-      nameAt = retryAt;
-      patternAt = star + 1;
-    } else return false;
-  }
-  return /^\**$/.test(pattern.slice(patternAt));
-}

@@ -14,7 +14,7 @@ import type { SessionsTable } from "../../../schema/sessions.js";
 import { id, text } from "../../../schema/values.js";
 import { requireOwnAgent } from "../agents/agents.js";
 import { caps, requireRoom } from "../caps.js";
-import { judgeTask } from "../guardrail/guardrail.js";
+import { judgeTask } from "../guardrail/engine.js";
 import { placeHold } from "../money/ledger.js";
 import { currentWallet } from "../money/pending-income.js";
 import { requiredToStart } from "../rules/charge.js";
