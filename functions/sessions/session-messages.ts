@@ -9,7 +9,8 @@ import type { BlockedMessagesTable, SessionMessagesTable, SessionsTable, Side } 
 import { cursor, id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
 import { cursorsOf } from "../model/cursors.js";
 import { meterTokens } from "../model/money/metering.js";
-import { checkMessage, type GatewayRefusal, needsRecent, type SentInstruction } from "../model/rules/gateway.js";
+import { checkMessage, type GatewayRefusal, needsRecent } from "../model/rules/gateway.js";
+import type { SentInstruction } from "../model/rules/instructions.js";
 import type { GrantedPermissions } from "../model/rules/permissions.js";
 import { countTokens, tokensReported } from "../model/rules/token-counts.js";
 import { listParticipants, participantIdOf } from "../model/session/participants.js";
