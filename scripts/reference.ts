@@ -117,7 +117,7 @@ const sections = {
           "open connections; from one address, without a trusted proxy",
           `${sizes.connections}; ${sizes.connectionsPerAddress}`,
         ],
-        ["requests of one address that are not over, streams among them", String(sizes.requestsPerAddress)],
+        ["unfinished requests of one address, streams included", String(sizes.requestsPerAddress)],
         ["levels of nesting in arguments", String(sizes.nesting)],
         ["`Idempotency-Key`", `${sizes.idempotencyKeyCharacters} characters`],
         ["queries in one batch", String(sizes.batchedQueries)],
@@ -128,7 +128,7 @@ const sections = {
         ["sign-ins and registrations from one address", perTime(rates.signIns)],
         ["wrong passwords from one address for one account", perTime(rates.wrongPasswords)],
         [
-          "passwords that wait to be checked; from one address",
+          "passwords waiting to be checked; from one address",
           `${sizes.hashesWaiting}; ${sizes.hashesWaitingPerAddress}`,
         ],
         ["verification mails asked for from one address", perTime(rates.verifications)],
@@ -138,14 +138,14 @@ const sections = {
           `${perTime(rates.redemptionsPerUser)} · ${perTime(rates.redemptions)}`,
         ],
         [
-          "tokens that a session's provider can report; at once at first",
+          "tokens that a session's provider can report; at once at the start",
           `${tokenRate.perMs * 1_000} per second; ${tokenRate.burst}`,
         ],
         [
-          "a WebSocket frame; of a live client the arguments of one call, and the frame",
+          "a WebSocket frame, or one call's arguments in a live client's frame; such a frame",
           `${sizes.frameBytes / 1024} KiB; ${sizes.liveFrameBytes / 1024 / 1024} MiB`,
         ],
-        ["frames of one WebSocket; more are read more slowly", perTime(rates.frames)],
+        ["frames of one WebSocket; more are read later", perTime(rates.frames)],
         ["unread bytes of one WebSocket before it is closed", `${sizes.unreadBytes / 1024} KiB`],
         ["queries of one live client", String(sizes.queriesPerSocket)],
         [
@@ -156,19 +156,19 @@ const sections = {
           `bodies and frames of one address, those over ${largeRequests.smallBytes / 1024} KiB; more are read later`,
           `${Math.floor(largeRequests.msPerSecond / largeRequests.msPerMiB)} MiB per second, ${largeRequests.mostMs / largeRequests.msPerMiB} MiB at once`,
         ],
-        ["arguments of one call once they are parsed, about", `${parsedArgumentBytes / 1024} KiB`],
+        ["arguments of one call once they are parsed, roughly", `${parsedArgumentBytes / 1024} KiB`],
         ...Object.entries(heldNames).map(([kind, name]) => {
           const { socket, address, caller, process } = heldBytes[kind as keyof typeof heldNames];
           const shares = [socket, caller, address, process].map((bytes) => `${bytes / 1024 / 1024}`).join(", ");
           return [`${name}, of one socket or request, one account, one address, the process`, `${shares} MiB`];
         }),
-        ["the same of all kinds, for whoever holds next to nothing", `${reserveBytes / 1024 / 1024} MiB`],
+        ["set aside, of all these kinds, for callers who hold next to nothing", `${reserveBytes / 1024 / 1024} MiB`],
         [
-          "replies to queries that are kept until something changes; one of them",
+          "kept replies to queries, in all; one of them",
           `${keptReplyBytes.process / 1024 / 1024} MiB; ${keptReplyBytes.reply / 1024 / 1024} MiB`,
         ],
         [
-          "results of the writes of one account, kept for retries",
+          "results of one account's writes, kept for retries",
           `${keptResults.bytes / 1024 / 1024} MiB and ${keptResults.results} results`,
         ],
         [
@@ -180,7 +180,7 @@ const sections = {
           "refused WebSockets that wait for their close code; from one address",
           `${sizes.heldSockets}; ${sizes.heldSocketsPerAddress}`,
         ],
-        ["how long one waits at most", `${holdTimes.mostMs / 1_000} s`],
+        ["how long such a WebSocket waits at most", `${holdTimes.mostMs / 1_000} s`],
         ["new WebSockets from one address", perTime(rates.socketOpenings)],
       ],
     ),
@@ -189,8 +189,8 @@ const sections = {
 /** What the budgets of bytes are for. */
 const heldNames = {
   subscriptions: "arguments of live queries",
-  requests: "requests and frames that are not dealt with",
-  answers: "answers that are not read",
+  requests: "requests and frames that wait",
+  answers: "unread answers",
   lastAnswers: "last answers of live queries",
 } as const satisfies Record<keyof typeof heldBytes, string>;
 
