@@ -1,7 +1,6 @@
 /** `createServer`: wires configuration, database, runtime, timer and adapters into one running server. It owns nothing else. */
 import type { Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { dirname, join } from "node:path";
 import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
 import { type Logger, pino } from "pino";
 import { Connections, connectionOptions } from "./adapters/connections.js";
@@ -47,7 +46,7 @@ import { Passwords } from "./runtime/passwords.js";
 import { openStore } from "./runtime/store/database.js";
 import type { Store } from "./runtime/store/store.js";
 import { Timestamps } from "./runtime/timestamps.js";
-import { loadSecret, Tokens } from "./runtime/tokens.js";
+import { loadSecret, secretFile, Tokens } from "./runtime/tokens.js";
 import { Turns, turnsOn } from "./runtime/turns.js";
 
 /** How long calls may go on after the server was told to stop. */
@@ -268,12 +267,6 @@ function sharedCounting(store: Store, bus: Bus, tokens: Tokens): SharedCounting 
 async function openBus(parts: BusParts): Promise<Bus> {
   const { Bus } = await import("./runtime/live/bus.js");
   return new Bus(parts);
-}
-
-/** Beside the data: in the directory of an SQLite file, else where that would be. */
-function secretFile(databaseUrl: string): string {
-  const file = databaseUrl.startsWith("sqlite:") ? databaseUrl.slice("sqlite:".length) : "./data/tidepool.db";
-  return join(dirname(file), "jwt-secret");
 }
 
 function createLog(config: Config): Logger {

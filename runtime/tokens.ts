@@ -4,7 +4,7 @@
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { decodeJwt, jwtVerify, SignJWT } from "jose";
 import { nanoid } from "nanoid";
 import type { Clock } from "./clock.js";
@@ -13,6 +13,12 @@ import { CallError } from "./errors.js";
 /** How long a sign-in lasts. */
 export const jwtMs = 7 * 24 * 60 * 60 * 1_000;
 const issuer = "tidepool";
+
+/** Where the secret is kept that is not configured: in the directory of an SQLite file, else where that would be. */
+export function secretFile(databaseUrl: string): string {
+  const file = databaseUrl.startsWith("sqlite:") ? databaseUrl.slice("sqlite:".length) : "./data/tidepool.db";
+  return join(dirname(file), "jwt-secret");
+}
 
 /** The text in the file, made where there is none yet. Two processes that start together agree on one. */
 export function loadSecret(file: string): string {

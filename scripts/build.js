@@ -32,7 +32,7 @@ const sources = [
   "node_modules/.package-lock.json",
 ];
 /** The commands of an installation; each file of `scripts/` becomes one of `dist/`. */
-const entries = ["serve.ts", "audit.ts", "migrate.ts"];
+const entries = ["serve.ts", "audit.ts", "migrate.ts", "backup.ts"];
 /** Served files. They lie beside the bundles as they lie beside `adapters/served-files.ts`. */
 const served = ["documents", "pages/assets"];
 
@@ -40,7 +40,8 @@ process.chdir(root);
 if (!process.argv.includes("--if-newer") || !isFresh(target)) {
   const startedAt = Date.now();
   const made = await build(startedAt);
-  console.log(made ? `${target}/ is built (${Date.now() - startedAt} ms).` : `${target}/ was built meanwhile.`);
+  // Not where the command that is built for prints its answer.
+  console.error(made ? `${target}/ is built (${Date.now() - startedAt} ms).` : `${target}/ was built meanwhile.`);
 }
 
 /**

@@ -36,8 +36,8 @@ const leftOver = () => readdirSync(copy).filter((name) => name.startsWith(".dist
 describe("a build", () => {
   test("that several make at the same moment is there, whole, and nothing beside it", async () => {
     const said = await Promise.all([build(), build("--if-newer"), build()]);
-    expect(said.filter(({ stdout }) => stdout.includes("is built")).length).toBeGreaterThan(0);
-    expect(said.map(({ stderr }) => stderr)).toEqual(["", "", ""]);
+    expect(said.filter(({ stderr }) => /^dist\/ is built \(\d+ ms\)\.\n$/.test(stderr)).length).toBeGreaterThan(0);
+    expect(said.map(({ stdout }) => stdout)).toEqual(["", "", ""]);
     expect(readdirSync(join(copy, "dist"))).toEqual(
       expect.arrayContaining(["audit.js", "documents", "pages", "serve.js"]),
     );
@@ -53,10 +53,10 @@ describe("a build", () => {
     await build("--if-newer");
     for (const change of changes) {
       const before = inode();
-      expect((await build("--if-newer")).stdout).toBe("");
+      expect((await build("--if-newer")).stderr).toBe("");
       expect(inode()).toBe(before);
       change();
-      expect((await build("--if-newer")).stdout).toMatch(/^dist\/ is built/);
+      expect((await build("--if-newer")).stderr).toMatch(/^dist\/ is built/);
       expect(inode()).not.toBe(before);
     }
     expect(leftOver()).toEqual([]);
@@ -102,7 +102,7 @@ test(
       await server.kill("SIGKILL");
       await database.remove();
     });
-    expect(server.stdout).toMatch(/dist\/ is built/);
+    expect(server.stderr).toMatch(/^dist\/ is built/m);
     await server.stop();
     expect(server.stdout).toContain('"msg":"stopped"');
     expect(await server.isReady()).toBe(false);
@@ -198,6 +198,11 @@ describe("the package that npm pack makes, installed in an empty folder", () => 
       const env = { ...process.env, DATABASE_URL: url };
       const audit = await run(join(folder ?? "", "node_modules/.bin/tidepool-audit"), { env });
       expect(audit.stdout).toMatch(/^ok /);
+      const file = join(folder ?? "", `${database}.db`);
+      const backup = await run(join(folder ?? "", "node_modules/.bin/tidepool-backup"), [file], { env }).catch(
+        (e) => e,
+      );
+      expect(backup).toMatchObject(database === "sqlite" ? { stderr: "" } : { code: 1, stdout: "" });
       const migrate = await run(join(folder ?? "", "node_modules/.bin/tidepool-migrate"), { env });
       expect(migrate.stdout).toBe("The database has the newest schema.\n");
       expect((await server.stop()).code).toBe(0);

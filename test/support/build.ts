@@ -9,7 +9,7 @@ export const root = fileURLToPath(new URL("../..", import.meta.url));
 let building: Promise<unknown> | undefined;
 
 /** A command of the build, which is made anew where a source is newer. */
-export async function built(command: "serve" | "audit" | "migrate"): Promise<string> {
+export async function built(command: "serve" | "audit" | "backup" | "migrate"): Promise<string> {
   building ??= promisify(execFile)(process.execPath, ["scripts/build.js", "--if-newer"], { cwd: root });
   await building;
   return `dist/${command}.js`;
