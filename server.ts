@@ -8,8 +8,8 @@ import { Exchange, refused } from "./adapters/exchange.js";
 import { addHealthRoutes } from "./adapters/health.js";
 import { createHttpApp } from "./adapters/http.js";
 import { Credentials } from "./adapters/live/credentials.js";
-import { addSubscribeRoute } from "./adapters/live/event-stream.js";
-import { LiveQuerySet } from "./adapters/live/subscriptions.js";
+import { addSubscribeRoute } from "./adapters/live/subscribe-route.js";
+import { Subscriptions } from "./adapters/live/subscriptions.js";
 import { addSyncSockets } from "./adapters/live/sync-route.js";
 import { createSendMail, Mailer, type SendMail } from "./adapters/mailer.js";
 import { OpenByAddress } from "./adapters/open-by-address.js";
@@ -168,8 +168,9 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   addRestRoutes(app, runtime);
   const credentials = new Credentials(notices, clock, new Turns(turnsOn(store.dialect.callsAtOnce, clock, undefined)));
   const turns = new Turns(turnsOn(store.dialect.callsAtOnce, clock, config.rateLimits ? liveBudget : undefined));
-  const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase: store.dialect.sharedByProcesses });
-  const streams = addSubscribeRoute(app, { runtime, clock, limits, queries, credentials });
+  const live = { dispatcher, admission, registry, watches, held, timestamps, clock };
+  const subscriptions = new Subscriptions({ ...live, turns, sharedDatabase: store.dialect.sharedByProcesses });
+  const streams = addSubscribeRoute(app, { ...live, limits, subscriptions, credentials });
   addRpcRoutes(app, runtime, replies && new KeptReplies({ cache: replies, watches, admission, registry, log }));
   addPageRoutes(app, runtime, (path) => sockets.hasChannelAt(path));
   const background = new Background(clock, log);
@@ -194,7 +195,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     processId,
     alone: !store.dialect.sharedByProcesses,
   });
-  addSyncSockets(sockets, { runtime, clock, queries, credentials });
+  addSyncSockets(sockets, { ...live, subscriptions, credentials });
   const open = config.rateLimits ? new OpenByAddress() : undefined;
   const exchanges = { held, open, largeRequests, waitingReplies: new WaitingReplies(), trustProxy };
   const http = createAdaptorServer({

@@ -1,9 +1,11 @@
 /**
- * Credentials of what stays open: whoever holds one is told when it has to be looked at again, because it was replaced or
- * has run out, or because its user or its agent's owner has changed.
+ * Credentials of sockets and streams that stay open. Whoever holds one is told when it is in doubt: because it was replaced
+ * or has run out, or because its user or its agent's owner has changed. Whether it still stands is looked up again then.
  */
+import { isSameCaller } from "../../runtime/call/caller.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
+import { CallError } from "../../runtime/errors.js";
 import { laneOf } from "../../runtime/limits.js";
 import type { NoticeBoard } from "../../runtime/notices.js";
 import { expiryOf } from "../../runtime/tokens.js";
@@ -12,13 +14,33 @@ import type { Turns } from "../../runtime/turns.js";
 /** About what one look takes. */
 const lookMs = 0.3;
 
+/** What a credential that was in doubt turns out to be. */
+export type Standing =
+  | { status: "stands" }
+  /** It stands for another caller: its agent has changed hands, or its user is an admin now. */
+  | { status: "changed"; caller: Caller }
+  /** It stands for nobody, or looking failed. */
+  | { status: "refused"; error: unknown }
+  /** The database is away. */
+  | { status: "unknown" };
+
+/** Whether the server could not tell, because the database is away. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof CallError && error.code === "unavailable";
+}
+
+/** Whether the credential itself was found wanting. */
+export function isVerdict(error: unknown): error is CallError {
+  return error instanceof CallError && (error.code === "unauthenticated" || error.code === "forbidden");
+}
+
 export class Credentials {
   readonly #watchers = new Map<string, Set<() => void>>();
 
   constructor(
     notices: NoticeBoard,
     readonly clock: Clock,
-    /** Not those of live queries: what an owner takes away does not wait behind them. */
+    /** Not the turns of live queries: an owner who revokes a credential does not wait behind those. */
     readonly turns: Turns,
   ) {
     const tell = (key: string) => {
@@ -33,8 +55,8 @@ export class Credentials {
   }
 
   /**
-   * Has `look` look again whom a credential stands for, in the turn of whom it stood for. Where notices were missed every
-   * holder has to look.
+   * Looks again whom a credential stands for, in the turn of whom it stood for: where notices were missed, everybody who
+   * holds one looks again.
    */
   check<T>(caller: Caller | undefined, address: string, look: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -43,6 +65,16 @@ export class Credentials {
         return lookMs;
       });
     });
+  }
+
+  /** Whether a credential that is in doubt still stands for its caller. */
+  async standing(caller: Caller | undefined, address: string, look: () => Promise<Caller>): Promise<Standing> {
+    try {
+      const now = await this.check(caller, address, look);
+      return isSameCaller(now, caller) ? { status: "stands" } : { status: "changed", caller: now };
+    } catch (error) {
+      return isUnavailable(error) ? { status: "unknown" } : { status: "refused", error };
+    }
   }
 
   /** Calls `doubt` whenever the secret may stand for somebody else than this caller, or for nobody any more. */

@@ -1,33 +1,30 @@
 /**
- * `GET /api/subscribe`: a query as Server-Sent Events, for whoever has only curl. First the value as it is, then each new
- * one. A reader that is slow gets the newest value when it is ready for one, and not those in between.
+ * One query as Server-Sent Events: first the value as it is, then each new one. A reader that is slow gets the newest value
+ * when it is ready for one, and not those in between.
  */
 import type { ServerResponse } from "node:http";
-import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
-import { callerKey, type Holding } from "../../runtime/byte-budget.js";
-import { missingFunction } from "../../runtime/call/registry.js";
-import type { Runtime } from "../../runtime/call/runtime.js";
+import type { Holding } from "../../runtime/byte-budget.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
 import { CallError, type ErrorCode } from "../../runtime/errors.js";
-import { addressKey, type RateLimits, sizes, subscriptionBytes } from "../../runtime/limits.js";
+import type { Held } from "../../runtime/limits.js";
+import type { Timestamps } from "../../runtime/timestamps.js";
 import type { Exchange } from "../exchange.js";
-import { corsHeaders, type HttpApp, type HttpContext, send } from "../http.js";
-import { credentialsOf } from "../new-call.js";
-import { OpenByAddress } from "../open-by-address.js";
 import { drained } from "../reply-parts.js";
-import { encodeValue, type Reply, rejection, renderRejection } from "../wire.js";
+import { encodeValue, type Reply, renderRejection } from "../wire.js";
+import type { Answer } from "./answers.js";
 import type { Credentials } from "./credentials.js";
-import { type Answer, answerOf, type LiveQuerySet, type Subscription } from "./subscriptions.js";
+import { KeepAlive } from "./keep-alive.js";
+import { answerOf, type Subscription, type Subscriptions } from "./subscriptions.js";
 
 /** A comment is sent after this much silence, so that nothing in between takes the stream for dead. */
 export const heartbeatMs = 15_000;
-/** How long a reader may leave what was written unread. */
+/** How long a reader may leave unread what was written. */
 const mostUnreadMs = 60_000;
-/** What a client waits before it comes again. */
+/** How long a client waits before it comes again. */
 const retryMs = 1_000;
 
-const streamHeaders = {
+export const streamHeaders = {
   "Content-Type": "text/event-stream; charset=utf-8",
   "Cache-Control": "no-store, no-transform",
   // nginx would hold events back.
@@ -37,130 +34,31 @@ const streamHeaders = {
 /** With one of these as the first answer there will be no other: the request is refused as a whole. */
 const final: ReadonlySet<ErrorCode> = new Set(["invalid_args", "unauthenticated", "forbidden"]);
 
-export interface SubscribeParts {
-  runtime: Runtime;
+export interface EventStreamParts {
   clock: Clock;
-  limits: RateLimits;
-  queries: LiveQuerySet;
+  held: Held;
+  timestamps: Timestamps;
+  subscriptions: Subscriptions;
   credentials: Credentials;
 }
 
-/** The open streams. */
-export interface Streams {
-  /** Ends them, so that their clients come back to whoever serves next. */
-  stop(): void;
-}
-
-export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams {
-  const { runtime, limits } = parts;
-  const streams = new Set<EventStream>();
-  const openByAddress = new OpenByAddress();
-  /** Streams that are open or about to be. */
-  let places = 0;
-  let stopping = false;
-
-  const open = async (c: HttpContext): Promise<Response> => {
-    const request = readRequest(c, runtime);
-    if ("status" in request) return send(c, request);
-    const address = c.env.exchange.address;
-    const counted = addressKey(address);
-    const credential = credentialsOf(c.env.incoming.headers);
-    if (stopping) return send(c, renderRejection(unavailable()));
-    if (
-      places >= sizes.sockets ||
-      (limits.on && openByAddress.isFull(counted, sizes.socketsPerAddress, sizes.sockets))
-    ) {
-      return send(c, renderRejection(new CallError("rate_limited", "Too many open streams", { retryAfterMs: 3_000 })));
-    }
-    const ended = openByAddress.add(counted);
-    places += 1;
-    c.env.exchange.whenOver(() => {
-      ended();
-      places -= 1;
-    });
-    try {
-      if (limits.on) await limits.take("socketOpenings", counted);
-      const caller = await runtime.authenticateHeaders(credential, address);
-      // Whoever hung up meanwhile is told nothing, and nobody would tell us of their end again.
-      if (c.env.outgoing.closed) return RESPONSE_ALREADY_SENT;
-      if (c.env.incoming.method === "HEAD") {
-        return new Response(null, { headers: { ...streamHeaders, ...corsHeaders(c) } });
-      }
-      const authenticate = () => runtime.authenticateHeaders(credential, address);
-      const args = runtime.held.subscriptions.hold({ address: counted, caller: callerKey(caller) });
-      if (!args.take(Buffer.byteLength(request.args) + subscriptionBytes)) {
-        args.end();
-        return send(c, renderRejection(args.budget.tooMuch()));
-      }
-      c.env.exchange.whenOver(() => args.end());
-      const stream = new EventStream(
-        parts,
-        c.env.outgoing,
-        c.env.exchange,
-        request,
-        address,
-        secretOf(credential),
-        authenticate,
-      );
-      streams.add(stream);
-      c.env.exchange.whenOver(() => {
-        stream.end();
-        streams.delete(stream);
-      });
-      const refused = await stream.start(caller, corsHeaders(c));
-      return refused ? send(c, refused) : RESPONSE_ALREADY_SENT;
-    } catch (error) {
-      if (error instanceof CallError) return send(c, renderRejection(error));
-      throw error;
-    }
-  };
-
-  app.get("/api/subscribe", open);
-  app.post("/api/subscribe", (c) =>
-    send(c, { ...rejection(405, "MethodNotAllowed", "invalid_args", "Use GET"), allow: "GET" }),
-  );
-  return {
-    stop: () => {
-      stopping = true;
-      for (const stream of streams) stream.end();
-    },
-  };
-}
-
-interface Request {
+/** What is asked for. */
+export interface StreamRequest {
   path: string;
   /** As text, known to be JSON. */
   args: string;
 }
 
-function readRequest(c: HttpContext, runtime: Runtime): Request | Reply {
-  const query = new URL(c.req.url).searchParams;
-  const path = query.get("path");
-  if (!path) return rejection(400, "BadJsonBody", "invalid_args", "Say which query: ?path=agents:getStatus&args={}");
-  const definition = runtime.registry.find(path);
-  if (!definition) return renderRejection(missingFunction(path));
-  if (definition.kind !== "query") {
-    return rejection(400, "BadRequest", "invalid_args", "Only a query can be subscribed to");
-  }
-  try {
-    const args = query.get("args") || "{}";
-    JSON.parse(args);
-    return { path, args };
-  } catch {
-    return rejection(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
-  }
+/** Who asks. */
+export interface StreamAsker {
+  address: string;
+  /** Undefined: as nobody. */
+  secret: string | undefined;
+  /** Looks up again who that is. */
+  authenticate(): Promise<Caller>;
 }
 
-/** The secret that `authenticateHeaders` went by. */
-function secretOf({ authorization, apiKey }: ReturnType<typeof credentialsOf>) {
-  return authorization === undefined ? apiKey : authorization.replace(/^Bearer +/i, "");
-}
-
-function unavailable(): CallError {
-  return new CallError("unavailable", "The server is stopping. Try again.", { retryAfterMs: retryMs });
-}
-
-class EventStream {
+export class EventStream {
   #subscription: Subscription | undefined;
   #caller: Caller | undefined;
   #unwatchCredential: () => void = () => {};
@@ -169,22 +67,19 @@ class EventStream {
   #isDirty = false;
   #isLooping = false;
   #isOpen = false;
-  /** What the last answer is known again by. */
+  /** The mark of the answer that was sent last. */
   #sent: Buffer | undefined;
   #unread: Holding | undefined;
-  #lastSentAt = 0;
-  #cancelHeartbeat: () => void = () => {};
+  #keepAlive: KeepAlive | undefined;
   #cancelImpatience: () => void = () => {};
   #ended = false;
 
   constructor(
-    readonly parts: SubscribeParts,
+    readonly parts: EventStreamParts,
     readonly response: ServerResponse,
     readonly exchange: Exchange,
-    readonly request: Request,
-    readonly address: string,
-    readonly secret: string | undefined,
-    readonly authenticate: () => Promise<Caller>,
+    readonly request: StreamRequest,
+    readonly asker: StreamAsker,
   ) {}
 
   /** Answers with the value as it is, or resolves with the refusal where there is none to come. */
@@ -210,7 +105,9 @@ class EventStream {
     this.response.on("close", () => this.#cancelImpatience());
     this.response.write(`retry: ${retryMs}\n\n`);
     this.#isOpen = true;
-    this.#heartbeatLater(heartbeatMs);
+    this.#keepAlive = new KeepAlive(this.parts.clock, heartbeatMs, () => {
+      if (!this.response.writableNeedDrain) this.#write(": still here\n\n");
+    });
     this.#isDirty = true;
     this.#wake();
     return undefined;
@@ -219,7 +116,7 @@ class EventStream {
   async #firstAnswer(): Promise<Answer | undefined> {
     let first = await this.#answer();
     while (first?.isLapsed && !this.#ended) {
-      const now = await this.authenticate();
+      const now = await this.asker.authenticate();
       if (this.#ended) return undefined;
       this.#subscribe(now);
       first = await this.#answer();
@@ -241,14 +138,14 @@ class EventStream {
     while (!this.#ended && this.#subscription) {
       const answer = await answerOf(this.#subscription, hasRoom);
       if (answer || hasRoom()) return answer;
-      await new Promise<void>((resolve) => this.parts.runtime.held.answers.whenFreed(resolve));
+      await new Promise<void>((resolve) => this.parts.held.answers.whenFreed(resolve));
     }
     return undefined;
   }
 
   #leave(): void {
     this.#ended = true;
-    this.#cancelHeartbeat();
+    this.#keepAlive?.end();
     this.#unwatchCredential();
     this.#subscription?.end();
   }
@@ -257,19 +154,15 @@ class EventStream {
     const before = this.#subscription;
     this.#caller = caller;
     this.#unwatchCredential();
-    if (this.secret !== undefined) {
-      this.#unwatchCredential = this.parts.credentials.watch(this.secret, caller, () => {
+    const { secret, address } = this.asker;
+    if (secret !== undefined) {
+      this.#unwatchCredential = this.parts.credentials.watch(secret, caller, () => {
         this.#isDoubted = true;
         this.#wake();
       });
     }
-    this.#subscription = this.parts.queries.subscribe(
-      {
-        ...this.request,
-        caller: caller.kind === "anonymous" ? undefined : caller,
-        secret: this.secret,
-        address: this.address,
-      },
+    this.#subscription = this.parts.subscriptions.subscribe(
+      { ...this.request, caller: caller.kind === "anonymous" ? undefined : caller, secret, address },
       {
         touched: () => {
           this.#isDirty = true;
@@ -290,7 +183,7 @@ class EventStream {
   }
 
   async #loop(): Promise<void> {
-    // What a commit tells comes right behind what it wakes.
+    // The notices of a commit, such as who lost a right, follow directly after what it touched.
     await Promise.resolve();
     while ((this.#isDirty || this.#isDoubted) && !this.#ended) {
       if (this.#isDoubted) await this.#verify();
@@ -301,11 +194,11 @@ class EventStream {
         const answer = await this.#answer();
         if (this.#ended) break;
         if (answer?.isLapsed) this.#isDoubted = true;
-        // It may be for eyes that have lost their right to it.
+        // Whoever reads it may have lost the right to.
         if (!answer || this.#isDoubted || subscription !== this.#subscription) this.#isDirty = true;
         else if (!this.#sent?.equals(answer.mark)) {
           this.#sent = answer.mark;
-          this.#write(eventOf(answer, this.parts.runtime.timestamps.next()));
+          this.#write(eventOf(answer, this.parts.timestamps.next()));
         }
       }
     }
@@ -314,28 +207,28 @@ class EventStream {
 
   /** Looks at the credential again. */
   async #verify(): Promise<void> {
+    const { credentials, clock } = this.parts;
+    const { address, authenticate } = this.asker;
     this.#isDoubted = false;
-    try {
-      const caller = await this.parts.credentials.check(this.#caller, this.address, this.authenticate);
-      if (this.#ended || JSON.stringify(caller) === JSON.stringify(this.#caller)) return;
-      this.#subscribe(caller);
+    const standing = await credentials.standing(this.#caller, address, authenticate);
+    if (this.#ended) return;
+    if (standing.status === "changed") {
+      this.#subscribe(standing.caller);
       this.#isDirty = true;
-    } catch (error) {
-      if (this.#ended) return;
-      if (error instanceof CallError && error.code === "unavailable") {
-        // Who reads may still be who it was. Nothing is said until that is known, and the stream waits.
-        await new Promise<void>((resolve) => this.parts.clock.after(retryMs, resolve));
-        this.#isDoubted = true;
-        return;
-      }
-      const told = error instanceof CallError ? error : unavailable();
+    } else if (standing.status === "unknown") {
+      // The reader may still be who it was. Nothing is said until that is known, and the stream waits.
+      await new Promise<void>((resolve) => clock.after(retryMs, resolve));
+      this.#isDoubted = true;
+    } else if (standing.status === "refused") {
+      const { error } = standing;
+      const told = error instanceof CallError ? error : serverStops();
       this.#write(errorEvent(told.message, { code: told.code, ...told.data }));
       this.end();
     }
   }
 
   #write(text: string): void {
-    this.#lastSentAt = this.parts.clock.now();
+    this.#keepAlive?.sent();
     if (!this.response.write(text)) this.#expectDrain();
     this.exchange.wrote();
   }
@@ -345,16 +238,11 @@ class EventStream {
     this.#cancelImpatience();
     this.#cancelImpatience = this.parts.clock.after(mostUnreadMs, () => this.response.destroy());
   }
+}
 
-  #heartbeatLater(afterMs: number): void {
-    const { clock } = this.parts;
-    this.#cancelHeartbeat = clock.after(afterMs, () => {
-      const restMs = Math.min(this.#lastSentAt + heartbeatMs - clock.now(), heartbeatMs);
-      if (restMs > 0) return this.#heartbeatLater(restMs);
-      if (!this.response.writableNeedDrain) this.#write(": still here\n\n");
-      this.#heartbeatLater(heartbeatMs);
-    });
-  }
+/** The refusal of a stream that cannot go on here. */
+export function serverStops(): CallError {
+  return new CallError("unavailable", "The server is stopping. Try again.", { retryAfterMs: retryMs });
 }
 
 function eventOf(answer: Answer, id: bigint): string {

@@ -6,8 +6,8 @@ import { z } from "zod";
 import { parsedBytes } from "../../runtime/byte-budget.js";
 import type { Outcome } from "../../runtime/call/call.js";
 import { CallError } from "../../runtime/errors.js";
-import { parsedArgumentBytes } from "../../runtime/limits.js";
-import { type WholeFrame, wholeFrame } from "../sockets/socket.js";
+import { parsedArgumentBytes, sizes } from "../../runtime/limits.js";
+import { type WholeFrame, wholeFrame } from "../sockets/whole-frame.js";
 import { encodeValue, isReadable } from "../wire.js";
 import { cutArgs } from "./frame-text.js";
 
@@ -100,7 +100,7 @@ export interface Version {
 
 export const ping = wholeFrame(Buffer.from('{"type":"Ping"}'));
 
-/** A change, in pieces that are not put together before the whole frame is. */
+/** A change, in pieces that are put together only when the whole frame is. */
 export type Change = readonly Frame[];
 
 export function transition(from: Version, to: Version, changes: readonly Change[]): WholeFrame {
@@ -149,6 +149,16 @@ export function unreadable(): CallError {
     "failed_precondition",
     "The value has field names that Convex's clients cannot read. Read it over REST, or with format json.",
   );
+}
+
+/** Why a query or a call that names a component is refused. */
+export function noComponents(): CallError {
+  return new CallError("invalid_args", "There are no components here: leave componentPath out");
+}
+
+/** Why arguments that are too long as text are refused. */
+export function argumentsTooLarge(): CallError {
+  return new CallError("too_large", `The arguments are too large (max ${sizes.frameBytes} bytes)`);
 }
 
 /** `ts` is the mutation's own instant. */

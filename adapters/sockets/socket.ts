@@ -10,6 +10,7 @@ import type { Holding } from "../../runtime/byte-budget.js";
 import type { CredentialId } from "../../runtime/context.js";
 import { type Held, sizes } from "../../runtime/limits.js";
 import { type Closing, closings } from "./close-codes.js";
+import type { WholeFrame } from "./whole-frame.js";
 
 /** What a client sent, as far as every channel agrees on it. */
 export interface InboundFrame {
@@ -66,26 +67,6 @@ const pongBytes = 256;
 const mostPongBytes = 1024 * 1024;
 /** As much is taken without a word of when it was read. */
 const littleBytes = 16 * 1024;
-
-declare const whole: unique symbol;
-/** A text frame with its head, as it goes over the wire. */
-export type WholeFrame = Buffer & { [whole]: true };
-
-/** Puts a text frame together and adds the head (RFC 6455 section 5.2). */
-export function wholeFrame(...parts: readonly Buffer[]): WholeFrame {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const head = Buffer.alloc(length < 126 ? 2 : length < 0x1_0000 ? 4 : 10);
-  head[0] = 0x81;
-  if (head.length === 2) head[1] = length;
-  else if (head.length === 4) {
-    head[1] = 126;
-    head.writeUInt16BE(length, 2);
-  } else {
-    head[1] = 127;
-    head.writeBigUInt64BE(BigInt(length), 2);
-  }
-  return Buffer.concat([head, ...parts]) as unknown as WholeFrame;
-}
 
 export class Socket {
   opener: Opener | undefined;

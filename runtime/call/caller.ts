@@ -166,7 +166,7 @@ export class Authenticator {
     const secretHash = hashSecret(secret);
     try {
       const found = await this.#find(secret, secretHash, (work) => work(db), "this snapshot only");
-      if (JSON.stringify(found.caller) === JSON.stringify(caller)) return;
+      if (isSameCaller(found.caller, caller)) return;
     } catch (error) {
       if (!(error instanceof CallError)) throw error;
     }
@@ -225,6 +225,11 @@ export class Authenticator {
     const { userId, email } = row;
     return { kind: "user", userId, credentialId, email, isAdmin: this.adminEmails.has(email), agentId: null };
   }
+}
+
+/** Whether a credential that stood for one of them still stands for the same caller. */
+export function isSameCaller(one: Caller, other: Caller | undefined): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 /** The id of the credential of an agent whose secret has this hash. */

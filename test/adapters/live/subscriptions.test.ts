@@ -1,12 +1,22 @@
 import { describe, expect, test } from "vitest";
-import { answerOf, LiveQuerySet } from "../../../adapters/live/subscriptions.js";
+import { z } from "zod";
+import { answerOf, Subscriptions } from "../../../adapters/live/subscriptions.js";
 import type { Call, Outcome } from "../../../runtime/call/call.js";
-import type { Runtime } from "../../../runtime/call/runtime.js";
+import { query } from "../../../runtime/call/define.js";
+import { Registry } from "../../../runtime/call/registry.js";
 import { openBudgets } from "../../../runtime/limits.js";
 import { type Seen, Watches } from "../../../runtime/live/watches.js";
 import { Timestamps } from "../../../runtime/timestamps.js";
 import { Turns } from "../../../runtime/turns.js";
 import { ManualClock } from "../../support/clock.js";
+
+const nothing = {
+  auth: "none" as const,
+  summary: "Answers with what was stored.",
+  args: {},
+  returns: z.number(),
+  handler: async () => 0,
+};
 
 /** A query whose runs the test lets go on one by one; each answers with what was stored when it began. */
 function world(sharedDatabase = false, refreshMs?: number) {
@@ -21,14 +31,20 @@ function world(sharedDatabase = false, refreshMs?: number) {
     await new Promise<void>((resolve) => waiting.push(resolve));
     return { status: "success", value: finish?.(value, { kind: "anonymous" }) };
   };
-  const registry = { find: () => ({ refreshMs }) };
-  const held = openBudgets(clock, true);
-  const runtime = { live, timestamps: new Timestamps(clock), dispatch, registry, held } as unknown as Runtime;
-  const turns = new Turns({ clock, atOnce: 1, perCaller: 1, togetherMs: 0, budget: undefined });
-  const queries = new LiveQuerySet({ runtime, clock, turns, sharedDatabase });
+  const registry = new Registry({ a: { b: query({ ...nothing, ...(refreshMs === undefined ? {} : { refreshMs }) }) } });
+  const subscriptions = new Subscriptions({
+    dispatcher: { dispatch },
+    registry,
+    watches: live,
+    held: openBudgets(clock, true),
+    timestamps: new Timestamps(clock),
+    clock,
+    turns: new Turns({ clock, atOnce: 1, perCaller: 1, togetherMs: 0, budget: undefined }),
+    sharedDatabase,
+  });
   const subscribe = () => {
     const heard = { touched: 0, ready: 0, wants: false };
-    const subscription = queries.subscribe(
+    const subscription = subscriptions.subscribe(
       { path: "a:b", args: "[{}]", caller: undefined, secret: undefined, address: "x" },
       {
         touched: () => {
@@ -56,7 +72,7 @@ function world(sharedDatabase = false, refreshMs?: number) {
     waiting.shift()?.();
     for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
   };
-  return { queries, live, clock, state, subscribe, commit, letGo };
+  return { subscriptions, live, clock, state, subscribe, commit, letGo };
 }
 
 describe("live queries that subscribers share", () => {
@@ -153,20 +169,20 @@ describe("live queries that subscribers share", () => {
   });
 
   test("the last to leave leaves nothing behind", async () => {
-    const { queries, live, subscribe, letGo } = world();
+    const { subscriptions, live, subscribe, letGo } = world();
     const [one, other] = [subscribe(), subscribe()];
     const asked = one.ask();
     await letGo();
     await asked;
     one.end();
-    expect([queries.size, live.isWatched]).toEqual([1, true]);
+    expect([subscriptions.queries, live.isWatched]).toEqual([1, true]);
     other.end();
-    expect([queries.size, live.isWatched]).toEqual([0, false]);
+    expect([subscriptions.queries, live.isWatched]).toEqual([0, false]);
 
     const hasty = subscribe();
     void hasty.ask();
     hasty.end();
     await letGo();
-    expect([queries.size, live.isWatched]).toEqual([0, false]);
+    expect([subscriptions.queries, live.isWatched]).toEqual([0, false]);
   });
 });

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { z } from "zod";
-import { firstQueriesMs, pingMs } from "../../../adapters/live/sync-socket.js";
+import { firstQueriesMs } from "../../../adapters/live/sync-socket.js";
+import { pingMs } from "../../../adapters/live/sync-speaker.js";
 import { checkEveryMs } from "../../../adapters/sockets/socket.js";
 import { mutation, query } from "../../../runtime/call/define.js";
 import { CallError } from "../../../runtime/errors.js";

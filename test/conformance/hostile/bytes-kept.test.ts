@@ -1,6 +1,6 @@
 /** Whoever has the results of many writes kept: none is forgotten early, and over the bound none more is taken. */
 import { afterEach, describe, expect, test } from "vitest";
-import { mostDone } from "../../../adapters/live/sync-socket.js";
+import { mostDone } from "../../../adapters/live/sync-state.js";
 import { keptResults } from "../../../runtime/limits.js";
 import { bigModules } from "../../support/big.js";
 import { databases, day, useServer } from "../../support/harness.js";
