@@ -37,12 +37,13 @@ import type { Config } from "./runtime/config.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
 import { newUuid } from "./runtime/ids.js";
 import { LargeRequests } from "./runtime/large-requests.js";
-import { liveBudget, openBudgets, RateLimits, type SharedCounting, sizes } from "./runtime/limits.js";
+import { liveBudget, openBudgets, sizes } from "./runtime/limits.js";
 import type { Bus, BusParts } from "./runtime/live/bus.js";
 import { ReplyCache } from "./runtime/live/reply-cache.js";
 import { Watches } from "./runtime/live/watches.js";
 import { NoticeBoard } from "./runtime/notices.js";
 import { Passwords } from "./runtime/passwords.js";
+import { RateLimits, type SharedCounting } from "./runtime/rate-limits.js";
 import { openStore } from "./runtime/store/database.js";
 import type { Store } from "./runtime/store/store.js";
 import { Timestamps } from "./runtime/timestamps.js";
@@ -97,7 +98,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const bus = store.dialect.sharedByProcesses
     ? await openBus({ url: config.databaseUrl, processId, clock, log, watches, notices })
     : undefined;
-  const limits = new RateLimits(config.rateLimits, bus && sharedCounting(store, bus, tokens));
+  const limits = new RateLimits(config.rateLimits, clock, bus && sharedCounting(store, bus, tokens));
   const held = openBudgets(clock, config.rateLimits);
   const largeRequests = new LargeRequests(clock, config.rateLimits);
   notices.on("callsCounted", (notice) => limits.counted(notice));

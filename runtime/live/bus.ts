@@ -11,14 +11,13 @@
 import pg from "pg";
 import type { Logger } from "pino";
 import type { Clock } from "../clock.js";
-import { forOthers, type Notice, type NoticeBoard } from "../notices.js";
+import type { Notice, NoticeBoard } from "../notices.js";
+import { type Message, Untold } from "./bus-messages.js";
 import { WriteSet } from "./read-and-write-sets.js";
 import type { Watches } from "./watches.js";
 
 const channel = "tidepool";
-/** PostgreSQL takes less than 8,000 bytes. */
-const mostBytes = 7_800;
-/** The shortest time between two notifications: what comes up meanwhile travels together. */
+/** The shortest time between two notifications, by the machine's clock: what comes up meanwhile travels together. */
 const pauseMs = 2;
 /** What may wait for a lost connection. Beyond it the others are told that they missed something. */
 const mostWaiting = 20_000;
@@ -35,20 +34,6 @@ const marginMs = 5_000;
 
 const applicationName = (processId: string) => `tidepool bus ${processId}`;
 
-/** One part of a message: a table that was written to, or a notice. */
-type Item = { w: unknown } | { n: Notice };
-
-interface Message {
-  from: string;
-  /** Rises with every message of a process, so that one that was sent twice is heard once. */
-  number: number;
-  items: Item[];
-  /** Something before this one was given up. */
-  lost?: true;
-  /** The process ends, with everything told. */
-  bye?: true;
-}
-
 export interface BusParts {
   url: string;
   processId: string;
@@ -61,13 +46,12 @@ export interface BusParts {
 export class Bus {
   readonly #parts: BusParts;
   #client: pg.Client | undefined;
-  #writes = new WriteSet();
-  #notices: Notice[] = [];
+  readonly #untold: Untold;
   /** Messages on their way, until the database has them. */
   #unsent: string[] = [];
-  #number = 0;
-  #lost = false;
   #lostAt = 0;
+  /** What is kept back until `release`. */
+  #held: "all" | "notices" | undefined;
   #scheduled = false;
   #sending = false;
   #failures = 0;
@@ -75,10 +59,11 @@ export class Bus {
   #lastHeardAt = 0;
   readonly #heard = new Map<string, number>();
   #peers = new Set<string>();
-  #timer: NodeJS.Timeout | undefined;
+  #cancelTimer: () => void = () => {};
 
   constructor(parts: BusParts) {
     this.#parts = parts;
+    this.#untold = new Untold(parts.processId);
     parts.notices.on("processForgotten", () => this.#missed(0));
   }
 
@@ -95,11 +80,10 @@ export class Bus {
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#cancelTimer();
     const client = this.#client;
     if (!client) return;
-    this.#pack();
-    this.#unsent.push(this.#message([], { bye: true }));
+    this.#unsent.push(...this.#untold.take(), this.#untold.message([], { bye: true }));
     try {
       await notify(client, this.#unsent);
     } catch {
@@ -117,19 +101,26 @@ export class Bus {
   /** To be called after a commit, with what it wrote, where that is known, and what is to be noticed. */
   tell(writes: WriteSet | undefined, notices: readonly Notice[]): void {
     if (!this.isHeard) return;
-    if (writes) this.#writes.merge(writes);
-    else this.#lost = true;
+    this.#untold.addWrites(writes);
     this.notice(notices);
   }
 
   /** Tells of what no commit has brought about. */
   notice(notices: readonly Notice[]): void {
     if (!this.isHeard) return;
-    for (const notice of notices) {
-      const told = forOthers(notice);
-      if (told) this.#notices.push(told);
-    }
-    if (this.#notices.length + this.#unsent.length > mostWaiting) this.#giveUp();
+    for (const notice of notices) this.#untold.addNotice(notice);
+    if (this.#untold.notices + this.#unsent.length > mostWaiting) this.#giveUp();
+    this.#schedule();
+  }
+
+  /** Keeps back what there is to tell from now on, as a slow network would. */
+  hold(): void {
+    this.#held = "all";
+  }
+
+  /** Tells what was kept back, or of it what was written alone. */
+  release(what: "all" | "writes" = "all"): void {
+    this.#held = what === "all" ? undefined : "notices";
     this.#schedule();
   }
 
@@ -142,24 +133,25 @@ export class Bus {
   }
 
   #sayLost(): void {
-    this.#lost = true;
+    this.#untold.isLost = true;
     this.#schedule();
   }
 
   /** Something was perhaps committed and cannot be told; or it will be, as the database works on alone. */
   lose(): void {
-    if (Date.now() - this.#lostAt < lostTogetherMs) return;
-    this.#lostAt = Date.now();
+    const now = this.#parts.clock.now();
+    if (now - this.#lostAt < lostTogetherMs) return;
+    this.#lostAt = now;
     this.#lookBack(() => this.#sayLost());
   }
 
   #lookBack(tell: () => void): void {
     for (const afterMs of lookBackAfterMs) {
-      setTimeout(() => {
+      this.#parts.clock.after(afterMs, () => {
         if (this.#stopped) return;
         this.#missed(afterMs);
         tell();
-      }, afterMs).unref();
+      });
     }
   }
 
@@ -175,8 +167,8 @@ export class Bus {
 
   async #send(): Promise<void> {
     const client = this.#client;
-    if (!client || this.#sending || this.#stopped) return;
-    this.#pack();
+    if (!client || this.#sending || this.#stopped || this.#held === "all") return;
+    this.#unsent.push(...this.#untold.take(this.#held === "notices" ? "writes" : "all"));
     if (this.#unsent.length === 0) return;
     this.#sending = true;
     const sent = this.#unsent.length;
@@ -188,56 +180,17 @@ export class Bus {
         // It would be refused every time, and everything behind it would wait for ever.
         this.#parts.log.error({ err: error }, "a notification was refused; the others read everything again");
         this.#unsent.splice(0, sent);
-        this.#lost = true;
+        this.#untold.isLost = true;
       } else this.#drop(client, error);
     }
     this.#sending = false;
-    if (this.#lost || this.#unsent.length > 0 || this.#notices.length > 0 || !this.#writes.isEmpty) this.#schedule();
-  }
-
-  /** Makes messages of what there is to tell. */
-  #pack(): void {
-    const items: string[] = [];
-    for (const [table, columns] of this.#writes.toJson()) {
-      const item = JSON.stringify({ w: [table, columns] });
-      const fits = Buffer.byteLength(item) <= mostBytes / 2;
-      items.push(fits ? item : JSON.stringify({ w: [table, columns.map(([column]) => [column, null])] }));
-    }
-    for (const notice of this.#notices) items.push(JSON.stringify({ n: shortened(notice) }));
-    this.#writes = new WriteSet();
-    this.#notices = [];
-
-    let part: string[] = [];
-    let bytes = 0;
-    const close = () => {
-      if (part.length > 0) this.#unsent.push(this.#message(part));
-      part = [];
-      bytes = 0;
-    };
-    for (const item of items) {
-      const length = Buffer.byteLength(item) + 1;
-      // The rest of a message takes some two hundred bytes.
-      if (bytes + length > mostBytes - 200) close();
-      part.push(item);
-      bytes += length;
-    }
-    close();
-    if (this.#lost) this.#unsent.push(this.#message([]));
-  }
-
-  #message(items: readonly string[], more: Pick<Message, "bye"> = {}): string {
-    this.#number += 1;
-    const head = { from: this.#parts.processId, number: this.#number, ...more, ...(this.#lost ? { lost: true } : {}) };
-    this.#lost = false;
-    return `${JSON.stringify(head).slice(0, -1)},"items":[${items.join(",")}]}`;
+    if (this.#unsent.length > 0 || (!this.#untold.isEmpty && !this.#held)) this.#schedule();
   }
 
   #giveUp(): void {
-    this.#writes = new WriteSet();
-    this.#notices = [];
+    this.#untold.giveUp();
     // What may be on its way keeps its number.
     if (!this.#sending) this.#unsent = [];
-    this.#lost = true;
   }
 
   #hear(payload: string): void {
@@ -288,7 +241,7 @@ export class Bus {
       await client.connect();
       await client.query(`listen ${channel}`);
       const peers = await peersOf(client, processId);
-      const awayMs = Date.now() - this.#lastHeardAt;
+      const awayMs = this.#parts.clock.now() - this.#lastHeardAt;
       const again = this.#lastHeardAt > 0;
       if (this.#stopped) {
         await client.end();
@@ -296,11 +249,11 @@ export class Bus {
       }
       this.#client = client;
       this.#failures = 0;
-      this.#lastHeardAt = Date.now();
+      this.#lastHeardAt = this.#parts.clock.now();
       if (again) for (const peer of peers) this.#meet(peer);
       this.#peers = peers;
       // The others know this process from now on, and see it go.
-      this.#unsent.push(this.#message([]));
+      this.#unsent.push(this.#untold.message([]));
       this.#schedule();
       this.#lookLater();
       if (again) this.#missed(awayMs);
@@ -320,23 +273,20 @@ export class Bus {
   }
 
   #reconnectLater(): void {
-    clearTimeout(this.#timer);
+    this.#cancelTimer();
     const most = Math.min(50 * 2 ** this.#failures, longestRetryMs);
     this.#failures += 1;
-    this.#timer = setTimeout(
-      () => {
-        this.#connect().catch((error: unknown) => {
-          this.#parts.log.warn({ err: error }, "the bus is still cut off");
-          if (!this.#stopped) this.#reconnectLater();
-        });
-      },
-      most * (0.5 + Math.random() / 2),
-    ).unref();
+    this.#cancelTimer = this.#parts.clock.after(most * (0.5 + Math.random() / 2), () => {
+      this.#connect().catch((error: unknown) => {
+        this.#parts.log.warn({ err: error }, "the bus is still cut off");
+        if (!this.#stopped) this.#reconnectLater();
+      });
+    });
   }
 
   #lookLater(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#look(), lookEveryMs).unref();
+    this.#cancelTimer();
+    this.#cancelTimer = this.#parts.clock.after(lookEveryMs, () => void this.#look());
   }
 
   /** Whoever is gone without a word may have made commits that nobody heard of. */
@@ -346,7 +296,7 @@ export class Bus {
     try {
       const peers = await peersOf(client, this.#parts.processId);
       if (this.#client !== client) return;
-      this.#lastHeardAt = Date.now();
+      this.#lastHeardAt = this.#parts.clock.now();
       const gone = [...this.#peers].filter((peer) => !peers.has(peer));
       for (const peer of gone) this.#peers.delete(peer);
       for (const peer of peers) this.#meet(peer);
@@ -360,15 +310,6 @@ export class Bus {
       this.#drop(client, error);
     }
   }
-}
-
-/** A message that is too long to travel is read by whoever needs it. */
-function shortened(notice: Notice): Notice {
-  if (notice.kind !== "sessionMessage" || notice.message === null) return notice;
-  const { payload, mentions } = notice.message;
-  // JSON text in JSON: up to twice as long, before the marks of other alphabets.
-  const bytes = 2 * Buffer.byteLength(payload) + 64 * (mentions?.length ?? 0);
-  return bytes <= mostBytes / 2 ? notice : { ...notice, message: null };
 }
 
 async function notify(client: pg.Client, messages: readonly string[]): Promise<void> {

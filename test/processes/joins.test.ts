@@ -1,6 +1,7 @@
 /** Coming into a session while the other process is just changing it, and its word of that is still on its way. */
 import pg from "pg";
 import { expect, test } from "vitest";
+import { RunningClock } from "../support/clock.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
 import { heard } from "../support/notices.js";
 import { ask, closeBoth, cutBuses, describeProcesses, holdWord, startTwo } from "../support/processes.js";
@@ -62,7 +63,7 @@ describeProcesses("a socket whose coming waits for what was before it", () => {
   });
 
   test("closes where its user was suspended, and the notice of that was lost", async () => {
-    const pair = await startTwo();
+    const pair = await startTwo({ clock: new RunningClock() });
     const { one } = pair;
     const rented = await rentAgent(one);
     const { sessionId, provider: bob } = rented;
@@ -97,7 +98,7 @@ describeProcesses("a socket whose coming waits for what was before it", () => {
 
 describeProcesses("a consumer's tab that was forgotten", () => {
   test("is asked to come again where another is open, and is not told that that one replaced it", async () => {
-    const pair = await startTwo();
+    const pair = await startTwo({ clock: new RunningClock() });
     const { one, other } = pair;
     const { sessionId, session } = await rentAgent(one);
     const asConsumer = { sessionId, token: session.sessionToken as string, role: "consumer" };

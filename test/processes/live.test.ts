@@ -7,6 +7,7 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { createClient } from "../../client/index.js";
 import type { Api } from "../../functions/index.js";
+import { RunningClock } from "../support/clock.js";
 import { reactClient } from "../support/convex-react.js";
 import { open } from "../support/event-streams.js";
 import { type Agent, Caller as Client, hour, type TestServer } from "../support/harness.js";
@@ -383,7 +384,7 @@ describeProcesses("live queries of two processes that lose their word of each ot
     ["the other's is cut", 1, ["one"]],
     ["both are cut", 2, ["one", "other"]],
   ] as const)("are all right again within seconds: %s, and written to meanwhile", async (_what, cut, writers) => {
-    const pair = await startTwo();
+    const pair = await startTwo({ clock: new RunningClock() });
     onTestFinished(() => closeBoth(pair));
     const { one, other } = pair;
     const { alice, bob, threadId } = await one.negotiatingPair();
@@ -418,7 +419,7 @@ describeProcesses("live queries of two processes that lose their word of each ot
   });
 
   test("are all right again after writes that never stopped while it was cut again and again", async () => {
-    const pair = await startTwo();
+    const pair = await startTwo({ clock: new RunningClock() });
     onTestFinished(() => closeBoth(pair));
     const { one, other } = pair;
     const { alice, bob, threadId } = await one.negotiatingPair();

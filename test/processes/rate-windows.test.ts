@@ -1,6 +1,8 @@
 /** The rate of a caller who knows when the windows of two processes begin. */
 import { expect, onTestFinished, test, vi } from "vitest";
-import { RateLimits, rates, type SharedCounting } from "../../runtime/limits.js";
+import { systemClock } from "../../runtime/clock.js";
+import { rates } from "../../runtime/limits.js";
+import { RateLimits, type SharedCounting } from "../../runtime/rate-limits.js";
 
 /** Two processes that tell each other at once. The database is not asked by what is counted here. */
 function startTwoLimits(): [RateLimits, RateLimits] {
@@ -10,7 +12,7 @@ function startTwoLimits(): [RateLimits, RateLimits] {
     tell: (notice) => both[other]?.counted(notice),
     pseudonym: (who) => who,
   });
-  both.push(new RateLimits(true, shared(1)), new RateLimits(true, shared(0)));
+  both.push(new RateLimits(true, systemClock, shared(1)), new RateLimits(true, systemClock, shared(0)));
   return both as [RateLimits, RateLimits];
 }
 

@@ -1,9 +1,18 @@
 /** The marketplace's sockets where the two sides of a session are on different processes. */
-import { expect, test, vi } from "vitest";
-import type { Bus } from "../../runtime/live/bus.js";
+import { expect, test } from "vitest";
+import { RunningClock } from "../support/clock.js";
 import { Caller as Client, type TestServer } from "../support/harness.js";
+import { until } from "../support/live-clients.js";
 import { asAgent, disconnect, draft } from "../support/market.js";
-import { closeBoth, cutBuses, describeProcesses, type Pair, startTwo, useTwoServers } from "../support/processes.js";
+import {
+  closeBoth,
+  cutBuses,
+  describeProcesses,
+  holdWord,
+  type Pair,
+  startTwo,
+  useTwoServers,
+} from "../support/processes.js";
 import { openSession as rentAgent, rentable, task } from "../support/rental.js";
 import {
   cutSocketsAfterEach,
@@ -213,7 +222,7 @@ describeProcesses("a session across two processes", () => {
 
 describeProcesses("sockets while the bus is cut", () => {
   test("get every message once, in order, and what became of the others", async () => {
-    const pair = await startTwo();
+    const pair = await startTwo({ clock: new RunningClock() });
     const { one } = pair;
     const { consumer, provider, asConsumer } = await apart(pair);
     let sent = 0;
@@ -244,11 +253,13 @@ describeProcesses("sockets while the bus is cut", () => {
     const { one, other } = pair;
     /** Nothing of what the one has to tell meanwhile is heard. */
     const unheard = async (work: () => Promise<unknown>) => {
-      const tell = vi.spyOn(one.server.bus as Bus, "tell").mockImplementation(() => {});
+      holdWord(one);
       await work();
-      tell.mockRestore();
       // The one is as well as before, so nothing but its own loss tells the other.
       expect(await cutBuses(one.databaseUrl, 1)).toBe(1);
+      await until(() => other.server.bus?.isConnected === false, "the cut");
+      // The longest that it waits before it tries to connect again.
+      await one.advance(1_000);
     };
     const ended = await apart(pair);
     const rented = await rentable(one);

@@ -1,9 +1,7 @@
 /** Several server processes on one PostgreSQL database, in one test process or as children of it. */
 import { randomUUID } from "node:crypto";
 import pg from "pg";
-import { afterAll, beforeAll, describe, onTestFinished, vi } from "vitest";
-import type { Bus } from "../../runtime/live/bus.js";
-import { WriteSet } from "../../runtime/live/read-and-write-sets.js";
+import { afterAll, beforeAll, describe, onTestFinished } from "vitest";
 import type { Notice } from "../../runtime/notices.js";
 import { ManualClock } from "./clock.js";
 import { createDatabase, databases } from "./databases.js";
@@ -86,33 +84,17 @@ export async function cutBuses(url: string, newest = Number.MAX_SAFE_INTEGER): P
   return cut.length;
 }
 
-/** What a server has to tell the others of its commits, kept until the test lets it go: as on a slow way, or a broken one. */
+/** What a server has to tell the others, kept until the test lets it go: as on a slow way, or a broken one. */
 export interface Held {
   /** Tells of what was written, as where it comes in an earlier message than the notices. */
   releaseWrites(): void;
   release(): void;
 }
 
-export function holdWord({ server }: TestServer): Held {
-  const bus = server.bus as Bus;
-  const tell = bus.tell.bind(bus);
-  const held: Parameters<Bus["tell"]>[] = [];
-  const spy = vi.spyOn(bus, "tell").mockImplementation((...told) => {
-    held.push(told);
-  });
-  onTestFinished(() => spy.mockRestore());
-  return {
-    releaseWrites: () => {
-      for (const told of held) {
-        tell(told[0], []);
-        told[0] = new WriteSet();
-      }
-    },
-    release: () => {
-      spy.mockRestore();
-      for (const told of held.splice(0)) tell(...told);
-    },
-  };
+export function holdWord({ server: { bus } }: TestServer): Held {
+  bus?.hold();
+  onTestFinished(() => bus?.release());
+  return { releaseWrites: () => bus?.release("writes"), release: () => bus?.release() };
 }
 
 /** A new database for child processes. */
