@@ -6,7 +6,8 @@
 import type { IncomingMessage, Server, ServerOptions } from "node:http";
 import type { Socket } from "node:net";
 import type { Logger } from "pino";
-import { addressKey, connectionTimes, sizes } from "../runtime/limits.js";
+import { addressKey } from "../runtime/counted-as.js";
+import { connectionTimes, sizes } from "../runtime/limits.js";
 import { OpenByAddress } from "./open-by-address.js";
 
 /** For node's own server, which keeps these. */

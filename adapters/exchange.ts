@@ -8,9 +8,10 @@ import { callerKey, type Holding, parsedBytes } from "../runtime/byte-budget.js"
 import type { Call } from "../runtime/call/call.js";
 import { JsonText } from "../runtime/call/define.js";
 import type { Caller } from "../runtime/context.js";
+import { addressKey } from "../runtime/counted-as.js";
 import { CallError } from "../runtime/errors.js";
 import type { LargeRequests } from "../runtime/large-requests.js";
-import { addressKey, type Held, parsedArgumentBytes, sizes } from "../runtime/limits.js";
+import { type Held, parsedArgumentBytes, sizes } from "../runtime/limits.js";
 import { addressOf } from "./caller-address.js";
 import type { OpenByAddress } from "./open-by-address.js";
 import type { WaitingReplies } from "./waiting-replies.js";

@@ -1,4 +1,4 @@
-import { wideAddressKey, wideFactor } from "../runtime/limits.js";
+import { wideAddressKey, wideFactor } from "../runtime/counted-as.js";
 
 /** How much of one kind is open for each address: sockets, streams, connections, requests. */
 export class OpenByAddress {

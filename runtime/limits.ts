@@ -1,10 +1,6 @@
-/** Every limit of the server in one place, the budgets of bytes (byte-budget.ts), and the rate limiter that keeps the limits that are per time. */
-import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
+/** Every limit of the server in one place: sizes, counts, budgets of bytes (byte-budget.ts) and rates (rate-limits.ts). */
 import { type ByteBounds, ByteBudget, Reserve } from "./byte-budget.js";
 import type { Clock } from "./clock.js";
-import type { Caller } from "./context.js";
-import { CallError } from "./errors.js";
-import type { NoticeOf } from "./notices.js";
 
 /** The most that one request may hold. */
 export const sizes = {
@@ -166,21 +162,13 @@ export const rates = {
   redemptionsPerUser: { points: 20, seconds: 3_600 },
   /** New WebSockets, per address. */
   socketOpenings: { points: 1_200, seconds: 60 },
-  /** New sockets on `/ws/group`, per token and session (clawrent.md section 4.7, 4030). */
+  /** New sockets on `/ws/group`, per token and session (clawrent.md section 4.7, code 4030). */
   groupOpenings: { points: 30, seconds: 60 },
   /** Frames, per WebSocket. One that sends more is read more slowly; nothing is lost. */
   frames: { points: 1_200, seconds: 60 },
 } as const;
 
 export type Rate = keyof typeof rates;
-
-/** What a rate counts, under a name. */
-export interface Counted {
-  rate: Rate;
-  who: string;
-  /** Whether what does not fail is taken off the count again. It has to be one of the rates that are counted exactly. */
-  failuresOnly?: true;
-}
 
 /**
  * The database's time for the live queries of one user with all of their agents, or of one agent that nobody owns.
@@ -194,175 +182,3 @@ export const liveBudget = { msPerSecond: 300, mostMs: 3_000 } as const;
  * than its budget has the rest of them parsed later.
  */
 export const largeRequests = { smallBytes: 64 * KiB, msPerMiB: 20, msPerSecond: 300, mostMs: 1_000 } as const;
-
-/** Rare, and worth a row each where several processes count: what they guard is counted exactly. */
-const exact: ReadonlySet<Rate> = new Set(["registrations", "signIns", "wrongPasswords", "verifications", "topUps"]);
-/** Of a socket, which one process holds. */
-const ofOneProcess: ReadonlySet<Rate> = new Set(["frames"]);
-
-/** In how many parts a process tells the others what it has let through. */
-const sharedParts = 16;
-
-/** How several processes count together. */
-export interface SharedCounting {
-  /** Runs a statement on the database. */
-  query(statement: { name?: string; text: string; values?: unknown[] }): Promise<unknown>;
-  /** Tells the other processes of calls. */
-  tell(notice: NoticeOf<"callsCounted">): void;
-  /** A name that is the same in all processes, and tells nobody else whose it is: hashes of addresses can be guessed back. */
-  pseudonym(who: string): string;
-}
-
-interface Limiter {
-  consume(who: string): Promise<unknown>;
-  /** Takes one off the count. */
-  reward?(who: string): Promise<unknown>;
-}
-
-/**
- * Counts calls. Where several processes do, those of the rare and strict rates are rows in the database. Of the others
- * each process keeps its own count and tells the rest whenever a sixteenth of the rate has gone through it: that costs a
- * call nothing, and lets at most (processes - 1) / 16 of the rate more through than one process would, beside what is
- * counted in the moment that a notice takes.
- */
-export class RateLimits {
-  readonly #limiters: Record<Rate, Limiter> | undefined;
-  /** The same rates for the wider networks of IPv6. */
-  readonly #wideLimiters: Record<Rate, Limiter> | undefined;
-  /** What other processes count as well, by rate. */
-  readonly #together = new Map<string, RateLimiterMemory>();
-
-  constructor(
-    readonly on: boolean,
-    shared?: SharedCounting,
-  ) {
-    if (!on) return;
-    const limitersOf = (factor: number) =>
-      Object.fromEntries(Object.keys(rates).map((rate) => [rate, this.#limiter(rate as Rate, factor, shared)]));
-    this.#limiters = limitersOf(1) as Record<Rate, Limiter>;
-    this.#wideLimiters = limitersOf(wideFactor) as Record<Rate, Limiter>;
-  }
-
-  /** Another process let calls through. */
-  counted({ rate, who, points }: NoticeOf<"callsCounted">): void {
-    void this.#together.get(rate)?.penalty(who, points);
-  }
-
-  #limiter(rate: Rate, factor: number, shared: SharedCounting | undefined): Limiter {
-    const { seconds: duration } = rates[rate];
-    const points = rates[rate].points * factor;
-    const name = factor === 1 ? rate : `${rate} of a network`;
-    const memory = new RateLimiterMemory({ keyPrefix: name, points, duration });
-    if (!shared || ofOneProcess.has(rate)) return memory;
-    if (exact.has(rate)) {
-      const rows = new RateLimiterPostgres({
-        storeClient: shared,
-        storeType: "client",
-        tableName: "rateCounts",
-        tableCreated: true,
-        // One of them clears the table for all.
-        clearExpiredByTimeout: name === "signIns",
-        keyPrefix: name,
-        points,
-        duration,
-        // While the database is away nothing can be called anyway.
-        insuranceLimiter: memory,
-      });
-      // The table holds no addresses and no names.
-      return {
-        consume: (who) => rows.consume(shared.pseudonym(who)),
-        reward: (who) => rows.reward(shared.pseudonym(who)),
-      };
-    }
-    this.#together.set(name, memory);
-    const own = new RateLimiterMemory({ points, duration });
-    const part = Math.max(1, Math.floor(points / sharedParts));
-    return {
-      consume: async (caller) => {
-        // The windows of all processes end at the same instant, or a caller who knows when each of them does would
-        // have the rate of each.
-        const windowMs = duration * 1_000;
-        const now = Date.now();
-        const window = Math.floor(now / windowMs);
-        // A caller may choose the name, as long as it likes, and addresses are not the others' business.
-        const who = shared.pseudonym(`${window} ${caller}`);
-        const { consumedPoints } = await own.penalty(who);
-        if (consumedPoints % part === 0 && consumedPoints <= points) {
-          shared.tell({ kind: "callsCounted", rate: name, who, points: part });
-        }
-        return memory.consume(who).catch((refusal: unknown) => {
-          throw refusal instanceof RateLimiterRes ? new RateLimiterRes(0, (window + 1) * windowMs - now) : refusal;
-        });
-      },
-    };
-  }
-
-  /** Takes back what was counted for a call that did not fail after all. */
-  async giveBack(rate: Rate, who: string): Promise<void> {
-    await this.#limiters?.[rate].reward?.(who);
-    const wide = wideAddressKey(who);
-    if (wide !== undefined) await this.#wideLimiters?.[rate].reward?.(wide);
-  }
-
-  /** Counts one call. Throws `rate_limited` with `retryAfterMs` where `who` has used its points up. */
-  async take(rate: Rate, who: string): Promise<void> {
-    if (!this.#limiters) return;
-    try {
-      await this.#limiters[rate].consume(who);
-      const wide = wideAddressKey(who);
-      if (wide !== undefined) await this.#wideLimiters?.[rate].consume(wide);
-    } catch (refusal) {
-      if (!(refusal instanceof RateLimiterRes)) throw refusal;
-      const retryAfterMs = Math.max(refusal.msBeforeNext, 1);
-      throw new CallError("rate_limited", `Too many requests. Try again in ${Math.ceil(retryAfterMs / 1_000)} s.`, {
-        retryAfterMs,
-      });
-    }
-  }
-}
-
-/** Whom something is counted against: the agent or user, or for anybody else the address. */
-export function countedAs(caller: Caller | undefined, address: string): string {
-  if (caller?.kind === "agent") return caller.agentId;
-  if (caller?.kind === "user") return caller.agentId ?? caller.userId;
-  return addressKey(address);
-}
-
-/** Whose turn work is: a user's with all of their agents, an agent's that nobody owns, or for anybody else the address's. */
-export function laneOf(caller: Caller | undefined, address: string): string {
-  return userOf(caller) ?? countedAs(caller, address);
-}
-
-/** The rates of all calls that a call counts against, the caller's own first: what that refuses is not taken of the next. */
-export function callRatesOf(caller: Caller | undefined, address: string): { rate: Rate; who: string }[] {
-  const own = { rate: "calls" as const, who: countedAs(caller, address) };
-  const userId = userOf(caller);
-  return userId === null ? [own] : [own, { rate: "userCalls", who: userId }];
-}
-
-/** The user who calls, or whose agent does. */
-function userOf(caller: Caller | undefined): string | null {
-  if (caller?.kind === "user") return caller.userId;
-  return caller?.kind === "agent" ? caller.ownerId : null;
-}
-
-/** What a /48 of IPv6 may do beside what each of its networks may: the allocation of one site holds 65,536 of those. */
-export const wideFactor = 16;
-
-/** The /48 that an address of IPv6 (as `addressKey` writes it) is counted under as well; undefined for any other. */
-export function wideAddressKey(key: string): string | undefined {
-  return key.endsWith("::/64") ? `${key.split(":").slice(0, 3).join(":")}::/48` : undefined;
-}
-
-/** What an address is counted under: itself, or for IPv6 its /64, since one host has all of that. */
-export function addressKey(address: string): string {
-  const plain = address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
-  if (!plain.includes(":")) return plain;
-  const [head = "", tail] = plain.split("::");
-  const groups = head === "" ? [] : head.split(":");
-  if (tail !== undefined) {
-    const behind = tail === "" ? 0 : tail.split(":").length;
-    while (groups.length + behind < 8) groups.push("0");
-  }
-  return `${groups.slice(0, 4).join(":")}::/64`;
-}

@@ -5,8 +5,8 @@
 import { isSameCaller } from "../../runtime/call/caller.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { Caller } from "../../runtime/context.js";
+import { laneOf } from "../../runtime/counted-as.js";
 import { CallError } from "../../runtime/errors.js";
-import { laneOf } from "../../runtime/limits.js";
 import type { NoticeBoard } from "../../runtime/notices.js";
 import { expiryOf } from "../../runtime/tokens.js";
 import type { Turns } from "../../runtime/turns.js";

@@ -1,6 +1,7 @@
 /** Subscriptions to live queries. Whoever asks the same as the same caller shares one query (shared-query.ts). */
+
+import { laneOf } from "../../runtime/counted-as.js";
 import { hashSecret } from "../../runtime/ids.js";
-import { laneOf } from "../../runtime/limits.js";
 import type { Answer } from "./answers.js";
 import { type Question, type Room, SharedQuery, type SharedQueryParts, type Subscriber } from "./shared-query.js";
 

@@ -4,8 +4,10 @@
  */
 import type { Logger } from "pino";
 import type { Caller, Origin } from "../context.js";
+import { addressKey, type Counted, callRatesOf } from "../counted-as.js";
 import { CallError } from "../errors.js";
-import { addressKey, type Counted, callRatesOf, type Rate, type RateLimits } from "../limits.js";
+import type { Rate } from "../limits.js";
+import type { RateLimits } from "../rate-limits.js";
 import { type Answer, type Call, type Outcome, Rejected } from "./call.js";
 import type { Authenticator } from "./caller.js";
 import type { FunctionDefinition } from "./define.js";

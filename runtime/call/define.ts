@@ -5,8 +5,9 @@
  */
 import { z } from "zod";
 import type { Auth, CallerOf, MutationContext, Origin, Preparation, QueryContext, SystemCaller } from "../context.js";
+import type { Counted } from "../counted-as.js";
 import type { CallError } from "../errors.js";
-import type { Counted, Rate } from "../limits.js";
+import type { Rate } from "../limits.js";
 
 export type Kind = "query" | "mutation";
 

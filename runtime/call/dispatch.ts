@@ -5,8 +5,8 @@
 import type { Logger } from "pino";
 import { callerKey } from "../byte-budget.js";
 import type { Caller, Origin } from "../context.js";
+import { addressKey, type Counted } from "../counted-as.js";
 import { CallError } from "../errors.js";
-import { addressKey, type Counted } from "../limits.js";
 import type { Seen } from "../live/watches.js";
 import type { Tokens } from "../tokens.js";
 import { type Admission, originOf } from "./admission.js";

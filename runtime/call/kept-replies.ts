@@ -3,7 +3,7 @@
  * and have their line in the log, like calls.
  */
 import type { Logger } from "pino";
-import { callRatesOf } from "../limits.js";
+import { callRatesOf } from "../counted-as.js";
 import type { KeptReply, ReplyCache } from "../live/reply-cache.js";
 import type { Begun, Watches } from "../live/watches.js";
 import { expiryOf } from "../tokens.js";

@@ -6,7 +6,8 @@ import type { CompiledQuery, OperationNode } from "kysely";
 import { isChange } from "../store/changed-rows.js";
 import type { HearRows } from "../store/lent-connection.js";
 import { type Bindable, Placeholder } from "../store/prepared.js";
-import { type Bound, shapeOf, type Table, type Values, type Write } from "./statement-shape.js";
+import { shapeOf, type Write } from "./statement-shape.js";
+import type { Bound, Table, Values } from "./statement-tree.js";
 
 type Row = Readonly<Record<string, unknown>>;
 

@@ -3,7 +3,8 @@
  * commit touches what it read. Only where one process has the database for itself: with several, a reply could be older
  * than a write that another process has already acknowledged.
  */
-import { type Counted, keptReplyBytes } from "../limits.js";
+import type { Counted } from "../counted-as.js";
+import { keptReplyBytes } from "../limits.js";
 import type { Seen, Watch, Watches } from "./watches.js";
 
 /** What a kept reply takes beside its text: its entry, and the slices that it is watched by. */

@@ -2,42 +2,27 @@
  * PostgreSQL: a pool of connections, one transaction a call. Statements are pipelined, so BEGIN travels with the first
  * statement and statements that a handler starts together share a round trip. A write that lost a race runs again.
  */
-import {
-  type CompiledQuery,
-  Kysely,
-  type KyselyProps,
-  PostgresAdapter,
-  PostgresIntrospector,
-  PostgresQueryCompiler,
-  type QueryResult,
-} from "kysely";
+import { Kysely, type KyselyProps, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from "kysely";
 import pg from "pg";
 import type { Database } from "../../schema/index.js";
 import { CallError } from "../errors.js";
 import { FairQueue } from "../fair-queue.js";
 import { Aside } from "./aside.js";
 import { askingForPartitions } from "./changed-rows.js";
-import { ConnectionDriver } from "./connection-driver.js";
 import { postgresDialect } from "./dialects.js";
 import { Lease, type Observe } from "./lent-connection.js";
 import { migrateToLatest } from "./migrate.js";
+import { PostgresDriver } from "./postgres-connection.js";
+import { isConflict, isLost, sqlState, takenKey, unavailableIfLost, voidTransaction } from "./postgres-errors.js";
 import { OutcomeUnknown, type Store, type WriteTransaction } from "./store.js";
 
 /** How often a write is tried. With the waits below the last try comes after some two seconds. */
 const mostAttempts = 16;
 const longestWaitMs = 250;
-/** Prepared statements per connection. The code has some hundreds; lists of varying length add more. */
-const namedStatements = 500;
-
-/** Serialization failure, deadlock; and a unique key that another transaction took first, which the next try will see. */
-const conflicts = new Set(["40001", "40P01", "23505"]);
-
-/** "current transaction is aborted, commands ignored until end of transaction block" */
-const voidTransaction = "25P02";
 
 const snapshot = "begin isolation level repeatable read read only";
 
-const sessionSettings = {
+const connectionSettings = {
   // Every query has its index. On a small table the planner would read it whole, and a serializable read of a whole
   // table conflicts with every insert into it.
   enable_seqscan: "off",
@@ -50,9 +35,9 @@ const sessionSettings = {
 };
 
 /** What is made once for each connection. */
-interface Session {
+interface Lendable {
   db: Kysely<Database>;
-  driver: SessionDriver;
+  driver: PostgresDriver;
   kysely: KyselyProps;
 }
 
@@ -67,7 +52,7 @@ export class PostgresStore implements Store {
   readonly #settings: pg.ClientConfig;
   readonly #pool: pg.Pool;
   readonly #aside = new Aside();
-  readonly #sessions = new WeakMap<pg.ClientBase, Session>();
+  readonly #lendables = new WeakMap<pg.ClientBase, Lendable>();
   /** Reads of callers. A few large ones of each are under way, and nobody waits behind another's hundreds. */
   readonly #reads = new FairQueue(
     {
@@ -86,7 +71,7 @@ export class PostgresStore implements Store {
       pipeline: true,
       keepAlive: true,
       application_name: "tidepool",
-      options: Object.entries(sessionSettings)
+      options: Object.entries(connectionSettings)
         .map(([name, value]) => `-c ${name}=${value}`)
         .join(" "),
       types: {
@@ -158,10 +143,10 @@ export class PostgresStore implements Store {
       try {
         return await this.#attempt(work, observe);
       } catch (error) {
-        if (!conflicts.has(sqlState(error))) throw unavailableIfLost(error);
+        if (!isConflict(error)) throw unavailableIfLost(error);
         if (attempt === mostAttempts) {
           // A unique key that is still taken after every try is no race but a fault of ours.
-          if (sqlState(error) === "23505") throw error;
+          if (sqlState(error) === takenKey) throw error;
           throw new CallError("unavailable", "Too many calls change the same data. Try again.", {
             retryAfterMs: 1_000,
           });
@@ -216,7 +201,7 @@ export class PostgresStore implements Store {
   async migrate(): Promise<void> {
     const client = await this.#connect();
     try {
-      await migrateToLatest(this.#session(client).db, this.dialect);
+      await migrateToLatest(this.#lendable(client).db, this.dialect);
     } finally {
       client.release();
     }
@@ -249,7 +234,7 @@ export class PostgresStore implements Store {
 
   async #nested<T>(client: pg.PoolClient, outer: Lease, work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
     await client.query("savepoint nested");
-    const lease = new Lease(this.#session(client).kysely, outer);
+    const lease = new Lease(this.#lendable(client).kysely, outer);
     try {
       const value = await work(lease.db);
       lease.end();
@@ -264,14 +249,14 @@ export class PostgresStore implements Store {
   }
 
   #lend(client: pg.ClientBase, observe: Observe | undefined): Lease {
-    const { kysely, driver } = this.#session(client);
+    const { kysely, driver } = this.#lendable(client);
     return new Lease(kysely, driver, observe);
   }
 
-  #session(client: pg.ClientBase): Session {
-    let session = this.#sessions.get(client);
-    if (!session) {
-      const driver = new SessionDriver(client);
+  #lendable(client: pg.ClientBase): Lendable {
+    let lendable = this.#lendables.get(client);
+    if (!lendable) {
+      const driver = new PostgresDriver(client);
       const dialect = {
         createDriver: () => driver,
         createAdapter: () => new PostgresAdapter(),
@@ -279,10 +264,10 @@ export class PostgresStore implements Store {
         createQueryCompiler: () => askingForPartitions(new PostgresQueryCompiler()),
       };
       const db = new Kysely<Database>({ dialect });
-      session = { db, driver, kysely: { config: { dialect }, dialect, driver, executor: db.getExecutor() } };
-      this.#sessions.set(client, session);
+      lendable = { db, driver, kysely: { config: { dialect }, dialect, driver, executor: db.getExecutor() } };
+      this.#lendables.set(client, lendable);
     }
-    return session;
+    return lendable;
   }
 }
 
@@ -295,75 +280,7 @@ async function firstFailure(writes: Promise<unknown>[], otherwise: unknown): Pro
   }
 }
 
-function sqlState(error: unknown): string {
-  return error instanceof pg.DatabaseError ? (error.code ?? "") : "";
-}
-
-function isConflict(error: unknown): boolean {
-  return conflicts.has(sqlState(error));
-}
-
-/** Class 08 is a broken connection, 57P0x a server that shuts down or starts; without a state the socket broke. */
-function isLost(error: unknown): boolean {
-  if (error instanceof pg.DatabaseError) return /^(08|57P0)/.test(error.code ?? "") || error.code === "53300";
-  return (
-    error instanceof Error &&
-    /Connection terminated|ECONN|EPIPE|ETIMEDOUT|not queryable/.test(
-      `${error.message} ${(error as NodeJS.ErrnoException).code ?? ""}`,
-    )
-  );
-}
-
-function unavailableIfLost(error: unknown): unknown {
-  if (error instanceof CallError || !isLost(error)) return error;
-  return Object.assign(
-    new CallError("unavailable", "The database went away. Try again later.", { retryAfterMs: 1_000 }),
-    { cause: error },
-  );
-}
-
-/** PostgreSQL's detail may show the whole row that it would not take, and an error goes to the log as it is. */
-function throwWithoutRow(error: unknown): never {
-  if (error instanceof pg.DatabaseError) {
-    error.detail = undefined;
-    error.where = undefined;
-  }
-  throw error;
-}
-
 function waitWithJitter(attempt: number): Promise<void> {
   const most = Math.min(2 ** attempt, longestWaitMs);
   return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
-}
-
-/** Kysely's driver for one checked-out connection. Statements are prepared under a name, by their text. */
-class SessionDriver extends ConnectionDriver {
-  readonly #client: pg.ClientBase;
-  readonly #names = new Map<string, string>();
-
-  constructor(client: pg.ClientBase) {
-    super();
-    this.#client = client;
-  }
-
-  override async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
-    const { rows, rowCount, command } = await this.#client
-      .query({ name: this.#name(sql), text: sql, values: parameters as unknown[] })
-      .catch(throwWithoutRow);
-    const changes = command === "INSERT" || command === "UPDATE" || command === "DELETE" || command === "MERGE";
-    return changes ? { rows, numAffectedRows: BigInt(rowCount ?? 0) } : { rows };
-  }
-
-  #name(sql: string): string | undefined {
-    let name = this.#names.get(sql);
-    if (name === undefined && this.#names.size < namedStatements) {
-      name = `s${this.#names.size}`;
-      this.#names.set(sql, name);
-    }
-    return name;
-  }
-
-  protected override async control(statement: "begin" | "commit" | "rollback"): Promise<void> {
-    await this.#client.query(statement);
-  }
 }

@@ -6,28 +6,19 @@
  * A handler awaits nothing but the database, which answers at once here, so a whole group runs inside one turn of the
  * event loop. A handler that waits for something else would hold everybody up: the watchdog ends it.
  */
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, realpathSync, statSync } from "node:fs";
+import { mkdirSync, realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import SqliteDatabase from "better-sqlite3";
-import {
-  type CompiledQuery,
-  type DatabaseConnection,
-  Kysely,
-  type KyselyProps,
-  type QueryResult,
-  SqliteAdapter,
-  SqliteIntrospector,
-  SqliteQueryCompiler,
-} from "kysely";
+import { Kysely, type KyselyProps } from "kysely";
 import type { Database } from "../../schema/index.js";
 import { CallError } from "../errors.js";
 import { Aside } from "./aside.js";
-import { askingForPartitions } from "./changed-rows.js";
-import { ConnectionDriver } from "./connection-driver.js";
 import { sqliteDialect } from "./dialects.js";
 import { Lease, type Observe } from "./lent-connection.js";
 import { migrateToLatest } from "./migrate.js";
 import { RoundRobin } from "./round-robin.js";
+import { InTurns, kyselyOn, SerialDriver } from "./sqlite-connection.js";
+import { makePrivately, narrow } from "./sqlite-files.js";
 import type { Store, WriteTransaction } from "./store.js";
 
 /** Most calls that share one transaction: bounds how long the first of them waits for the last. */
@@ -43,8 +34,6 @@ const longestTurnMs = 20;
 const longestReadMs = 10;
 /** How long a group may take. Far above any real one; only a handler that waits for something else gets here. */
 const watchdogMs = 5_000;
-/** Statements kept prepared. The code has some hundreds; lists of varying length add more. */
-const cachedStatements = 1_000;
 
 /**
  * How far the log of writes may grow while somebody reads aside: until they are done nothing of it can be used again, and
@@ -316,29 +305,6 @@ export class SqliteStore implements Store {
   }
 }
 
-/** A new file is nobody else's from its first byte on; one that is there is opened by SQLite alone, for its locks. */
-function makePrivately(path: string): void {
-  try {
-    closeSync(openSync(path, "wx", 0o600));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  }
-  if (existsSync(path)) narrow(realpathSync(path));
-}
-
-/** Takes from others what they may do with the database and its log. Whoever owns the files may; nothing is widened. */
-function narrow(path: string): void {
-  for (const file of [path, `${path}-wal`, `${path}-shm`]) {
-    const mode = statSync(file, { throwIfNoEntry: false })?.mode;
-    if (mode === undefined || (mode & 0o177) === 0) continue;
-    try {
-      chmodSync(file, mode & 0o600);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EPERM") throw error;
-    }
-  }
-}
-
 async function settle(job: Job, lease: Lease): Promise<Settled> {
   try {
     return { ok: true, value: await job.work(lease) };
@@ -357,105 +323,4 @@ function unavailable(error: unknown): unknown {
       cause: error,
     },
   );
-}
-
-function kyselyOn(driver: SerialDriver): KyselyProps {
-  const dialect = {
-    createDriver: () => driver,
-    createAdapter: () => new TransactionalAdapter(),
-    createIntrospector: (db: Kysely<unknown>) => new SqliteIntrospector(db),
-    createQueryCompiler: () => askingForPartitions(new SqliteQueryCompiler()),
-  };
-  return { config: { dialect }, dialect, driver, executor: new Kysely<Database>({ dialect }).getExecutor() };
-}
-
-/**
- * A connection of which the event loop has a turn before the next statement once `longestMs` have gone by since the last
- * turn. After each it asks whether it still may run.
- */
-class InTurns implements DatabaseConnection {
-  readonly #connection: DatabaseConnection;
-  readonly #longestMs: number;
-  readonly #require: () => void;
-  #turnBeganAt = performance.now();
-
-  constructor(connection: DatabaseConnection, longestMs: number, require: () => void) {
-    this.#connection = connection;
-    this.#longestMs = longestMs;
-    this.#require = require;
-  }
-
-  executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
-    const goesOn = performance.now() - this.#turnBeganAt < this.#longestMs;
-    return goesOn ? this.#connection.executeQuery<Row>(query) : this.#inNextTurn<Row>(query);
-  }
-
-  async #inNextTurn<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
-    await new Promise((resolve) => setImmediate(resolve));
-    this.#turnBeganAt = performance.now();
-    this.#require();
-    return this.#connection.executeQuery<Row>(query);
-  }
-
-  async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
-    yield await this.executeQuery<Row>(query);
-  }
-}
-
-/** Has all migrations run in one transaction: a process that dies in the middle of one leaves none of it behind. */
-class TransactionalAdapter extends SqliteAdapter {
-  override get supportsTransactionalDdl(): boolean {
-    return true;
-  }
-}
-
-/** Kysely's driver for one connection that answers synchronously. Statements stay prepared, by their text. */
-class SerialDriver extends ConnectionDriver {
-  /** What the executor's current transaction allows. Outside of one nothing may run. */
-  mode: "closed" | "read" | "write" = "closed";
-  /** Statements that wrote, or tried to. */
-  written = 0;
-  readonly #file: SqliteDatabase.Database;
-  readonly #statements = new Map<string, SqliteDatabase.Statement>();
-
-  constructor(file: SqliteDatabase.Database) {
-    super();
-    this.#file = file;
-  }
-
-  override executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
-    try {
-      const statement = this.#prepare(sql);
-      if (this.mode !== "write") {
-        if (this.mode === "closed") throw new Error("The call's transaction has ended");
-        if (!statement.readonly) throw new Error("A query cannot write");
-      }
-      if (!statement.readonly) this.written += 1;
-      if (statement.reader) {
-        const rows = statement.all(parameters) as Row[];
-        return Promise.resolve(statement.readonly ? { rows } : { rows, numAffectedRows: BigInt(rows.length) });
-      }
-      const { changes, lastInsertRowid } = statement.run(parameters);
-      return Promise.resolve({
-        rows: [],
-        numAffectedRows: BigInt(changes),
-        insertId: BigInt(lastInsertRowid),
-      });
-    } catch (error) {
-      return Promise.reject(error as Error);
-    }
-  }
-
-  #prepare(sql: string): SqliteDatabase.Statement {
-    const known = this.#statements.get(sql);
-    if (known) return known;
-    const statement = this.#file.prepare(sql);
-    if (this.#statements.size >= cachedStatements) this.#statements.clear();
-    this.#statements.set(sql, statement);
-    return statement;
-  }
-
-  protected override async control(statement: "begin" | "commit" | "rollback"): Promise<void> {
-    this.#file.exec(statement);
-  }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { caps } from "../../functions/model/caps.js";
-import { addressKey, rates, sizes } from "../../runtime/limits.js";
+import { addressKey } from "../../runtime/counted-as.js";
+import { rates, sizes } from "../../runtime/limits.js";
 import { Caller, databases, startServer } from "../support/harness.js";
 
 describe("rate limits (claw-to-claw.md section 1)", () => {

@@ -4,7 +4,7 @@ import type { Runtime } from "../../../runtime/call/runtime.js";
 import type { Caller } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { hashSecret } from "../../../runtime/ids.js";
-import type { RateLimits } from "../../../runtime/limits.js";
+import type { RateLimits } from "../../../runtime/rate-limits.js";
 import { type Closing, closingOf, suspendedAs } from "../close-codes.js";
 import type { Entrance, Rooms } from "../rooms/rooms.js";
 import type { Socket } from "../socket.js";
