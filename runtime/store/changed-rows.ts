@@ -1,7 +1,8 @@
 /**
- * What a change says of the rows that it changes. A handler writes a plain update or delete; the database is asked here, in
- * the same statement, for the partition columns of those rows (schema/partitions.ts), so that whoever watches other rows is
- * not woken. Of a column that an update sets, the values from before are read right before it, where somebody listens.
+ * Finds out which rows an update or delete changes, so that only subscriptions to those rows run again. A handler
+ * writes a plain statement; this compiler makes the same statement return the partition columns (schema/partitions.ts)
+ * of the changed rows. If an update sets such a column, its old values are read just before the update, provided that
+ * somebody is listening.
  */
 import {
   ColumnNode,
@@ -19,11 +20,11 @@ import {
 } from "kysely";
 import { partitions } from "../../schema/partitions.js";
 
-/** A compiled change whose statement gives back more than its handler asked for. */
+/** A compiled update or delete that returns more columns than its handler asked for. */
 export interface ChangeQuery extends CompiledQuery {
-  /** The statement as it runs. `query` stays what the handler wrote, by which Kysely decides what the handler gets. */
+  /** The statement that runs. `query` stays what the handler wrote: Kysely decides by it what the handler gets. */
   asked: RootOperationNode;
-  /** Reads, under their names, the partition columns that the update is about to set. */
+  /** Reads the old values of the partition columns that the update sets. */
   before?: CompiledQuery | undefined;
 }
 
@@ -31,7 +32,7 @@ export function isChange(query: CompiledQuery): query is ChangeQuery {
   return "asked" in query;
 }
 
-/** A compiler that has every change give back the partition columns of its rows. */
+/** Wraps a compiler so that every update and delete returns the partition columns of its rows. */
 export function askingForPartitions(compiler: QueryCompiler): QueryCompiler {
   return {
     compileQuery(node, queryId) {
@@ -60,7 +61,7 @@ function columnsOf(table: OperationNode | undefined, { returning }: UpdateQueryN
   if (!table || !TableNode.is(table)) return [];
   const name = table.table.identifier.name;
   if (!Object.hasOwn(partitions, name)) return [];
-  // What the handler asked for under a name of its own choice must not be hidden by ours.
+  // If the handler chose names for its results, our columns could hide them, so we add none.
   const taken = (returning?.selections ?? []).map(({ selection }) => selection);
   if (!taken.every((selection) => ReferenceNode.is(selection) && ColumnNode.is(selection.column))) return [];
   return [...partitions[name as keyof typeof partitions]];

@@ -1,10 +1,13 @@
-/** Kysely's driver for one connection that somebody else opens, lends and closes. Each database says how it runs a statement. */
+/**
+ * Kysely's driver for one connection that its owner opens, lends and closes. Subclasses say how a database runs a
+ * statement.
+ */
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult } from "kysely";
 
 export abstract class ConnectionDriver implements Driver, DatabaseConnection {
   abstract executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>>;
 
-  /** Only migrations take a transaction from here: calls get theirs from the store. */
+  /** Used by migrations only: calls get their transaction from the store. */
   protected abstract control(statement: "begin" | "commit" | "rollback"): Promise<void>;
 
   async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {

@@ -1,17 +1,20 @@
-/** What SQLite and PostgreSQL do differently, as named capabilities. Nothing else in the code tells them apart. */
+/** The differences between SQLite and PostgreSQL, as named capabilities. No other code tells the two apart. */
 import { type Kysely, PostgresAdapter } from "kysely";
 import type { Database } from "../../schema/index.js";
 import type { MigrationTarget } from "../../schema/migrations/target.js";
 
 export interface Dialect extends MigrationTarget {
   name: "sqlite" | "postgres";
-  /** How many calls it works on at the same time. */
+  /** How many calls the database works on at the same time. */
   callsAtOnce: number;
-  /** Whether other server processes may be at work on the same database. */
+  /** Whether other server processes may use the same database. */
   sharedByProcesses: boolean;
-  /** A query whose `locked` says (0 or 1) whether this transaction is the only one, of all processes, that does the timers' work. */
+  /**
+   * A query that returns `locked`: 1 if this transaction is the only one, across all processes, that does the timers'
+   * work, else 0.
+   */
   tryLock: string;
-  /** A query for the `name` of every trigger that is at work. */
+  /** A query for the `name` of every active trigger. */
   activeTriggers: string;
 }
 
@@ -38,10 +41,10 @@ export const postgresDialect: Dialect = {
   fillFactor: true,
   unloggedTables: true,
   byteOrder: 'collate "C"',
-  // The connections of a process.
+  // One for each connection of the process.
   callsAtOnce: 16,
   sharedByProcesses: true,
-  // The number only has to be another one than those of other programs on the database.
+  // Any number will do if no other program on the same database uses it.
   tryLock: "select pg_try_advisory_xact_lock(7433615226)::integer as locked",
   activeTriggers: "select tgname as name from pg_trigger where tgenabled in ('O', 'A')",
   appendOnly: (table) => [
@@ -50,7 +53,7 @@ export const postgresDialect: Dialect = {
   ],
 };
 
-/** The dialect of a database that one has in hand. */
+/** The dialect that a Kysely handle speaks. */
 export function dialectOf(db: Kysely<Database>): Dialect {
   return db.getExecutor().adapter instanceof PostgresAdapter ? postgresDialect : sqliteDialect;
 }

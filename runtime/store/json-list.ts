@@ -1,19 +1,19 @@
 /**
- * Lists that the database serialises itself. Making objects of rows is most of what a list query costs (building 50
- * rows in JavaScript takes several times as long as reading them), and a list that a handler returns untouched never
- * needs them.
+ * Lists that the database itself turns into JSON. A list query spends most of its time on turning rows into objects:
+ * building 50 rows in JavaScript takes several times as long as reading them. A handler that returns the list untouched
+ * does not need the objects.
  */
 import { type Expression, type RawBuilder, sql } from "kysely";
 
 /**
- * How a column is written: `plain` is text that is known to need no escape (ids, base64, names from a fixed set);
- * `json` is JSON text already; with `?`, the key is left out where the column is null.
+ * How a column is written: `plain` is text that never needs escaping (ids, base64, names from a fixed set); `json` is
+ * already JSON text. With `?`, the key is left out if the column is null.
  */
 export type JsonColumn = "plain" | "number" | "json" | "plain?" | "number?" | "json?";
 
 /**
- * The rows as one JSON array, in their own order, which must be that of an index: sorting them here would move all of
- * their text. The first column may not be an optional one.
+ * The rows as one JSON array, in the order in which `rows` returns them. That must be the order of an index, because
+ * sorting them here would move all of their text. The first column must not be an optional one.
  */
 export function jsonList<Row>(
   rows: Expression<Row>,
@@ -23,7 +23,7 @@ export function jsonList<Row>(
     const quote = kind.startsWith("plain") ? '"' : "";
     const before = sql.lit(`${index === 0 ? "{" : ","}"${column}":${quote}`);
     const reference = sql.ref(column);
-    // `concat` takes null for nothing, and `||` makes null of all that it joins.
+    // `concat` skips null, while `||` with a null makes the whole expression null.
     return kind.endsWith("?")
       ? [sql`${before} || ${reference} || ${sql.lit(quote)}`]
       : [before, reference, sql.lit(quote)];

@@ -1,26 +1,29 @@
 /**
- * The database as one call sees it. A call can fail while a branch of it still has statements to run, or be ended while
- * it waits; what such a straggler asks for later must not land in the transaction of whoever has the connection then.
+ * The database as one call sees it. A call can fail while one of its branches still has statements to run, or be ended
+ * while it waits. A statement that such a branch sends later must not run in the transaction of the next call on this
+ * connection.
  */
 import { type CompiledQuery, type DatabaseConnection, Kysely, type KyselyProps, type QueryResult } from "kysely";
 import type { Database } from "../../schema/index.js";
 import { isChange } from "./changed-rows.js";
 
 /**
- * Is told of a statement before it runs. Where it asks to, it is also told the rows that came back, before anybody else
- * sees them; and for an update that sets partition columns, what those held `before` (changed-rows.ts).
+ * Called with each statement before it runs. If it returns a `HearRows`, that is called with the returned rows before
+ * the handler gets them, and for an update that sets partition columns also with their old values in `before`
+ * (changed-rows.ts).
  */
 export type Observe = (query: CompiledQuery) => HearRows | undefined;
+/** Receives the rows that a statement returned. */
 export type HearRows = (rows: readonly unknown[], before?: readonly unknown[]) => void;
 
-/** A connection, lent to one call. A lease can be lent on: it ends with the one that it came from. */
+/** A connection, lent to one call. A lease can lend it on; the inner lease ends with the outer one. */
 export class Lease implements DatabaseConnection {
   readonly db: Kysely<Database>;
   readonly #connection: DatabaseConnection;
   readonly #observe: Observe | undefined;
   #ended = false;
 
-  /** `observe` hears of every statement. */
+  /** `observe` is called with every statement. */
   constructor(kysely: KyselyProps, connection: DatabaseConnection, observe?: Observe) {
     this.#connection = connection;
     this.#observe = observe;
@@ -28,7 +31,7 @@ export class Lease implements DatabaseConnection {
     this.db = new Kysely<Database>({ ...kysely, executor: kysely.executor.withConnectionProvider(provider) });
   }
 
-  /** From here on every statement fails, without reaching the database. */
+  /** After this, every statement fails without reaching the database. */
   end(): void {
     this.#ended = true;
   }
@@ -46,7 +49,7 @@ export class Lease implements DatabaseConnection {
     const hearRows = this.#observe?.(query);
     if (!hearRows) return this.#connection.executeQuery<Row>(query);
     const before = isChange(query) && query.before ? this.#connection.executeQuery(query.before) : undefined;
-    // It is waited for below; if the change fails first, its own failure says no more.
+    // Awaited below. If the change fails first, the change's own error is enough.
     before?.catch(() => {});
     return this.#connection.executeQuery<Row>(query).then(async (result) => {
       hearRows(result.rows, (await before)?.rows);

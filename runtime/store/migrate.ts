@@ -1,10 +1,13 @@
-/** Brings a database to the newest schema. */
+/** Brings a database to the newest schema (schema/migrations). */
 import { type Kysely, type MigrationProvider, Migrator } from "kysely";
 import type { Database } from "../../schema/index.js";
 import { migrations } from "../../schema/migrations/index.js";
 import type { MigrationTarget } from "../../schema/migrations/target.js";
 
-/** The newest schema. Runs under the migrator's own lock; refuses a database that a newer release has migrated. */
+/**
+ * Runs the migrations that are still missing, under the migrator's own lock. Throws if a newer release has migrated the
+ * database.
+ */
 export async function migrateToLatest(db: Kysely<Database>, target: MigrationTarget): Promise<void> {
   const provider: MigrationProvider = {
     getMigrations: () =>

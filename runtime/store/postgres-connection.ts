@@ -1,10 +1,10 @@
-/** Kysely's driver for one connection to PostgreSQL. Statements are prepared under a name, by their text. */
+/** Kysely's driver for one PostgreSQL connection. Each statement text is prepared once, under a name. */
 import type { CompiledQuery, QueryResult } from "kysely";
 import type pg from "pg";
 import { ConnectionDriver } from "./connection-driver.js";
 import { throwWithoutRow } from "./postgres-errors.js";
 
-/** Prepared statements per connection. The code has some hundreds; lists of varying length add more. */
+/** Prepared statements per connection. The code has a few hundred; lists of varying length add more. */
 const namedStatements = 500;
 
 export class PostgresDriver extends ConnectionDriver {

@@ -1,25 +1,33 @@
-/** What PostgreSQL's errors mean to a call: try again, try later, or a fault of ours. */
+/** What a PostgreSQL error means to a call: run it again, tell the caller to try later, or report a fault. */
 import pg from "pg";
 import { CallError } from "../errors.js";
 
-/** Serialization failure, deadlock; and a unique key that another transaction took first, which the next try will see. */
+/**
+ * Serialization failure, deadlock, and a unique key that another transaction took first: the next attempt will see that
+ * row.
+ */
 const conflicts = new Set(["40001", "40P01", "23505"]);
 
-/** A unique key is taken. */
+/** unique_violation */
 export const takenKey = "23505";
 
-/** "current transaction is aborted, commands ignored until end of transaction block" */
+/** in_failed_sql_transaction: "current transaction is aborted, commands ignored until end of transaction block" */
 export const voidTransaction = "25P02";
 
+/** The five-character SQLSTATE of an error from PostgreSQL, else an empty string. */
 export function sqlState(error: unknown): string {
   return error instanceof pg.DatabaseError ? (error.code ?? "") : "";
 }
 
+/** Whether the write lost a race and should run again. */
 export function isConflict(error: unknown): boolean {
   return conflicts.has(sqlState(error));
 }
 
-/** Class 08 is a broken connection, 57P0x a server that shuts down or starts; without a state the socket broke. */
+/**
+ * Whether the connection is lost. Class 08 is a broken connection, 57P0x a server that shuts down or starts up, 53300
+ * too many connections; an error without a state comes from the socket.
+ */
 export function isLost(error: unknown): boolean {
   if (error instanceof pg.DatabaseError) return /^(08|57P0)/.test(error.code ?? "") || error.code === "53300";
   return (
@@ -30,6 +38,7 @@ export function isLost(error: unknown): boolean {
   );
 }
 
+/** `unavailable` for the caller if the connection is lost; any other error stays as it is. */
 export function unavailableIfLost(error: unknown): unknown {
   if (error instanceof CallError || !isLost(error)) return error;
   return Object.assign(
@@ -38,7 +47,7 @@ export function unavailableIfLost(error: unknown): unknown {
   );
 }
 
-/** PostgreSQL's detail may show the whole row that it would not take, and an error goes to the log as it is. */
+/** Throws the error without its detail, which may contain the whole rejected row and would end up in the log. */
 export function throwWithoutRow(error: unknown): never {
   if (error instanceof pg.DatabaseError) {
     error.detail = undefined;

@@ -1,6 +1,7 @@
 /**
- * PostgreSQL: a pool of connections, one transaction a call. Statements are pipelined, so BEGIN travels with the first
- * statement and statements that a handler starts together share a round trip. A write that lost a race runs again.
+ * PostgreSQL: a pool of connections, and one transaction per call. Statements are pipelined: BEGIN travels with the
+ * first statement, and statements that a handler starts together share a round trip. A write that lost a race runs
+ * again.
  */
 import { Kysely, type KyselyProps, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from "kysely";
 import pg from "pg";
@@ -16,17 +17,18 @@ import { PostgresDriver } from "./postgres-connection.js";
 import { isConflict, isLost, sqlState, takenKey, unavailableIfLost, voidTransaction } from "./postgres-errors.js";
 import { OutcomeUnknown, type Store, type WriteTransaction } from "./store.js";
 
-/** How often a write is tried. With the waits below the last try comes after some two seconds. */
+/** How often a write is tried. With the waits below, the last attempt comes after about two seconds. */
 const mostAttempts = 16;
 const longestWaitMs = 250;
 
 const snapshot = "begin isolation level repeatable read read only";
 
 const connectionSettings = {
-  // Every query has its index. On a small table the planner would read it whole, and a serializable read of a whole
-  // table conflicts with every insert into it.
+  // Every query has an index. Without this setting the planner would read a small table whole, and a serializable read
+  // of a whole table conflicts with every insert into it.
   enable_seqscan: "off",
-  // Statements are prepared once and run often: planning each for its values would cost more than running it.
+  // Statements are prepared once and run often: planning one again for each set of values would cost more than running
+  // it.
   plan_cache_mode: "force_generic_plan",
   synchronous_commit: "on",
   statement_timeout: 30_000,
@@ -34,26 +36,30 @@ const connectionSettings = {
   client_min_messages: "warning",
 };
 
-/** What is made once for each connection. */
+/** Made once for each connection. */
 interface Lendable {
   db: Kysely<Database>;
   driver: PostgresDriver;
   kysely: KyselyProps;
 }
 
-/** int8 as a number: what is stored in one stays below 2^53. */
+/** The type id of int8. We read it as a number: every value that we store in one is below 2^53. */
 const int8 = 20;
 
-/** Far more than there are calls at a time: whoever asks has long been told to wait. */
+/** Far more than the calls that can run at a time: callers are told to wait long before this is reached. */
 const mostReadsWaiting = 50_000;
 
+/** The store on PostgreSQL. */
 export class PostgresStore implements Store {
   readonly dialect = postgresDialect;
   readonly #settings: pg.ClientConfig;
   readonly #pool: pg.Pool;
   readonly #aside = new Aside();
   readonly #lendables = new WeakMap<pg.ClientBase, Lendable>();
-  /** Reads of callers. A few large ones of each are under way, and nobody waits behind another's hundreds. */
+  /**
+   * Reads for callers. Each caller has a few of them running at most, so nobody waits behind the hundreds of another
+   * caller.
+   */
   readonly #reads = new FairQueue(
     {
       atOnce: postgresDialect.callsAtOnce,
@@ -80,14 +86,14 @@ export class PostgresStore implements Store {
       },
     };
     this.#pool = new pg.Pool({ ...this.#settings, max: postgresDialect.callsAtOnce });
-    // A connection that breaks is replaced at the next use. Its statements fail on their own; without a listener the
-    // event itself would end the process, and the pool listens to idle connections only.
+    // The pool replaces a broken connection at the next use, and the statements on it fail on their own. Without a
+    // listener the error event would end the process, and the pool itself listens on idle connections only.
     this.#pool.on("error", () => {});
     this.#pool.on("connect", (client) => client.on("error", () => {}));
   }
 
   read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe, who = ""): Promise<T> {
-    // The server's own do not wait.
+    // The server's own reads do not wait.
     return who === "" ? this.#read(work, observe) : this.#reads.run(who, () => this.#read(work, observe));
   }
 
@@ -100,7 +106,7 @@ export class PostgresStore implements Store {
       const value = await work(lease.db);
       lease.end();
       await begun;
-      // The snapshot was the promise; nobody has to wait for its end.
+      // The caller was promised a snapshot, and has read it. It need not wait for the transaction to end.
       client.query("commit").then(
         () => client.release(),
         (error: Error) => client.release(error),
@@ -115,7 +121,7 @@ export class PostgresStore implements Store {
 
   readAside<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
     return this.#aside.run(async () => {
-      // None of the pool's: it may be busy for minutes.
+      // Not a connection of the pool: the read may take minutes.
       const client = new pg.Client(this.#settings);
       client.on("error", () => {});
       try {
@@ -145,7 +151,7 @@ export class PostgresStore implements Store {
       } catch (error) {
         if (!isConflict(error)) throw unavailableIfLost(error);
         if (attempt === mostAttempts) {
-          // A unique key that is still taken after every try is no race but a fault of ours.
+          // A unique key that is still taken after the last attempt is not a race but a bug of ours.
           if (sqlState(error) === takenKey) throw error;
           throw new CallError("unavailable", "Too many calls change the same data. Try again.", {
             retryAfterMs: 1_000,
@@ -169,10 +175,12 @@ export class PostgresStore implements Store {
     } catch (error) {
       lease.end();
       await this.#abandon(client);
-      // What comes behind an unawaited write that failed only hears that the transaction is void; the write knows why.
+      // After an unawaited write has failed, later statements report only that the transaction is aborted. The error of
+      // the write itself says why.
       throw sqlState(error) === voidTransaction ? await firstFailure(unawaited, error) : error;
     }
-    // COMMIT travels right behind the unawaited writes: if one of them failed, it is answered with a rollback.
+    // COMMIT travels right behind the unawaited writes. If one of them has failed, PostgreSQL answers it with a
+    // rollback.
     const committed = client.query("commit");
     const released = committed.then(
       () => client.release(),
@@ -242,7 +250,7 @@ export class PostgresStore implements Store {
       return value;
     } catch (error) {
       lease.end();
-      // After a conflict the whole transaction is void; the caller's retry begins anew.
+      // After a conflict the whole transaction is void, and the write runs again from the start.
       if (!isConflict(error)) await client.query("rollback to savepoint nested");
       throw error;
     }

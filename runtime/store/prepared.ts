@@ -1,27 +1,27 @@
 /**
- * Queries that are built once and only bound at each run. Building and compiling a query costs several times what
- * SQLite takes to answer it, so what runs on every call, or in a call that runs all the time, is prepared.
+ * Queries that are built and compiled once and then only bound. Building and compiling a query takes several times as
+ * long as SQLite needs to answer it, so every query that runs on each call, or in a very frequent call, is prepared.
  */
 import { type CompiledQuery, type Expression, type Kysely, type QueryResult, sql } from "kysely";
 import type { Database } from "../../schema/index.js";
 import { isChange } from "./changed-rows.js";
 
-/** What can be bound. */
+/** A value that a parameter can have. */
 export type Bindable = string | number | null;
 
-/** Any of Kysely's finished builders, and `sql`. */
+/** One of Kysely's query builders, or `sql`. */
 interface Buildable<Row> {
   compile(db: Kysely<Database>): CompiledQuery<Row>;
 }
 
-/** Stands for a parameter while the query is built, and in its tree. */
+/** Stands for a parameter in the query's tree. */
 export class Placeholder {
   constructor(readonly name: string) {}
 }
 
 /**
- * Declares a query with named parameters. `build` gets an expression for each of them, to be used like a value, and
- * runs once; the returned function binds and runs.
+ * Declares a query with named parameters. `build` runs once per database and gets an expression for each parameter, to
+ * be used like a value. The returned function binds the parameters and runs the query.
  */
 export function prepared<Name extends string, Row>(
   names: readonly Name[],
@@ -30,7 +30,7 @@ export function prepared<Name extends string, Row>(
   const expressions = Object.fromEntries(
     names.map((name) => [name, sql<never>`${new Placeholder(name)}`]),
   ) as unknown as Record<Name, Expression<never>>;
-  // The two databases write the same query differently; a process mostly knows one of them.
+  // By database, since each compiles the query to different SQL. A process usually uses only one.
   const compiled = new WeakMap<object, CompiledQuery<Row>>();
 
   return ({ db }, parameters) => {
@@ -48,7 +48,7 @@ export function prepared<Name extends string, Row>(
     });
     const bound = bind(query);
     const before = isChange(bound) && bound.before ? { before: bind(bound.before) } : {};
-    // What watches statements looks into the tree, where the parameters stand by their names.
+    // Observers look into the tree, which has the parameters' names; `bindings` gives their values.
     return db.executeQuery<Row>(Object.assign(bound, before, { bindings: parameters }));
   };
 }

@@ -1,7 +1,7 @@
-/** What waits for a database that does one thing after the other: each caller's in its order, the callers in turns. */
+/** A queue for a database that does one job at a time: callers take turns, and each caller's jobs stay in order. */
 export class RoundRobin<T> {
   readonly #waiting = new Map<string, T[]>();
-  /** What was taken already and comes before everything else. */
+  /** Jobs that were taken and put back. They come before all others. */
   #first: T[] = [];
   #size = 0;
 
@@ -16,16 +16,16 @@ export class RoundRobin<T> {
     else this.#waiting.set(who, [item]);
   }
 
-  /** Puts back what was taken and not begun. */
+  /** Puts back jobs that were taken but not begun. */
   unshift(...items: T[]): void {
     this.#size += items.length;
     this.#first.unshift(...items);
   }
 
-  /** Takes up to `most`: of each caller one, and then of each another one. */
+  /** Takes up to `most` jobs: one of each caller, then a second one of each, and so on. */
   take(most: number): T[] {
     const taken = this.#first.splice(0, most);
-    // Who is put behind the others is come to again.
+    // The loop also visits a caller that it has put back at the end of the map.
     for (const [who, theirs] of this.#waiting) {
       if (taken.length === most) break;
       taken.push(theirs.shift() as T);

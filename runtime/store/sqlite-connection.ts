@@ -1,4 +1,7 @@
-/** Kysely on a connection of SQLite, which answers at once: statements stay prepared, and reads let others have turns. */
+/**
+ * Kysely on an SQLite connection, which answers synchronously. Keeps statements prepared, and lets the event loop run
+ * between the statements of a long read.
+ */
 import type SqliteDatabase from "better-sqlite3";
 import {
   type CompiledQuery,
@@ -14,9 +17,10 @@ import type { Database } from "../../schema/index.js";
 import { askingForPartitions } from "./changed-rows.js";
 import { ConnectionDriver } from "./connection-driver.js";
 
-/** Statements kept prepared. The code has some hundreds; lists of varying length add more. */
+/** Prepared statements per connection. The code has a few hundred; lists of varying length add more. */
 const cachedStatements = 1_000;
 
+/** What a lease needs to run Kysely's queries on a driver. */
 export function kyselyOn(driver: SerialDriver): KyselyProps {
   const dialect = {
     createDriver: () => driver,
@@ -28,8 +32,8 @@ export function kyselyOn(driver: SerialDriver): KyselyProps {
 }
 
 /**
- * A connection of which the event loop has a turn before the next statement once `longestMs` have gone by since the last
- * turn. After each it asks whether it still may run.
+ * A connection that lets the event loop run before the next statement once `longestMs` have passed since it last did.
+ * Each time, `require` then checks that the call may go on.
  */
 export class InTurns implements DatabaseConnection {
   readonly #connection: DatabaseConnection;
@@ -60,18 +64,21 @@ export class InTurns implements DatabaseConnection {
   }
 }
 
-/** Has all migrations run in one transaction: a process that dies in the middle of one leaves none of it behind. */
+/**
+ * Makes all migrations run in one transaction, so that a process that dies in the middle of one leaves nothing of it
+ * behind.
+ */
 class TransactionalAdapter extends SqliteAdapter {
   override get supportsTransactionalDdl(): boolean {
     return true;
   }
 }
 
-/** Kysely's driver for one connection that answers synchronously. Statements stay prepared, by their text. */
+/** Kysely's driver for one SQLite connection. Keeps statements prepared, by their text. */
 export class SerialDriver extends ConnectionDriver {
-  /** What the executor's current transaction allows. Outside of one nothing may run. */
+  /** What the current transaction allows. Outside a transaction, nothing may run. */
   mode: "closed" | "read" | "write" = "closed";
-  /** Statements that wrote, or tried to. */
+  /** How many statements wrote, or tried to. */
   written = 0;
   readonly #file: SqliteDatabase.Database;
   readonly #statements = new Map<string, SqliteDatabase.Statement>();

@@ -1,7 +1,10 @@
-/** The files of an SQLite database: its owner's alone. */
+/** Keeps the files of an SQLite database private to their owner. */
 import { chmodSync, closeSync, existsSync, openSync, realpathSync, statSync } from "node:fs";
 
-/** A new file is nobody else's from its first byte on; one that is there is opened by SQLite alone, for its locks. */
+/**
+ * Creates a missing file with access for its owner only. An existing one is left for SQLite to open, because opening it
+ * here could drop SQLite's locks.
+ */
 export function makePrivately(path: string): void {
   try {
     closeSync(openSync(path, "wx", 0o600));
@@ -11,7 +14,10 @@ export function makePrivately(path: string): void {
   if (existsSync(path)) narrow(realpathSync(path));
 }
 
-/** Takes from others what they may do with the database and its log. Whoever owns the files may; nothing is widened. */
+/**
+ * Takes access to the database and its log away from everybody but the owner; never widens it. If this process may not
+ * change the mode of a file, the mode stays.
+ */
 export function narrow(path: string): void {
   for (const file of [path, `${path}-wal`, `${path}-shm`]) {
     const mode = statSync(file, { throwIfNoEntry: false })?.mode;

@@ -1,10 +1,11 @@
 /**
  * SQLite: one connection and one serial executor. Writes that wait at the same moment share one transaction and one
- * flush to disk, and one that fails is undone alone; no caller hears of its write before that flush. Queries run between the
- * groups, on the same connection: a second connection would lose its page cache at every commit of the first.
+ * flush to disk. A write that fails is undone alone, and no caller gets an answer to a write before the flush. Queries
+ * run between these groups on the same connection: a second connection would lose its page cache at every commit of the
+ * first.
  *
- * A handler awaits nothing but the database, which answers at once here, so a whole group runs inside one turn of the
- * event loop. A handler that waits for something else would hold everybody up: the watchdog ends it.
+ * A handler awaits nothing but the database, and SQLite answers at once, so a whole group runs within one turn of the
+ * event loop. A handler that waits for something else would hold up everybody; a watchdog ends it.
  */
 import { mkdirSync, realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -21,23 +22,26 @@ import { InTurns, kyselyOn, SerialDriver } from "./sqlite-connection.js";
 import { makePrivately, narrow } from "./sqlite-files.js";
 import type { Store, WriteTransaction } from "./store.js";
 
-/** Most calls that share one transaction: bounds how long the first of them waits for the last. */
+/** Most calls in one transaction. Bounds how long the first call of a group waits for the last. */
 const largestGroup = 256;
-/** For reads it saves no more than a begin and a commit. */
+/** Smaller for reads, since a group saves them only a begin and a commit. */
 const largestReadGroup = 16;
 /**
- * How long calls may run before the sockets have a turn: Node takes one new connection in each. A group that takes longer
- * ends with the call that is on.
+ * How long calls may run before the sockets get a turn; Node accepts one new connection per turn. A group that takes
+ * longer ends after the call that is running.
  */
 const longestTurnMs = 20;
-/** A query of many statements lets the event loop have a turn before its next one once it has gone on for this long. */
+/** After running for this long, a query lets the event loop run before its next statement. */
 const longestReadMs = 10;
-/** How long a group may take. Far above any real one; only a handler that waits for something else gets here. */
+/**
+ * The watchdog ends a group after this long. Real groups take far less; only a handler that waits for something other
+ * than the database gets here.
+ */
 const watchdogMs = 5_000;
 
 /**
- * How far the log of writes may grow while somebody reads aside: until they are done nothing of it can be used again, and
- * what it has grown to is copied in one go afterwards.
+ * How large the write-ahead log may grow during a read aside. SQLite can reuse none of it until that read ends, and
+ * then copies all of it into the database at once.
  */
 const largestLogBytes = 128 * 1_024 * 1_024;
 
@@ -50,6 +54,7 @@ interface Job {
 
 type Settled = { ok: true; value: unknown } | { ok: false; error: unknown };
 
+/** The store on SQLite. */
 export class SqliteStore implements Store {
   readonly dialect = sqliteDialect;
   readonly #path: string;
@@ -76,20 +81,22 @@ export class SqliteStore implements Store {
     }
     this.#file = new SqliteDatabase(path, { timeout: 5_000 });
     this.#file.pragma("journal_mode = WAL");
-    // The log is beside the file itself, wherever a link to it is; and one that led nowhere made the file only now.
+    // SQLite puts the log beside the real file, not beside a link to it. We resolve the path only now because SQLite
+    // may just have created the file that a link points to.
     this.#path = path === ":memory:" ? path : realpathSync(path);
     narrow(this.#path);
-    // better-sqlite3 is compiled so that a reopened WAL database drops to NORMAL, which loses acknowledged writes on power loss.
+    // better-sqlite3 is compiled so that a reopened WAL database drops to NORMAL, which loses acknowledged writes on
+    // power loss.
     this.#file.pragma("synchronous = FULL");
     this.#file.pragma("foreign_keys = ON");
     this.#file.pragma("cache_size = -262144");
     this.#file.pragma("wal_autocheckpoint = 4000");
-    // A log that grew behind a long read shrinks again once it is used anew.
+    // Once SQLite reuses a log that grew during a long read, it shrinks the file to this size.
     this.#file.pragma("journal_size_limit = 16777216");
     this.#file.pragma("temp_store = MEMORY");
-    // Without it, a row of the journal that is replaced (INSERT OR REPLACE) would be deleted past its trigger.
+    // Without this, INSERT OR REPLACE would delete a row of the journal without running its trigger.
     this.#file.pragma("recursive_triggers = ON");
-    // What is deleted is overwritten: a spent location must not survive in a free page.
+    // Overwrite what is deleted: a past location must not survive in a free page.
     this.#file.pragma("secure_delete = ON");
     this.#driver = new SerialDriver(this.#file);
     this.#kysely = kyselyOn(this.#driver);
@@ -127,7 +134,7 @@ export class SqliteStore implements Store {
     });
   }
 
-  /** The main connection goes on writing: what is read here is the snapshot of the first statement. */
+  /** The main connection keeps writing; this one reads the snapshot that its first statement saw. */
   readAside<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
     return this.#aside.run(async () => {
       const file = new SqliteDatabase(this.#path, { readonly: true, timeout: 5_000 });
@@ -143,7 +150,8 @@ export class SqliteStore implements Store {
           lease.end();
         }
       } finally {
-        // Through SQLite alone: whoever closes a descriptor of this file in another way loses the process its locks.
+        // Only SQLite may close this: closing a descriptor of the file in any other way drops all locks that the
+        // process holds on it.
         file.close();
       }
     });
@@ -166,7 +174,7 @@ export class SqliteStore implements Store {
     this.#driver.mode = "write";
     await migrateToLatest(this.#db, this.dialect);
     this.#driver.mode = "closed";
-    // What a migration erased would go on standing in the log.
+    // Otherwise the log would still contain what a migration erased.
     this.#file.pragma("wal_checkpoint(TRUNCATE)");
   }
 
@@ -178,8 +186,8 @@ export class SqliteStore implements Store {
   }
 
   /**
-   * The first job schedules the flush, and as long as each turn of the event loop brings more writes, the flush waits for
-   * one more: callers who were answered together ask again together, and a larger group costs hardly more.
+   * Schedules a flush if none is scheduled. As long as each turn of the event loop brings more writes, the flush waits
+   * one more turn: callers who were answered together ask again together, and a larger group costs hardly more.
    */
   #schedule(): void {
     if (this.#flushing) return;
@@ -193,7 +201,7 @@ export class SqliteStore implements Store {
         void this.#flush().finally(() => {
           this.#flushing = undefined;
           resolve();
-          // A caller that just heard its answer may have asked again before this ran.
+          // A caller who just got an answer may have queued another job before this ran.
           if (this.#writes.length > 0 || this.#reads.length > 0) this.#schedule();
         });
       };
@@ -204,7 +212,8 @@ export class SqliteStore implements Store {
   async #flush(): Promise<void> {
     let turnBeganAt = performance.now();
     while (this.#writes.length > 0 || this.#reads.length > 0) {
-      // Whoever is answered asks again at once, and live queries do for ever: nobody else would be heard, nor let in.
+      // Let the event loop run. Callers queue the next job as soon as they are answered, and live queries never stop,
+      // so without this pause the loop would never end: no socket would be read and no connection accepted.
       if (performance.now() - turnBeganAt > longestTurnMs) {
         await new Promise((resolve) => setImmediate(resolve));
         turnBeganAt = performance.now();
@@ -216,7 +225,7 @@ export class SqliteStore implements Store {
 
   async #runGroup(mode: "read" | "write", jobs: Job[]): Promise<void> {
     const settled = (await this.#transact(mode, jobs, false)) ?? (await this.#transact(mode, jobs, true)) ?? [];
-    // Only now is anything durable, so only now does anybody hear of it.
+    // Answer only now: before the commit nothing is durable.
     for (const [index, outcome] of settled.entries()) {
       const job = jobs[index];
       if (outcome.ok) job?.resolve(outcome.value);
@@ -226,8 +235,8 @@ export class SqliteStore implements Store {
 
   /**
    * Runs the jobs in one transaction. Nearly every call that fails has written nothing by then, and a savepoint costs a
-   * copy of each page that is written behind it; so a group first runs without them, and if a call does fail after it
-   * wrote, the group is undone and the answer is undefined: it must run again with a savepoint for each call.
+   * copy of each page written after it. So a group first runs without savepoints. If a call fails after it has written,
+   * the whole group is rolled back and this returns undefined: the group must run again with a savepoint for each call.
    */
   async #transact(mode: "read" | "write", jobs: Job[], savepoints: boolean): Promise<Settled[] | undefined> {
     const settled: Settled[] = [];
@@ -256,7 +265,8 @@ export class SqliteStore implements Store {
           this.#endStuckGroup(mode, jobs, index);
           return [];
         }
-        // A full disk or an I/O error ends the transaction on SQLite's side: then nobody's write is there.
+        // After a full disk or an I/O error SQLite has rolled the transaction back, and with it the writes of all its
+        // calls.
         if (!this.#file.inTransaction) throw outcome.ok ? new Error("The transaction was lost") : outcome.error;
         if (!outcome.ok && this.#driver.written !== writtenBefore) {
           if (!savepoints) {
@@ -279,7 +289,7 @@ export class SqliteStore implements Store {
     }
   }
 
-  /** Undoes the group, fails the one call that waited for something else, and lets the others run again. */
+  /** Rolls the group back, fails the call that waited for something else, and puts the others back in the queue. */
   #endStuckGroup(mode: "read" | "write", jobs: Job[], stuck: number): void {
     this.#rollback.run();
     const [culprit] = jobs.splice(stuck, 1);
@@ -296,7 +306,7 @@ export class SqliteStore implements Store {
       this.#file.exec("release nested");
       return value;
     } catch (error) {
-      // A call that the watchdog ended has no savepoint any more: this one would be somebody else's.
+      // If the watchdog ended the call, its savepoint is gone, and this rollback would hit another call's.
       if (!outer.ended && this.#file.inTransaction) this.#file.exec("rollback to nested; release nested");
       throw error;
     } finally {
@@ -313,7 +323,10 @@ async function settle(job: Job, lease: Lease): Promise<Settled> {
   }
 }
 
-/** A database that is locked, full or failing is a reason to try later, not the caller's mistake. */
+/**
+ * Makes `unavailable` of an error that says the database is locked, full or failing: the caller did nothing wrong and
+ * can try later.
+ */
 function unavailable(error: unknown): unknown {
   const code = error instanceof SqliteDatabase.SqliteError ? error.code : "";
   if (!/^SQLITE_(BUSY|FULL|IOERR|LOCKED|READONLY|CANTOPEN|NOMEM)/.test(code)) return error;

@@ -1,11 +1,14 @@
-/** What the rest of the runtime asks of a database: a read in one snapshot, a write as one serializable transaction. */
+/**
+ * What the rest of the runtime needs of a database: a read in one snapshot, and a write in one serializable
+ * transaction.
+ */
 import type { Kysely } from "kysely";
 import type { Database } from "../../schema/index.js";
 import { CallError } from "../errors.js";
 import type { Dialect } from "./dialects.js";
 import type { Observe } from "./lent-connection.js";
 
-/** The database went away while it was committing: the write may have happened, or not. */
+/** The connection broke during the commit, so the write may or may not have happened. */
 export class OutcomeUnknown extends CallError {
   constructor() {
     super(
@@ -19,39 +22,45 @@ export class OutcomeUnknown extends CallError {
 /** One running write transaction. */
 export interface WriteTransaction {
   db: Kysely<Database>;
-  /** Writes that `work` started and does not wait for. The commit waits for them, and fails with them. */
+  /** Writes that `work` started without awaiting them. The commit waits for them and fails if one of them fails. */
   unawaited: Promise<unknown>[];
-  /** Runs `work` on a handle of its own; if it throws, what it wrote is undone and the transaction goes on. */
+  /** Runs `work` on its own handle. If it throws, its writes are undone and the transaction goes on. */
   nested<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
 }
 
+/** A database. SQLite and PostgreSQL each have one implementation. */
 export interface Store {
   dialect: Dialect;
   /**
-   * Runs `work` on one snapshot. Writing in it throws. Where reads wait for one another, those of each `who` take turns:
-   * one caller's hundreds do not come before another's one, and where reads go on beside one another no caller has all places.
+   * Runs `work` on one snapshot; a write in it throws. Callers take turns by `who`: if reads run one after the other,
+   * hundreds of one caller do not come before the single read of another; if they run side by side, no caller takes all
+   * places.
    */
   read<T>(work: (db: Kysely<Database>) => Promise<T>, observe?: Observe, who?: string): Promise<T>;
   /**
-   * As `read`, for work that goes through whole tables: on a connection of its own, after the one before it has ended.
-   * Every statement has a turn of its own, and the others' calls run in between, so `work` keeps its statements short.
+   * As `read`, for work that goes through whole tables: on its own connection, after the one before it has ended. Other
+   * calls run between its statements, so `work` should keep each statement short.
    */
   readAside<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
   /**
-   * Runs `work` in one serializable transaction and resolves once its commit is durable. `work` may run again after a
-   * conflict, so it must have no effect but on the transaction. If it throws, nothing was written. `observe` hears of
+   * Runs `work` in one serializable transaction and resolves once its commit is durable. If `work` throws, nothing is
+   * written. After a conflict `work` runs again, so its only effect may be on the transaction. `observe` is called with
    * the statements of every attempt.
    */
   write<T>(work: (transaction: WriteTransaction) => Promise<T>, observe?: Observe): Promise<T>;
-  /** Runs one statement on its own, past transactions and types: for a library that brings its own. PostgreSQL only. */
+  /**
+   * PostgreSQL only. Runs one statement outside any transaction and without our types, for a library that writes its
+   * own SQL.
+   */
   query?(statement: {
     name?: string;
     text: string;
     values?: unknown[];
   }): Promise<{ rows: unknown[]; rowCount: number | null }>;
-  /** Resolves if the database answers. */
+  /** Resolves if the database answers, else rejects. */
   check(): Promise<void>;
+  /** Brings the schema up to date (migrate.ts). */
   migrate(): Promise<void>;
-  /** Lets what runs finish, checkpoints, and lets go. */
+  /** Waits for what is running, checkpoints and closes the database. */
   close(): Promise<void>;
 }
