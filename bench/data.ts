@@ -1,6 +1,6 @@
 /** What the servers of a run hold before it: agents in connected pairs, and threads full of messages. */
 import { randomBytes } from "node:crypto";
-import { hourOf } from "../functions/model/threads/threads.js";
+import { hourOf } from "../functions/model/rules/thread-states.js";
 import { hashSecret, newId, newSecret, newUuid } from "../runtime/ids.js";
 import type { Store } from "../runtime/store/store.js";
 

@@ -5,10 +5,11 @@ import { CallError } from "../runtime/errors.js";
 import { type Decision, decisions, threadStatuses } from "../schema/threads.js";
 import { cursor, id, text } from "../schema/values.js";
 import { cursorsOf } from "./model/cursors.js";
+import { afterDecision, statusOf } from "./model/rules/thread-states.js";
 import { listPendingApprovals } from "./model/threads/approvals.js";
 import { notActive } from "./model/threads/connections.js";
 import { message, toMessage } from "./model/threads/thread-messages.js";
-import { afterDecision, requireThread, statusOf } from "./model/threads/threads.js";
+import { requireThread } from "./model/threads/threads.js";
 
 /** The most urgent plans that a list shows. */
 const listed = 500;

@@ -11,20 +11,11 @@ import { type MessageType, messageTypes, threadStatuses } from "../schema/thread
 import { cursor, id, peer, timestamp } from "../schema/values.js";
 import { caps, dayMs, requireRoom } from "./model/caps.js";
 import { cursorsOf } from "./model/cursors.js";
+import { afterMessage, approvalMs, hourOf, isOpenInSql, statusOf } from "./model/rules/thread-states.js";
 import { statusOf as connectionStatusOf, notActive, requireConnection } from "./model/threads/connections.js";
 import { pageOfThreads } from "./model/threads/listed-threads.js";
 import { message, requirePayload } from "./model/threads/thread-messages.js";
-import {
-  afterMessage,
-  approvalMs,
-  hourOf,
-  isOpenInSql,
-  openThread,
-  requireThread,
-  resumeThread,
-  statusOf,
-  type ThreadOfCaller,
-} from "./model/threads/threads.js";
+import { openThread, requireThread, resumeThread, type ThreadOfCaller } from "./model/threads/threads.js";
 
 const listedByDefault = 100;
 const limit = z.number().int().min(1).max(500).nullish();

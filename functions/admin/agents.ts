@@ -10,7 +10,7 @@ import { type AgentView, agentView, agentViews } from "../model/agents/agent-vie
 import { agentNotFound } from "../model/agents/agents.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { versionOf } from "../model/listings/pending-changes.js";
-import { listingTurn, type ReviewMove, review } from "../model/listings/profiles.js";
+import { listingTurn, type ReviewMove, review } from "../model/listings/profile-review.js";
 import { stopMetersOf } from "../model/session/session.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */

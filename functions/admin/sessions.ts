@@ -7,8 +7,8 @@ import type { SessionsTable } from "../../schema/sessions.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { settlement, settlementOf } from "../model/money/settlement.js";
+import { hasStatus, isOpen, statusFilter } from "../model/rules/session-states.js";
 import { catchUp, terminateSession as endForPlatform, findSession } from "../model/session/session.js";
-import { hasStatus, isOpen, statusFilter } from "../model/session/session-status.js";
 import { sessionView, sessionViews, viewSession } from "../model/session/session-view.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */

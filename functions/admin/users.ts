@@ -4,7 +4,7 @@ import { mutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { id } from "../../schema/values.js";
-import { review } from "../model/listings/profiles.js";
+import { review } from "../model/listings/profile-review.js";
 import { catchUp, stopMetersOf, terminateSession } from "../model/session/session.js";
 import { requireUser, user, userView } from "../model/users/users.js";
 

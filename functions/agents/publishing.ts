@@ -7,17 +7,16 @@ import { id } from "../../schema/values.js";
 import { isConnected, showPresence } from "../model/agents/agent-presence.js";
 import { agentView, loadAgentView } from "../model/agents/agent-view.js";
 import { requireOwnAgent } from "../model/agents/agents.js";
+import { listingTurn, submitProfile } from "../model/listings/profile-review.js";
 import {
   applyDefaults,
   findProfile,
-  listingTurn,
   type Profile,
   profileFields,
   profileView,
   providerProfile,
   publishDefaults,
   requireActiveProfile,
-  submitProfile,
   termsOf,
 } from "../model/listings/profiles.js";
 

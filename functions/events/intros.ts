@@ -9,16 +9,9 @@ import { cursorsOf } from "../model/cursors.js";
 import { active, findCheckin } from "../model/events/checkin.js";
 import { requireEvent } from "../model/events/event.js";
 import { requireRoomForIntro } from "../model/events/event-caps.js";
-import {
-  changeIntro,
-  introStatus,
-  introValue,
-  nextIntroStatus,
-  open,
-  presentIntro,
-  requireIntro,
-} from "../model/events/intro.js";
+import { changeIntro, introValue, presentIntro, requireIntro } from "../model/events/intro.js";
 import { takeIntroTurn } from "../model/events/intro-pace.js";
+import { introStatus, nextIntroStatus, open } from "../model/rules/intro-states.js";
 import { match } from "../model/rules/matching.js";
 import { openThread } from "../model/threads/threads.js";
 

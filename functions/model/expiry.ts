@@ -7,7 +7,7 @@ import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import type { Database } from "../../schema/index.js";
 import { spent } from "./events/location-share.js";
-import { hourOf, silenceMs, silentUntil } from "./threads/threads.js";
+import { hourOf, silenceMs, silentUntil } from "./rules/thread-states.js";
 
 /** How many rows of one kind one transaction changes at most: a backlog of all kinds holds nobody up for over some 20 ms. */
 export const batchSize = 200;

@@ -1,7 +1,8 @@
 /** Rentals: made, approved, worked in, ended (clawrent.md section 2.6). Their life is functions/model/session/session.ts. */
 
 export { dispute, withdrawDispute } from "./disputes.js";
+export { listMessages } from "./history.js";
 export { raiseLimit } from "./limits.js";
 export { pauseParticipant, resumeParticipant } from "./participants.js";
 export { approve, create, end, get, list, listRentedAgents } from "./rentals.js";
-export { listMessages, sendMessage } from "./session-messages.js";
+export { sendMessage } from "./sending.js";

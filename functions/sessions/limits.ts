@@ -5,8 +5,8 @@ import { maxAmount, printAmount } from "../../schema/money.js";
 import { id } from "../../schema/values.js";
 import { findHold, walletTurn } from "../model/money/ledger.js";
 import { currentWallet } from "../model/money/pending-income.js";
+import { isOpen } from "../model/rules/session-states.js";
 import { raiseSessionLimit, requirePartyNow } from "../model/session/session.js";
-import { isOpen } from "../model/session/session-status.js";
 import { sessionView, viewSession } from "../model/session/session-view.js";
 import { isMetered } from "../model/session/spending-limit.js";
 

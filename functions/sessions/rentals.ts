@@ -9,9 +9,9 @@ import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { agentCard, agentCards } from "../model/listings/cards.js";
 import { walletTurn } from "../model/money/ledger.js";
 import { settlement, settlementOf } from "../model/money/settlement.js";
+import { afterAct, hasStatus, statusFilter } from "../model/rules/session-states.js";
 import { placesTurn, rent, rentalArgs, taskDescription } from "../model/session/renting.js";
 import { activateSession, endSession, findSession, requirePartyNow, sideOf } from "../model/session/session.js";
-import { afterAct, hasStatus, statusFilter } from "../model/session/session-status.js";
 import { sessionView, sessionViews, viewSession } from "../model/session/session-view.js";
 
 /** Daemons ask without a limit and attach only to what they get. */

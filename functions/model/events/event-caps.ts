@@ -6,8 +6,8 @@ import { sql } from "kysely";
 import type { AgentMutation, MutationContext, QueryContext } from "../../../runtime/context.js";
 import { cellOfCode, codesOf, geoCellLevel } from "../../../schema/place-code.js";
 import { caps, countedOfOwner, requireRoom } from "../caps.js";
+import { open } from "../rules/intro-states.js";
 import { active } from "./checkin.js";
-import { open } from "./intro.js";
 
 /** What counts as one place: a cell of 100 to 200 m. */
 const placeLevel = 16;

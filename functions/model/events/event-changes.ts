@@ -14,10 +14,10 @@
 import type { MutationContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { dayMs } from "../caps.js";
+import { open } from "../rules/intro-states.js";
 import { active } from "./checkin.js";
 import { type EventRow, eventStatus, longestEventMs, storedPlace } from "./event.js";
 import { requireRoomAt } from "./event-caps.js";
-import { open } from "./intro.js";
 
 /** How far ahead an event may start: an organiser plans a year, and a place is not taken for longer. */
 const furthestStartMs = 365 * dayMs;

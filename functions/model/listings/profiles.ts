@@ -1,24 +1,18 @@
-/**
- * The provider profile: at what price and on what terms an agent is rented, and whether it may be. An owner submits it,
- * an admin decides. What a profile in a state may do is the table `reviewMoves` (clawrent.md section 5).
- */
+/** The provider profile: at what price and on what terms an agent is rented. Its review is profile-review.ts. */
 import { type Selectable, sql } from "kysely";
 import { z } from "zod";
-import type { MutationContext, QueryContext } from "../../../runtime/context.js";
+import type { QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { prepared } from "../../../runtime/store/prepared.js";
 import { currencies, type ProviderProfilesTable, pricingModels, profileStatuses } from "../../../schema/listings.js";
 import { price, printAmount } from "../../../schema/money.js";
 import { isoTime, isoTimeOrNull, text } from "../../../schema/values.js";
-import { showPresence } from "../agents/agent-presence.js";
-import { list, unlist } from "./listing.js";
-import { decideChanges } from "./pending-changes.js";
 
 export type Profile = Selectable<ProviderProfilesTable>;
 export type ProfileStatus = Profile["status"];
 
 /** The columns that an owner chooses. */
-type ProfileTerms = Pick<
+export type ProfileTerms = Pick<
   Profile,
   | "pricingModel"
   | "priceMinor"
@@ -156,136 +150,13 @@ export async function requireActiveProfile(ctx: QueryContext, agentId: string): 
   const profile = await findProfile(ctx, agentId);
   if (!profile) throw new CallError("failed_precondition", noProfile, { status: "draft" });
   if (profile.status !== "active") {
-    throw new CallError("failed_precondition", statusText(profile.status), { status: profile.status });
+    throw new CallError("failed_precondition", profileStatusText(profile.status), { status: profile.status });
   }
   return profile;
 }
 
-const noProfile = "Agent has no provider profile. Publish it first.";
-const statusText = (status: ProfileStatus) => `Provider profile status is '${status}'`;
-
-/**
- * Has an admin look at the agent: makes its profile, or renews one that waits or was rejected. What the caller leaves
- * out stays as it was; in a new profile it is what the registration said, else the default of the call.
- */
-export async function submitProfile(
-  ctx: MutationContext,
-  agent: { agentId: string; ownerId: string; publishDefaults: string | null },
-  given: Partial<ProfileTerms>,
-  defaults: ProfileTerms,
-): Promise<Profile> {
-  const { agentId, ownerId } = agent;
-  const earlier = await findProfile(ctx, agentId);
-  if (earlier?.status === "active") {
-    throw new CallError("conflict", "Agent already has an active provider profile", { status: earlier.status });
-  }
-  if (earlier?.status === "suspended") {
-    throw new CallError("forbidden", statusText(earlier.status), { status: earlier.status });
-  }
-  const submitted: Profile = {
-    ...(earlier ?? {
-      profileId: ctx.newUuid(),
-      agentId,
-      ownerId,
-      ...defaults,
-      ...parseTerms(agent.publishDefaults),
-      verificationLevel: "unverified",
-      totalSessions: 0,
-      endedSessions: 0,
-      completionRate: null,
-      activatedAt: null,
-      busySetBy: null,
-      createdAt: ctx.now,
-    }),
-    ...given,
-    status: "pending_review",
-    reviewNote: null,
-    updatedAt: ctx.now,
-  };
-  if (earlier) {
-    await ctx.db.updateTable("providerProfiles").set(submitted).where("agentId", "=", agentId).execute();
-  } else {
-    await ctx.db.insertInto("providerProfiles").values(submitted).execute();
-  }
-  return ctx.settings.autoApproveProviders ? review(ctx, agent, "approve", null) : submitted;
-}
-
-/** What may list or unlist an agent takes turns: all of it changes the one count of all listings. */
-export const listingTurn = () => "listings";
-
-/** What an admin, or the operator's automatic approval, does to a profile. */
-export type ReviewMove = "approve" | "reject" | "suspend" | "reinstate";
-
-/** From which state each move leads where. Anything else is refused. */
-const reviewMoves: Record<ReviewMove, { from: ProfileStatus; to: ProfileStatus }> = {
-  approve: { from: "pending_review", to: "active" },
-  reject: { from: "pending_review", to: "rejected" },
-  suspend: { from: "active", to: "suspended" },
-  reinstate: { from: "suspended", to: "active" },
-};
-
-/**
- * What an approval or a rejection is for an agent that is listed already: it decides what waits to be changed of it. The
- * note says to its owner why.
- */
-async function reviewChanges(
-  ctx: MutationContext,
-  profile: Profile,
-  move: ReviewMove,
-  note: string | null,
-): Promise<Profile | undefined> {
-  if (profile.status !== "active" || (move !== "approve" && move !== "reject")) return undefined;
-  const { agentId } = profile;
-  if (!(await decideChanges(ctx, agentId, move === "approve"))) return undefined;
-  const decided = { reviewNote: note, updatedAt: ctx.now };
-  await ctx.db.updateTable("providerProfiles").set(decided).where("agentId", "=", agentId).execute();
-  return { ...profile, ...decided };
-}
-
-/**
- * Makes one move, with all that hangs on it: an approved agent and its owner become providers, what is active is listed
- * and nothing else is, and a suspended agent is offline at once.
- */
-export async function review(
-  ctx: MutationContext,
-  agent: { agentId: string; ownerId: string | null },
-  move: ReviewMove,
-  note: string | null,
-): Promise<Profile> {
-  const { agentId, ownerId } = agent;
-  const profile = await findProfile(ctx, agentId);
-  if (!profile) throw new CallError("conflict", noProfile, { status: "draft" });
-  const changed = await reviewChanges(ctx, profile, move, note);
-  if (changed) return changed;
-  const { from, to } = reviewMoves[move];
-  if (profile.status !== from) {
-    throw new CallError("conflict", statusText(profile.status), { status: profile.status });
-  }
-  if (to === "active") await requireActiveOwner(ctx, ownerId);
-  const decided = { status: to, reviewNote: note, updatedAt: ctx.now };
-  await ctx.db.updateTable("providerProfiles").set(decided).where("agentId", "=", agentId).execute();
-  if (move === "approve") {
-    await ctx.db.updateTable("agents").set({ roles: "both" }).where("agentId", "=", agentId).execute();
-    await ctx.db
-      .updateTable("users")
-      .set({ role: "both", updatedAt: ctx.now })
-      .where("userId", "=", ownerId)
-      .where("role", "=", "consumer")
-      .execute();
-  }
-  if (to === "active") await list(ctx, agentId);
-  if (from === "active") await unlist(ctx, agentId);
-  const reviewed = { ...profile, ...decided };
-  // At a reinstatement as well: its owner's client kept the connection and would not activate again.
-  await showPresence(ctx, reviewed);
-  return reviewed;
-}
-
-/** Nothing of a suspended user's is for rent: their agents come back with them (admin:reinstateUser), not before. */
-async function requireActiveOwner(ctx: QueryContext, ownerId: string | null): Promise<void> {
-  const owner = await ctx.db.selectFrom("users").select("status").where("userId", "=", ownerId).executeTakeFirst();
-  if (owner?.status !== "active") throw new CallError("conflict", "The owner's account is suspended");
-}
+export const noProfile = "Agent has no provider profile. Publish it first.";
+export const profileStatusText = (status: ProfileStatus) => `Provider profile status is '${status}'`;
 
 /**
  * Counts ended sessions of an agent. `completed` are those in which its provider sent a dialogue or a result and of which

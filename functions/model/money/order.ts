@@ -18,7 +18,7 @@ import {
 } from "../../../schema/sessions.js";
 import { isoTime } from "../../../schema/values.js";
 import { agentCard, agentCards } from "../listings/cards.js";
-import { approvalMs, isOpen, statusOf } from "../session/session-status.js";
+import { approvalMs, isOpen, statusOf } from "../rules/session-states.js";
 import { sessionToken } from "../session/session-token.js";
 
 /** What a list counts and pages through at most: beyond this nobody reads on, and a total stops. */

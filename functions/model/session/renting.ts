@@ -19,9 +19,9 @@ import { placeHold } from "../money/ledger.js";
 import { currentWallet } from "../money/pending-income.js";
 import { requiredToStart } from "../rules/charge.js";
 import { grantedPermissions, missingPermissions } from "../rules/permissions.js";
+import { approvalMs } from "../rules/session-states.js";
 import { addParticipants } from "./participants.js";
 import { announceStart, started } from "./session.js";
-import { approvalMs } from "./session-status.js";
 import { limitOf } from "./spending-limit.js";
 
 const longestTask = 2_000;

@@ -7,8 +7,8 @@ import { billingStatuses, type SessionsTable, type Side, sessionStatuses, sides 
 import { isoTime, isoTimeOrNull } from "../../../schema/values.js";
 import { dispute, disputesOf } from "../money/dispute.js";
 import { nextMinuteAt } from "../rules/charge.js";
+import { isOpen, statusOf } from "../rules/session-states.js";
 import { sideOf } from "./session.js";
-import { isOpen, statusOf } from "./session-status.js";
 import { sessionToken } from "./session-token.js";
 import { spendingOf } from "./spending-limit.js";
 

@@ -1,4 +1,4 @@
-/** Sessions as other modules meet them: finding one, its clock, and every change of its state (session-status.ts). */
+/** Sessions as other modules meet them: finding one, its clock, and every change of its state (model/rules/session-states.ts). */
 import type { MutationContext, QueryContext, UserCaller } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import type { Place } from "../../../runtime/notices.js";
@@ -9,7 +9,7 @@ import { releaseHold } from "../money/ledger.js";
 import { firstMeterAt, meterMinute, stopMeters } from "../money/metering.js";
 import { followOrder } from "../money/order.js";
 import { settle } from "../money/settlement.js";
-import { afterAct, type SessionAct, statusOf } from "./session-status.js";
+import { afterAct, type SessionAct, statusOf } from "../rules/session-states.js";
 import { limitReachedAt, tellLimit, toldOf } from "./spending-limit.js";
 
 const sessionById = prepared(["sessionId"], (db, { sessionId }) =>

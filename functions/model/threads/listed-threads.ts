@@ -9,7 +9,8 @@ import { type NotNull, type SqlBool, sql } from "kysely";
 import type { AgentQuery } from "../../../runtime/context.js";
 import type { ThreadStatus, ThreadsTable } from "../../../schema/threads.js";
 import { cursorsOf, type Place } from "../cursors.js";
-import { hourOf, lastActiveAt, lastSupersededAt, statusInSql } from "./threads.js";
+import { hourOf, lastActiveAt, statusInSql } from "../rules/thread-states.js";
+import { lastSupersededAt } from "./threads.js";
 
 const keys = {
   /** The greatest `supersededAt` when the reading began. */

@@ -1,75 +1,10 @@
-/**
- * The life of a thread. It is opened `negotiating`; proposals and counters replace one another until the other agent
- * accepts the current one; then both humans have 48 hours. Both approve: `confirmed`, and it is a commitment. One
- * declines, or either agent rejects: `rejected`. Time runs out: `expired`; so does a negotiation in which nobody wrote for
- * 30 days. The short thread of a confirmed intro starts
- * `confirmed`, so it carries `info` only, and expires with its event. (claw-to-claw.md section 3, "The thread's life".)
- */
-import { type RawBuilder, type SqlBool, sql } from "kysely";
+/** Threads as rows: found for one of their two agents, opened, and superseded. Their states are model/rules/thread-states.ts. */
 import type { AgentQuery, MutationContext, QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { prepared } from "../../../runtime/store/prepared.js";
 import type { ConnectionStatus } from "../../../schema/connections.js";
-import type { Decision, MessageType, ThreadStatus, ThreadsTable } from "../../../schema/threads.js";
-
-/** How long the humans have. */
-export const approvalMs = 48 * 60 * 60 * 1_000;
-
-/** How long a negotiation may be silent. */
-export const silenceMs = 30 * 24 * 60 * 60 * 1_000;
-
-/** State × message → the state after it. What is missing is refused. */
-export const afterMessage: Record<ThreadStatus, Partial<Record<MessageType, ThreadStatus>>> = {
-  negotiating: {
-    proposal: "negotiating",
-    counter: "negotiating",
-    accept: "awaiting_approval",
-    reject: "rejected",
-    info: "negotiating",
-  },
-  awaiting_approval: { reject: "rejected", info: "awaiting_approval" },
-  confirmed: { info: "confirmed" },
-  rejected: {},
-  expired: {},
-};
-
-/** One side's decision, given the other's → the state after it. */
-export function afterDecision(mine: Decision, other: Decision | null): ThreadStatus {
-  if (mine === "declined") return "rejected";
-  return other === "approved" ? "confirmed" : "awaiting_approval";
-}
-
-/** What the thread is by the clock, before the timer wrote it too. */
-export function statusOf(
-  thread: Pick<ThreadsTable, "status" | "approvalDeadline" | "closesAt" | "lastMessageAt" | "createdAt">,
-  now: number,
-): ThreadStatus {
-  const { status, approvalDeadline, closesAt } = thread;
-  const lastActiveAt = thread.lastMessageAt ?? thread.createdAt;
-  if (status === "negotiating" && lastActiveAt <= now - silenceMs) return "expired";
-  if (status === "awaiting_approval" && approvalDeadline !== null && approvalDeadline <= now) return "expired";
-  if (status === "confirmed" && closesAt !== null && closesAt <= now) return "expired";
-  return status;
-}
-
-/** When somebody last wrote in a thread, or opened it. */
-export const lastActiveAt = sql<number>`coalesce(${sql.ref("threads.lastMessageAt")}, ${sql.ref("threads.createdAt")})`;
-
-/** `statusOf`, for a query to select and filter by. */
-export function statusInSql(now: number): RawBuilder<ThreadStatus> {
-  const status = sql.ref("threads.status");
-  return sql<ThreadStatus>`case
-    when ${status} = 'negotiating' and ${lastActiveAt} <= ${now - silenceMs} then 'expired'
-    when ${status} = 'awaiting_approval' and ${sql.ref("threads.approvalDeadline")} <= ${now} then 'expired'
-    when ${status} = 'confirmed' and ${sql.ref("threads.closesAt")} <= ${now} then 'expired'
-    else ${status} end`;
-}
-
-/** Whether a thread still asks something of its agents or their humans, for a query; along the index of those. */
-export function isOpenInSql(now: number): RawBuilder<SqlBool> {
-  const open = sql.raw("'negotiating', 'awaiting_approval'");
-  return sql<SqlBool>`${sql.ref("threads.status")} in (${open}) and ${statusInSql(now)} in (${open})`;
-}
+import type { ThreadsTable } from "../../../schema/threads.js";
+import { hourOf, silentUntil } from "../rules/thread-states.js";
 
 export interface ThreadOfCaller extends ThreadsTable {
   /** Null for the thread of an intro. */
@@ -95,8 +30,6 @@ export async function requireThread(ctx: AgentQuery, threadId: string): Promise<
   }
   return thread;
 }
-
-const hourMs = 60 * 60 * 1_000;
 
 const sides = ["agentAId", "agentBId"] as const;
 
@@ -144,16 +77,6 @@ export async function lastSupersededAt(ctx: Pick<QueryContext, "db">, agentId: s
     ),
   );
   return Math.max(...latest.map((row) => row?.supersededAt ?? 0));
-}
-
-/** The hour that a thread is listed under while its last message, or its start, is at `at` (Unix ms). */
-export function hourOf(at: number): number {
-  return Math.floor(at / hourMs);
-}
-
-/** When a negotiation that nobody writes in any more is over at the latest: its hour counts as a whole. */
-export function silentUntil(activeHour: number): number {
-  return (activeHour + 1) * hourMs + silenceMs;
 }
 
 /** Writes a new thread and returns its row. */

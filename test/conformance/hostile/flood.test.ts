@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
 import { beforeAll, describe, expect, test } from "vitest";
 import { caps } from "../../../functions/model/caps.js";
-import { mostBlocked } from "../../../functions/sessions/session-messages.js";
+import { mostBlocked } from "../../../functions/model/session/session-gateway.js";
 import type { Database } from "../../../schema/index.js";
 import { type Agent, databases, day, type TestServer, useServer } from "../../support/harness.js";
 import { description, draft, freshSlug, listed } from "../../support/market.js";

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { enoughBytes } from "../../../functions/sessions/session-messages.js";
+import { enoughBytes } from "../../../functions/sessions/history.js";
 import { databases, hour, minute, useServer } from "../../support/harness.js";
 import { asAgent, draft } from "../../support/market.js";
 import { expectInvalid, expectRefusal } from "../../support/refusals.js";

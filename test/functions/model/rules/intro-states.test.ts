@@ -1,6 +1,6 @@
 /** The life of an intro, every cell of state × message (claw-to-claw.md section 3, "An intro is …"). */
 import { describe, expect, test } from "vitest";
-import { type IntroMessage, introStatus, nextIntroStatus } from "../../../../functions/model/events/intro.js";
+import { type IntroMessage, introStatus, nextIntroStatus } from "../../../../functions/model/rules/intro-states.js";
 import { type IntroStatus, introStatuses } from "../../../../schema/events.js";
 
 const messages: IntroMessage[] = ["accept", "reject", "approve", "confirm", "decline", "lapse"];

@@ -1,123 +1,23 @@
-/** What the two sides of a session write to each other. */
+/** Sending to the other side of a session. */
 import { type SqlBool, sql } from "kysely";
 import { z } from "zod";
-import { JsonText, mutation, query, Refusal } from "../../runtime/call/define.js";
+import { mutation, Refusal } from "../../runtime/call/define.js";
 import type { UserMutation } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/store/prepared.js";
-import type { BlockedMessagesTable, SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
-import { cursor, id, isoTime, jsonObject, limitOf } from "../../schema/values.js";
-import { cursorsOf } from "../model/cursors.js";
+import type { SessionMessagesTable, SessionsTable, Side } from "../../schema/sessions.js";
+import { id, isoTime, jsonObject } from "../../schema/values.js";
 import { meterTokens } from "../model/money/metering.js";
-import { checkMessage, type GatewayRefusal, needsRecent } from "../model/rules/gateway.js";
-import type { SentInstruction } from "../model/rules/instructions.js";
 import type { GrantedPermissions } from "../model/rules/permissions.js";
 import { countTokens, tokensReported } from "../model/rules/token-counts.js";
 import { listParticipants, participantIdOf } from "../model/session/participants.js";
-import { endSession, nextStamp, requireActive, requireParty, requirePartyNow } from "../model/session/session.js";
-import {
-  isWork,
-  messageNotice,
-  messagesAfter,
-  mostPayloadBytes,
-  payloadJson,
-  requireMessageType,
-  sessionMessage,
-  sessionMessageJson,
-} from "../model/session/session-messages.js";
+import { endSession, nextStamp, requireActive, requirePartyNow } from "../model/session/session.js";
+import { keepBlocked, stoppedByGateway } from "../model/session/session-gateway.js";
+import { isWork, messageNotice, payloadJson, requireMessageType } from "../model/session/session-messages.js";
 import { tellLimit, toldOf } from "../model/session/spending-limit.js";
 import { storePayload } from "../model/session/stored-payloads.js";
 
-/** Blocked messages of a session that are kept whole. */
-export const mostBlocked = 200;
-const mostMessages = 1_000;
 const mostMentions = 100;
-/** With as much of payloads a list ends early: a thousand of the largest would be 256 MiB. */
-export const enoughBytes = 4 * 1_024 * 1_024;
-/** Over which the rates of grants count. */
-const rateWindowMs = 60_000;
-/** How much of batches is read to count their parts. What is beyond it is not counted but refused. */
-const mostBatchBytes = 1_024 * 1_024;
-const tooManyBatches: GatewayRefusal = {
-  category: "rate_limit",
-  reason: "The batches of the last minute are too large to be counted",
-};
-
-/**
- * Keeps what the gateway stopped. The first ones of a session are kept whole; of those that come after, which could
- * otherwise push the first ones out, the last one kept has the count.
- */
-async function keepBlocked(ctx: UserMutation, blocked: BlockedMessagesTable): Promise<void> {
-  const kept = await ctx.db
-    .selectFrom("blockedMessages")
-    .select("messageId")
-    .where("sessionId", "=", blocked.sessionId)
-    .orderBy("createdAt")
-    .limit(mostBlocked)
-    .execute();
-  if (kept.length < mostBlocked) {
-    await ctx.db.insertInto("blockedMessages").values(blocked).execute();
-    return;
-  }
-  await ctx.db
-    .updateTable("blockedMessages")
-    .set({ furtherBlocked: sql<number>`"furtherBlocked" + 1` })
-    .where("messageId", "=", kept.at(-1)?.messageId ?? "")
-    .execute();
-}
-
-const oldestFirst = cursorsOf("sessions:listMessages", { createdAt: "integer" });
-
-/** The session's messages from both sides, oldest first (clawrent.md section 2.6). */
-export const listMessages = query({
-  summary: "A session's messages after an instant, oldest first",
-  auth: "user",
-  args: {
-    sessionId: id,
-    since: z.iso.datetime({ offset: true, error: "must be an ISO 8601 time" }).nullish(),
-    limit: limitOf(mostMessages, mostMessages),
-    cursor,
-  },
-  returns: z.object({
-    data: z.array(sessionMessage),
-    total: z.number(),
-    limit: z.number(),
-    nextCursor: z.string().nullable(),
-  }),
-  handler: async (ctx, args) => {
-    const { session } = await requireParty(ctx, args.sessionId);
-    const { sessionId } = session;
-    const since = args.since == null ? -1 : Date.parse(args.since);
-    const { total } = await ctx.db
-      .selectFrom("sessionMessages")
-      .select(({ fn }) => fn.countAll<number>().as("total"))
-      .where("sessionId", "=", sessionId)
-      .where("createdAt", ">", since)
-      .executeTakeFirstOrThrow();
-
-    const messages: string[] = [];
-    let bytes = 0;
-    const cursors = oldestFirst.under(ctx, { sessionId, since: args.since });
-    let after = cursors.read(args.cursor)?.createdAt ?? since;
-    let more = true;
-    while (more && messages.length < args.limit && bytes < enoughBytes) {
-      // However large they are, no more than what is still missing and one message.
-      const atOnce = Math.min(args.limit - messages.length, Math.ceil((enoughBytes - bytes) / mostPayloadBytes));
-      const { rows } = await messagesAfter(ctx, { sessionId, after, atOnce });
-      for (const row of rows) bytes += Buffer.byteLength(row.payload);
-      messages.push(...rows.map(sessionMessageJson));
-      after = rows.at(-1)?.createdAt ?? after;
-      more = rows.length === atOnce;
-    }
-    const isMore = more && (await messagesAfter(ctx, { sessionId, after, atOnce: 1 })).rows.length > 0;
-    const nextCursor = isMore ? cursors.at({ createdAt: after }) : null;
-    return new JsonText(
-      `{"data":[${messages.join(",")}],"total":${total},"limit":${args.limit},"nextCursor":${JSON.stringify(nextCursor)}}`,
-      "callers'",
-    );
-  },
-});
-
 const slot = z.number().int().min(0).max(99);
 
 /**
@@ -168,8 +68,7 @@ export const sendMessage = mutation({
       senderSide: side,
       grants: JSON.parse(session.grantedPermissions) as GrantedPermissions,
     };
-    const recent = needsRecent(checked) ? await recentInstructions(ctx, sessionId) : [];
-    const stopped = recent ? checkMessage({ ...checked, recent }) : tooManyBatches;
+    const stopped = await stoppedByGateway(ctx, sessionId, checked);
     if (stopped) {
       const { category, reason } = stopped;
       const messageId = ctx.newUuid();
@@ -267,35 +166,6 @@ async function requireSender(
     senderAgentId: sender.agentId,
     slotIndex: side === "consumer" ? (args.slotIndex ?? 0) : null,
   };
-}
-
-const instructionsSince = prepared(["sessionId", "since"], (db, { sessionId, since }) =>
-  db
-    .selectFrom("sessionMessages")
-    .select(["type", sql<string | null>`case when type = 'instruction.batch' then payload end`.as("payload")])
-    .where("sessionId", "=", sessionId)
-    .where("createdAt", ">", since)
-    .where("senderSide", "=", "provider")
-    .where("type", "like", "instruction.%"),
-);
-
-const batchBytesSince = prepared(["sessionId", "since"], (db, { sessionId, since }) =>
-  db
-    .selectFrom("sessionMessages")
-    .select(sql<number | null>`sum(octet_length(payload))`.as("bytes"))
-    .where("sessionId", "=", sessionId)
-    .where("createdAt", ">", since)
-    .where("senderSide", "=", "provider")
-    .where("type", "=", "instruction.batch"),
-);
-
-/** What of the provider's counts against a rate of the consumer's grants; undefined where that is too much to read. */
-async function recentInstructions(ctx: UserMutation, sessionId: string): Promise<SentInstruction[] | undefined> {
-  const window = { sessionId, since: ctx.now - rateWindowMs };
-  const [batches] = (await batchBytesSince(ctx, window)).rows;
-  if (Number(batches?.bytes) > mostBatchBytes) return undefined;
-  const { rows } = await instructionsSince(ctx, window);
-  return rows.map(({ type, payload }) => ({ type, payload: payload === null ? {} : JSON.parse(payload) }));
 }
 
 const messageByClientId = prepared(["sessionId", "side", "clientId"], (db, { sessionId, side, clientId }) =>
