@@ -5,10 +5,10 @@ import { CallError } from "../runtime/errors.js";
 import { type Decision, decisions, threadStatuses } from "../schema/threads.js";
 import { cursor, id, text } from "../schema/values.js";
 import { cursorsOf } from "./model/cursors.js";
-import { afterDecision, statusOf } from "./model/rules/thread-states.js";
+import { afterDecision, threadStatusOf } from "./model/rules/thread-states.js";
 import { listPendingApprovals } from "./model/threads/approvals.js";
 import { notActive } from "./model/threads/connections.js";
-import { message, toMessage } from "./model/threads/thread-messages.js";
+import { messageValue, toMessage } from "./model/threads/thread-messages.js";
 import { requireThread } from "./model/threads/threads.js";
 
 /** The most urgent plans that a list shows. */
@@ -28,7 +28,7 @@ export const getPending = query({
       threadId: z.string(),
       connectionId: z.string().nullable(),
       otherAgent: z.object({ agentId: z.string(), name: z.string() }),
-      proposal: message,
+      proposal: messageValue,
       approvalDeadline: z.number().nullable(),
       myDecision: z.null(),
       otherDecision: decision.nullable(),
@@ -64,7 +64,7 @@ export const submit = mutation({
   handler: async (ctx, args) => {
     const { agentId } = ctx.caller;
     const thread = await requireThread(ctx, args.threadId);
-    const current = statusOf(thread, ctx.now);
+    const current = threadStatusOf(thread, ctx.now);
     // Before and after the timer has written it, a plan that ran out of time says the same.
     if (current === "expired" && thread.approvalDeadline !== null) {
       throw new CallError("expired", "Approval deadline has passed", { status: current });

@@ -12,7 +12,7 @@ import { cursor, isoTime, limit, page, pageOf } from "../schema/values.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
 import { billingRecord, billingRecordView } from "./model/money/billing-record.js";
 import { loadWallets, walletTurn } from "./model/money/ledger.js";
-import { recharge } from "./model/money/recharge.js";
+import { rechargeWallet } from "./model/money/recharge.js";
 import { requireOpenCode } from "./model/money/top-up-codes.js";
 
 const wallet = z.object({
@@ -58,7 +58,7 @@ export const topUp = mutation({
   handler: async (ctx, args) => {
     if (!ctx.settings.topUps) throw new CallError("forbidden", "Top-ups are switched off on this server");
     const { userId } = ctx.caller;
-    await recharge(ctx, {
+    await rechargeWallet(ctx, {
       userId,
       currency: args.currency ?? "CNY",
       amountMinor: args.amount,
@@ -90,7 +90,7 @@ export const redeem = mutation({
       .where("codeId", "=", codeId)
       .execute();
     const reference = { type: "code", id: codeId } as const;
-    await recharge(ctx, { userId, currency, amountMinor, reference, description: "Redeemed code" });
+    await rechargeWallet(ctx, { userId, currency, amountMinor, reference, description: "Redeemed code" });
     return walletView(ctx, userId);
   },
 });

@@ -10,7 +10,7 @@ import { cursor, id, peer, token } from "../schema/values.js";
 import { loadSelf, pairKey } from "./model/agents/agents.js";
 import { caps, dayMs, requireRoom } from "./model/caps.js";
 import { cursorsOf } from "./model/cursors.js";
-import { requireConnection, requireInvite, statusOf } from "./model/threads/connections.js";
+import { connectionStatusOf, requireConnection, requireInvite } from "./model/threads/connections.js";
 
 /** How long an invite can be accepted. */
 const inviteMs = 7 * 24 * 60 * 60 * 1_000;
@@ -221,7 +221,7 @@ export const list = query({
       .slice(0, listed)
       .map(({ connectionId, createdAt, acceptedAt, agentId, name, publicKey, ...connection }) => ({
         connectionId,
-        status: statusOf(connection, ctx.now),
+        status: connectionStatusOf(connection, ctx.now),
         connectedTo: agentId === null || name === null ? null : { agentId, name, publicKey },
         createdAt,
         acceptedAt,

@@ -322,7 +322,7 @@ function slugOf(title: string): string {
   return joined;
 }
 
-/** A piece of the text around a place in it. */
+/** A piece of the text around a character of it. */
 function excerptOf(content: string, at: number): string {
   const from = Math.max(0, at - excerptBefore);
   const piece = content.slice(from, at + excerptAfter).toWellFormed();

@@ -6,7 +6,7 @@ import { cursor, id, limit, limitOf, page, pageOf, text } from "../schema/values
 import { agentNotFound } from "./model/agents/agents.js";
 import { cursorsOf } from "./model/cursors.js";
 import { agentCard, agentCards, cardsInOrder } from "./model/listings/cards.js";
-import { findListed, sorts } from "./model/listings/listed-agents.js";
+import { findListed, listingSorts } from "./model/listings/listed-agents.js";
 import { allListings } from "./model/listings/listing.js";
 
 const mostCategories = 500;
@@ -23,7 +23,7 @@ export const browse = query({
     search: text(searchCharacters).nullish(),
     category: text(searchCharacters).nullish(),
     ownerId: z.string().max(searchCharacters).nullish(),
-    sort: z.enum(sorts).nullish(),
+    sort: z.enum(listingSorts).nullish(),
     page,
     limit,
     cursor,

@@ -11,10 +11,16 @@ import { type MessageType, messageTypes, threadStatuses } from "../schema/thread
 import { cursor, id, peer, timestamp } from "../schema/values.js";
 import { caps, dayMs, requireRoom } from "./model/caps.js";
 import { cursorsOf } from "./model/cursors.js";
-import { afterMessage, approvalMs, hourOf, isOpenInSql, statusOf } from "./model/rules/thread-states.js";
-import { statusOf as connectionStatusOf, notActive, requireConnection } from "./model/threads/connections.js";
+import {
+  afterMessage,
+  hourOf,
+  isOpenThreadInSql,
+  threadApprovalMs,
+  threadStatusOf,
+} from "./model/rules/thread-states.js";
+import { connectionStatusOf, notActive, requireConnection } from "./model/threads/connections.js";
 import { pageOfThreads } from "./model/threads/listed-threads.js";
-import { message, requirePayload } from "./model/threads/thread-messages.js";
+import { messageValue, requirePayload } from "./model/threads/thread-messages.js";
 import { openThread, requireThread, resumeThread, type ThreadOfCaller } from "./model/threads/threads.js";
 
 const listedByDefault = 100;
@@ -56,7 +62,7 @@ async function requireRoomForThread(ctx: AgentMutation, connectionId: string): P
     .select(({ fn }) => fn.countAll<number>().as("have"))
     .where("connectionId", "=", connectionId);
   const [open, today] = await Promise.all([
-    threads.where(isOpenInSql(ctx.now)).executeTakeFirstOrThrow(),
+    threads.where(isOpenThreadInSql(ctx.now)).executeTakeFirstOrThrow(),
     threads.where("createdAt", ">", ctx.now - dayMs).executeTakeFirstOrThrow(),
   ]);
   requireRoom(
@@ -125,7 +131,7 @@ export const send = mutation({
     if (thread.connectionId !== null && thread.connectionStatus !== "active") {
       throw notActive(thread.connectionStatus ?? "disconnected");
     }
-    const status = statusOf(thread, ctx.now);
+    const status = threadStatusOf(thread, ctx.now);
     const next = afterMessage[status][args.type];
     if (next === undefined) {
       throw new CallError("conflict", `Cannot send messages to thread with status: ${status}`, { status });
@@ -139,7 +145,7 @@ export const send = mutation({
     const messageId = ctx.newId("msg");
     const createdAt = Math.max(ctx.now, (thread.lastMessageAt ?? 0) + 1);
     const proposes = args.type === "proposal" || args.type === "counter";
-    const approvalDeadline = args.type === "accept" ? ctx.now + approvalMs : thread.approvalDeadline;
+    const approvalDeadline = args.type === "accept" ? ctx.now + threadApprovalMs : thread.approvalDeadline;
     ctx.commitWaitsFor(
       insertMessage(ctx, {
         threadId: thread.threadId,
@@ -254,7 +260,7 @@ export const getForThread = query({
   summary: "Reads a thread's messages, oldest first; pages by createdAt",
   auth: "agent",
   args: { threadId: id, limit, before: timestamp.nullish(), after: timestamp.nullish(), cursor },
-  returns: z.array(message.extend({ cursor: z.string() })),
+  returns: z.array(messageValue.extend({ cursor: z.string() })),
   handler: async (ctx, args) => {
     const { threadId } = args;
     const most = args.limit ?? listedByDefault;

@@ -17,7 +17,7 @@ import {
   sessionsOfOrders,
 } from "./model/money/order.js";
 import { requiredToStart } from "./model/rules/charge.js";
-import { placesTurn, type RentRequest, rent, rentalArgs, taskDescription } from "./model/session/renting.js";
+import { placesTurn, type RentRequest, rentAgent, rentalArgs, taskDescription } from "./model/session/renting.js";
 import { catchUp, endSession } from "./model/session/session.js";
 
 const mostItems = 50;
@@ -56,8 +56,8 @@ export const create = mutation({
     const sessionIds = args.items.map(() => ctx.newUuid()).sort();
     const sessions: SessionsTable[] = [];
     for (const [index, { providerAgentId: agentId, ...request }] of args.items.entries()) {
-      const place = { orderId: order.orderId, sessionId: sessionIds[index] };
-      const session = await rentItem(ctx, { agentId, ...request }, place, index);
+      const ids = { orderId: order.orderId, sessionId: sessionIds[index] };
+      const session = await rentItem(ctx, { agentId, ...request }, ids, index);
       if (session.currency !== (sessions[0] ?? session).currency) {
         throw atItem(
           new CallError("failed_precondition", "All agents of one order must be priced in the same currency"),
@@ -81,11 +81,11 @@ export const create = mutation({
 async function rentItem(
   ctx: UserMutation,
   request: RentRequest,
-  place: Parameters<typeof rent>[2],
+  ids: Parameters<typeof rentAgent>[2],
   index: number,
 ): Promise<SessionsTable> {
   try {
-    return await rent(ctx, request, place);
+    return await rentAgent(ctx, request, ids);
   } catch (error) {
     throw error instanceof CallError ? atItem(error, index) : error;
   }

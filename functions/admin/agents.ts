@@ -10,7 +10,7 @@ import { type AgentView, agentView, agentViews } from "../model/agents/agent-vie
 import { agentNotFound } from "../model/agents/agents.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { versionOf } from "../model/listings/pending-changes.js";
-import { listingTurn, type ReviewMove, review } from "../model/listings/profile-review.js";
+import { listingTurn, type ReviewMove, reviewProfile } from "../model/listings/profile-review.js";
 import { stopMetersOf } from "../model/session/session.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
@@ -151,7 +151,7 @@ function decision(move: ReviewMove, summary: string) {
         .executeTakeFirst();
       if (!agent) throw agentNotFound();
       if (args.version != null) await requireVersion(ctx, agent.agentId, args.version);
-      await review(ctx, agent, move, args.note ?? null);
+      await reviewProfile(ctx, agent, move, args.note ?? null);
       if (move === "suspend") await stopMetersOf(ctx, agent.agentId);
       const [view] = await viewsWithOwners(ctx, [agent.agentId]);
       if (!view) throw agentNotFound();

@@ -4,7 +4,7 @@ import { everyMinute, mutation, query } from "../../runtime/call/define.js";
 import { id } from "../../schema/values.js";
 import { auditFinding, auditLedger } from "../model/money/audit.js";
 import { billingRecord, billingRecordView } from "../model/money/billing-record.js";
-import { refund as refundRecord } from "../model/money/refund.js";
+import { refundRecord } from "../model/money/refund.js";
 
 /** Gives the consumer the whole amount back, from the provider's income and the platform's fee. Once per record. */
 export const refund = mutation({

@@ -7,7 +7,13 @@ import { disputeDecisions, disputeStatuses } from "../../schema/ledger.js";
 import { maxAmount } from "../../schema/money.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
-import { type Dispute, decide, dispute, disputesWithRecords, disputeView } from "../model/money/dispute.js";
+import {
+  type Dispute,
+  decideOpenDispute,
+  disputesWithRecords,
+  disputeValue,
+  disputeView,
+} from "../model/money/dispute.js";
 
 /** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
 const mostCounted = 10_000;
@@ -19,7 +25,7 @@ export const listDisputes = query({
   summary: "What consumers dispute",
   auth: "admin",
   args: { status: z.enum(disputeStatuses).nullish(), page, limit, cursor },
-  returns: pageOf(dispute),
+  returns: pageOf(disputeValue),
   handler: async (ctx, args) => {
     const { status } = args;
     const cursors = byOpening.under(ctx, { status });
@@ -71,10 +77,10 @@ export const decideDispute = mutation({
     /** For both sides to read. */
     note: text(1_000).nullish(),
   },
-  returns: dispute,
+  returns: disputeValue,
   oneAtATime: ({ disputeId }) => `dispute ${disputeId}`,
   handler: async (ctx, { disputeId, decision, amount, note }) => {
-    await decide(ctx, disputeId, { decision, partMinor: amount ?? null, note: note ?? null });
+    await decideOpenDispute(ctx, disputeId, { decision, partMinor: amount ?? null, note: note ?? null });
     const [view] = await viewsOf(ctx, [disputeId]);
     if (!view) throw new CallError("not_found", "Dispute not found");
     return view;

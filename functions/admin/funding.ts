@@ -9,7 +9,7 @@ import { maxAmount, printAmount, topUpAmount } from "../../schema/money.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { loadWallet, walletTurn } from "../model/money/ledger.js";
-import { recharge } from "../model/money/recharge.js";
+import { rechargeWallet } from "../model/money/recharge.js";
 import { codePrefix, topUpCode, topUpCodeView } from "../model/money/top-up-codes.js";
 import { requireUser } from "../model/users/users.js";
 
@@ -36,7 +36,7 @@ export const credit = mutation({
     const currency = args.currency ?? "CNY";
     const creditId = ctx.newUuid();
     const reference = { type: "credit", id: creditId } as const;
-    await recharge(ctx, { userId, currency, amountMinor, reference, description: `Credit: ${reason}` });
+    await rechargeWallet(ctx, { userId, currency, amountMinor, reference, description: `Credit: ${reason}` });
     ctx.log.info({ creditId, userId, by: ctx.caller.userId }, "wallet credited");
     const { balanceMinor } = await loadWallet(ctx, userId, currency);
     return { creditId, userId, amount: printAmount(amountMinor), currency, balance: printAmount(balanceMinor) };

@@ -6,8 +6,8 @@ import { CallError } from "../../runtime/errors.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { cursor, id, limit, page, pageOf, text } from "../../schema/values.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
-import { settlement, settlementOf } from "../model/money/settlement.js";
-import { hasStatus, isOpen, statusFilter } from "../model/rules/session-states.js";
+import { settlementOf, settlementValue } from "../model/money/settlement.js";
+import { hasStatus, isOpenSession, statusFilter } from "../model/rules/session-states.js";
 import { catchUp, terminateSession as endForPlatform, findSession } from "../model/session/session.js";
 import { sessionView, sessionViews, viewSession } from "../model/session/session-view.js";
 
@@ -74,13 +74,13 @@ export const terminateSession = mutation({
   summary: "Ends a session for the platform",
   auth: "admin",
   args: { sessionId: id, reason: text(500).nullish() },
-  returns: sessionView.extend({ settlement: settlement.nullable() }),
+  returns: sessionView.extend({ settlement: settlementValue.nullable() }),
   oneAtATime: ({ sessionId }) => sessionId,
   handler: async (ctx, args) => {
     const session = await findSession(ctx, args.sessionId);
     if (!session) throw new CallError("not_found", "Session not found");
     await catchUp(ctx, session);
-    if (!isOpen(session.status)) {
+    if (!isOpenSession(session.status)) {
       throw new CallError("failed_precondition", "Session has ended already", { status: session.status });
     }
     await endForPlatform(ctx, session);

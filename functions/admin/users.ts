@@ -4,9 +4,9 @@ import { mutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import { id } from "../../schema/values.js";
-import { review } from "../model/listings/profile-review.js";
+import { reviewProfile } from "../model/listings/profile-review.js";
 import { catchUp, stopMetersOf, terminateSession } from "../model/session/session.js";
-import { requireUser, user, userView } from "../model/users/users.js";
+import { requireUser, userValue, userView } from "../model/users/users.js";
 
 /** Tells these suspensions from those of single agents, which outlast the owner's. */
 const ownerSuspended = "The owner's account is suspended";
@@ -20,7 +20,7 @@ export const suspendUser = mutation({
   summary: "Suspends a user, ends what they rent, and takes their agents off the marketplace",
   auth: "admin",
   args: { userId: id },
-  returns: user,
+  returns: userValue,
   handler: async (ctx, { userId }) => {
     const row = await requireUser(ctx, userId);
     // Nobody could undo it where there is one admin.
@@ -30,7 +30,7 @@ export const suspendUser = mutation({
     const suspended = { status: "suspended" as const, updatedAt: ctx.now };
     await ctx.db.updateTable("users").set(suspended).where("userId", "=", userId).execute();
     for (const agent of await agentsToReview(ctx, userId, "active", null)) {
-      await review(ctx, agent, "suspend", ownerSuspended);
+      await reviewProfile(ctx, agent, "suspend", ownerSuspended);
       await stopMetersOf(ctx, agent.agentId);
     }
     for (const session of await openRents(ctx, userId)) {
@@ -47,7 +47,7 @@ export const reinstateUser = mutation({
   summary: "Reinstates a suspended user and their agents",
   auth: "admin",
   args: { userId: id },
-  returns: user,
+  returns: userValue,
   handler: async (ctx, { userId }) => {
     const row = await requireUser(ctx, userId);
     if (row.status === "active") return userView(ctx, row);
@@ -55,7 +55,7 @@ export const reinstateUser = mutation({
     const active = { status: "active" as const, updatedAt: ctx.now };
     await ctx.db.updateTable("users").set(active).where("userId", "=", userId).execute();
     for (const agent of await agentsToReview(ctx, userId, "suspended", ownerSuspended)) {
-      await review(ctx, agent, "reinstate", null);
+      await reviewProfile(ctx, agent, "reinstate", null);
     }
     ctx.notify({ kind: "userStandingChanged", userId, suspended: false });
     return userView(ctx, { ...row, ...active });

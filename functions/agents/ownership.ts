@@ -14,7 +14,7 @@ import { requireStanding } from "../model/agents/credentials.js";
 import { caps, requireRoom } from "../model/caps.js";
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { capabilities, replaceCapabilities } from "../model/listings/capabilities.js";
-import { relist } from "../model/listings/listing.js";
+import { relistAgent } from "../model/listings/listing.js";
 import {
   applyChanges,
   changesOf,
@@ -214,7 +214,7 @@ export const update = mutation({
     const waited = (await pendingChangesOf(ctx, [agentId])).get(agentId);
     if (waited) await dropChanges(ctx, agentId);
     await applyChanges(ctx, agentId, { ...waited, ...given });
-    if (profile?.status === "active") await relist(ctx, agentId);
+    if (profile?.status === "active") await relistAgent(ctx, agentId);
     return loadAgentView(ctx, agentId);
   },
 });

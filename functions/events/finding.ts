@@ -35,7 +35,7 @@ function startsUntil({ includeScheduled }: { includeScheduled?: boolean | null |
 
 const byStart = cursorsOf("events:listLive", { turn: "integer", startAt: "integer", eventId: "id" });
 
-/** The open events of one turn behind a place, in the order of their starts. */
+/** The open events of one turn behind a position, in the order of their starts. */
 const ofTurn = prepared(["turn", "startAt", "eventId", "startsUntil", "soon", "now", "limit"], (db, behind) =>
   db
     .selectFrom("events")

@@ -6,13 +6,13 @@ import { CallError } from "../../runtime/errors.js";
 import { cursor, id, parseTags, text } from "../../schema/values.js";
 import { pairKey } from "../model/agents/agents.js";
 import { cursorsOf } from "../model/cursors.js";
-import { active, findCheckin } from "../model/events/checkin.js";
+import { activeCheckin, findCheckin } from "../model/events/checkin.js";
 import { requireEvent } from "../model/events/event.js";
 import { requireRoomForIntro } from "../model/events/event-caps.js";
 import { changeIntro, introValue, presentIntro, requireIntro } from "../model/events/intro.js";
 import { takeIntroTurn } from "../model/events/intro-pace.js";
-import { introStatus, nextIntroStatus, open } from "../model/rules/intro-states.js";
-import { match } from "../model/rules/matching.js";
+import { introStatus, nextIntroStatus, openIntros } from "../model/rules/intro-states.js";
+import { matchBriefs } from "../model/rules/matching.js";
 import { openThread } from "../model/threads/threads.js";
 
 const minuteMs = 60_000;
@@ -46,7 +46,7 @@ export const getSuggestions = query({
       .leftJoin("agents", "agents.agentId", "checkins.agentId")
       .select(["checkins.agentId", "agents.name", "checkins.checkedInAt", "checkins.intentTags", "checkins.introNote"])
       .where("checkins.eventId", "=", event.eventId)
-      .where("checkins.status", "=", active)
+      .where("checkins.status", "=", activeCheckin)
       // The sum keeps SQLite from `checkinsPresent`, along which it would have to sort everybody who is there.
       .where((eb) => eb(eb("checkins.expiresAt", "+", 0), ">", ctx.now))
       .where("checkins.introEnabled", "=", 1)
@@ -67,7 +67,7 @@ export const getSuggestions = query({
     const suggestions = candidates.map(({ agentId, name, ...theirs }) => ({
       toAgent: { agentId, name },
       introNote: theirs.introNote,
-      ...match(myBrief, { ...theirs, intentTags: parseTags(theirs.intentTags) }, thisMinute),
+      ...matchBriefs(myBrief, { ...theirs, intentTags: parseTags(theirs.intentTags) }, thisMinute),
     }));
     // Equal scores stay in the order of the query: the most recent first, then by id.
     return suggestions.sort((a, b) => b.score - a.score).slice(0, args.limit ?? 8);
@@ -106,7 +106,7 @@ export const proposeIntro = mutation({
       .selectAll()
       .where("eventId", "=", event.eventId)
       .where("pairKey", "=", pair)
-      .where("status", "in", open)
+      .where("status", "in", openIntros)
       .executeTakeFirst();
     if (earlier) {
       const status = introStatus(earlier, ctx.now);
@@ -232,7 +232,7 @@ export const listMyIntros = query({
         .$narrowType<{ name: NotNull }>();
       if (args.eventId != null) intros = intros.where("intros.eventId", "=", args.eventId);
       if (!args.includeResolved) {
-        intros = intros.where("intros.status", "in", open).where("intros.expiresAt", ">", ctx.now);
+        intros = intros.where("intros.status", "in", openIntros).where("intros.expiresAt", ">", ctx.now);
       }
       found.push(...(await intros.execute()));
     }

@@ -1,8 +1,8 @@
 /**
- * Cursors: how every list goes on behind the last row that was read. A cursor names a row's place by what its list is
+ * Cursors: how every list goes on behind the last row that was read. A cursor names a row's position by what its list is
  * sorted by, so that nothing is lost or repeated while rows come and go. It is no secret and opens nothing: each list
  * looks among the caller's own rows whatever the cursor says. A mark binds it to its list and to the filters that it was
- * made with, since it would mean another place under others.
+ * made with, since it would mean another position under others.
  *
  * A list that answers an array has a `cursor` in each row, and goes on behind the row whose cursor is passed. A list with
  * `data` has the `nextCursor` of its page, null where the list ends. A cursor beats `page`.
@@ -16,7 +16,7 @@ import type { CallError } from "../../runtime/errors.js";
 type Kind = "integer" | "real" | "id" | "text";
 type Keys = Readonly<Record<string, Kind>>;
 /** Where a row stands in its list. */
-export type Place<K extends Keys> = { [Name in keyof K]: K[Name] extends "integer" | "real" ? number : string };
+export type Position<K extends Keys> = { [Name in keyof K]: K[Name] extends "integer" | "real" ? number : string };
 
 /** Characters of a mark: 66 bits. */
 const markCharacters = 11;
@@ -54,47 +54,47 @@ export class Cursors<K extends Keys> {
   }
 
   /** The cursor of a row. */
-  at(place: Place<K>): string {
+  at(position: Position<K>): string {
     const parts = this.#keys.map(([name, kind]) => {
-      const value = String(place[name]);
+      const value = String(position[name]);
       return kind === "text" ? Buffer.from(value).toString("base64url") : value;
     });
     return [this.mark, ...parts].join(separator);
   }
 
-  /** The place that the argument names; undefined where there is none, which is before the first row. */
-  read(cursor: string | null | undefined): Place<K> | undefined {
+  /** The position that the argument names; undefined where there is none, which is before the first row. */
+  read(cursor: string | null | undefined): Position<K> | undefined {
     if (cursor == null) return undefined;
     const [mark, ...parts] = cursor.split(separator);
     if (mark !== this.mark || parts.length !== this.#keys.length) throw notOfThisList();
     const values = this.#keys.map(([name, kind], index) => [name, parsed(kind, parts[index] ?? "")]);
-    return Object.fromEntries(values) as Place<K>;
+    return Object.fromEntries(values) as Position<K>;
   }
 
-  /** Those rows of a query that stand behind a place, if one is given. */
+  /** Those rows of a query that stand behind a position, if one is given. */
   behind<DB, TB extends keyof DB, Row>(
     query: SelectQueryBuilder<DB, TB, Row>,
-    place: Place<K> | undefined,
+    position: Position<K> | undefined,
     columns: Columns<K>,
     order: Order = "desc",
   ): SelectQueryBuilder<DB, TB, Row> {
-    return place === undefined ? query : query.where(this.isBehind(place, columns, order));
+    return position === undefined ? query : query.where(this.isBehind(position, columns, order));
   }
 
-  /** Whether a row stands behind a place, in the words of an index on the columns of the order. */
-  isBehind(place: Place<K>, columns: Columns<K>, order: Order = "desc"): RawBuilder<SqlBool> {
+  /** Whether a row stands behind a position, in the words of an index on the columns of the order. */
+  isBehind(position: Position<K>, columns: Columns<K>, order: Order = "desc"): RawBuilder<SqlBool> {
     const names = this.#keys.map(([name]) => {
       const column = columns[name];
       return typeof column === "string" ? sql.ref(column) : column;
     });
-    const values = this.#keys.map(([name, kind]) => boundAs(kind, place[name]));
+    const values = this.#keys.map(([name, kind]) => boundAs(kind, position[name]));
     return sql`(${sql.join(names)}) ${sql.raw(order === "asc" ? ">" : "<")} (${sql.join(values)})`;
   }
 
   /** Of rows of which one more was asked for than a page holds: the page, and the cursor of the next one. */
-  page<Row>(rows: readonly Row[], limit: number, placeOf: (row: Row) => Place<K>): Page<Row> {
+  page<Row>(rows: readonly Row[], limit: number, positionOf: (row: Row) => Position<K>): Page<Row> {
     const last = rows[limit - 1];
-    const nextCursor = rows.length > limit && last !== undefined ? this.at(placeOf(last)) : null;
+    const nextCursor = rows.length > limit && last !== undefined ? this.at(positionOf(last)) : null;
     return { rows: rows.slice(0, limit), nextCursor };
   }
 }

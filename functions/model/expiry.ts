@@ -6,8 +6,8 @@
 import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
 import type { Database } from "../../schema/index.js";
-import { spent } from "./events/location-share.js";
-import { hourOf, silenceMs, silentUntil } from "./rules/thread-states.js";
+import { spentShare } from "./events/location-share.js";
+import { hourOf, silentUntil, threadSilenceMs } from "./rules/thread-states.js";
 
 /** How many rows of one kind one transaction changes at most: a backlog of all kinds holds nobody up for over some 20 ms. */
 export const batchSize = 200;
@@ -71,7 +71,7 @@ const deadlines: readonly Deadline[] = [
     key: "threadId",
     at: "activeHour",
     where: sql`status = 'negotiating'`,
-    otherwise: { lastDue: (now) => hourOf(now - silenceMs) - 1, dueAt: silentUntil },
+    otherwise: { lastDue: (now) => hourOf(now - threadSilenceMs) - 1, dueAt: silentUntil },
     becomes: () => ({ status: "expired" }),
   },
   {
@@ -106,7 +106,7 @@ const deadlines: readonly Deadline[] = [
     key: "shareId",
     at: "expiresAt",
     where: sql`status in ('pending', 'completed')`,
-    becomes: () => spent,
+    becomes: () => spentShare,
   },
 ];
 

@@ -2,7 +2,7 @@
 import type { MutationContext } from "../../runtime/context.js";
 
 /** Has a mail sent once this call is committed. */
-export async function mail(
+export async function queueMail(
   ctx: MutationContext,
   { recipient, subject, body }: { recipient: string; subject: string; body: string },
 ): Promise<void> {

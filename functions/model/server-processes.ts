@@ -4,7 +4,7 @@ import { CallError } from "../../runtime/errors.js";
 import { prepared } from "../../runtime/store/prepared.js";
 
 /** The lease of a process that is being forgotten, which takes more than one transaction where it had many sockets. */
-export const forgetting = 0;
+export const leaseOfForgotten = 0;
 
 const processById = prepared(["processId"], (db, { processId }) =>
   db.selectFrom("serverProcesses").select("leaseUntil").where("processId", "=", processId),
@@ -16,7 +16,7 @@ const processById = prepared(["processId"], (db, { processId }) =>
  */
 export async function requireRegistered(ctx: MutationContext, processId: string): Promise<void> {
   const { rows } = await processById(ctx, { processId });
-  if ((rows[0]?.leaseUntil ?? forgetting) === forgetting) {
+  if ((rows[0]?.leaseUntil ?? leaseOfForgotten) === leaseOfForgotten) {
     throw new CallError("unavailable", "This process was taken for dead. Come again in a moment.");
   }
 }

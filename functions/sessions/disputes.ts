@@ -5,7 +5,7 @@ import type { UserMutation } from "../../runtime/context.js";
 import { CallError } from "../../runtime/errors.js";
 import type { SessionsTable } from "../../schema/sessions.js";
 import { id, text } from "../../schema/values.js";
-import { openDispute, withdraw } from "../model/money/dispute.js";
+import { openDispute, withdrawOpenDispute } from "../model/money/dispute.js";
 import { requirePartyNow } from "../model/session/session.js";
 import { sessionView, viewSession } from "../model/session/session-view.js";
 
@@ -32,7 +32,7 @@ export const withdrawDispute = mutation({
   oneAtATime: ({ sessionId }) => sessionId,
   handler: async (ctx, args) => {
     const session = await requireConsumer(ctx, args.sessionId);
-    await withdraw(ctx, session.sessionId);
+    await withdrawOpenDispute(ctx, session.sessionId);
     return viewSession(ctx, session);
   },
 });

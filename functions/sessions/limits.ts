@@ -5,7 +5,7 @@ import { maxAmount, printAmount } from "../../schema/money.js";
 import { id } from "../../schema/values.js";
 import { findHold, walletTurn } from "../model/money/ledger.js";
 import { currentWallet } from "../model/money/pending-income.js";
-import { isOpen } from "../model/rules/session-states.js";
+import { isOpenSession } from "../model/rules/session-states.js";
 import { raiseSessionLimit, requirePartyNow } from "../model/session/session.js";
 import { sessionView, viewSession } from "../model/session/session-view.js";
 import { isMetered } from "../model/session/spending-limit.js";
@@ -23,7 +23,7 @@ export const raiseLimit = mutation({
   handler: async (ctx, args) => {
     const { session, side } = await requirePartyNow(ctx, args.sessionId);
     if (side !== "consumer") throw new CallError("forbidden", "Not authorized for this action");
-    if (!isOpen(session.status)) {
+    if (!isOpenSession(session.status)) {
       throw new CallError("failed_precondition", "Session has ended already", { status: session.status });
     }
     const { maxAmountMinor, currency } = session;

@@ -8,9 +8,9 @@ import { cursor, id, isoTime, limit, limitOf, page, pageOf } from "../../schema/
 import { cursorsOf, skippedBy } from "../model/cursors.js";
 import { agentCard, agentCards } from "../model/listings/cards.js";
 import { walletTurn } from "../model/money/ledger.js";
-import { settlement, settlementOf } from "../model/money/settlement.js";
+import { settlementOf, settlementValue } from "../model/money/settlement.js";
 import { afterAct, hasStatus, statusFilter } from "../model/rules/session-states.js";
-import { placesTurn, rent, rentalArgs, taskDescription } from "../model/session/renting.js";
+import { placesTurn, rentAgent, rentalArgs, taskDescription } from "../model/session/renting.js";
 import { activateSession, endSession, findSession, requirePartyNow, sideOf } from "../model/session/session.js";
 import { sessionView, sessionViews, viewSession } from "../model/session/session-view.js";
 
@@ -26,7 +26,7 @@ export const create = mutation({
   args: { agentId: id, taskDescription: taskDescription(10), ...rentalArgs },
   returns: sessionView,
   oneAtATime: ({ agentId }, { userId }) => [walletTurn(userId), placesTurn(agentId)],
-  handler: async (ctx, args) => viewSession(ctx, await rent(ctx, args)),
+  handler: async (ctx, args) => viewSession(ctx, await rentAgent(ctx, args)),
 });
 
 const newestFirst = cursorsOf("sessions:list", { createdAt: "integer", sessionId: "id" });
@@ -204,7 +204,7 @@ export const end = mutation({
   summary: "Ends a session and settles it",
   auth: "user",
   args: { sessionId: id },
-  returns: sessionView.extend({ settlement: settlement.nullable() }),
+  returns: sessionView.extend({ settlement: settlementValue.nullable() }),
   oneAtATime: ({ sessionId }) => sessionId,
   handler: async (ctx, args) => {
     const { session, side } = await requirePartyNow(ctx, args.sessionId);

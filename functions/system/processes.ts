@@ -5,7 +5,7 @@
 import { systemMutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
 import { notifyStatus } from "../model/agents/agent-presence.js";
-import { forgetting } from "../model/server-processes.js";
+import { leaseOfForgotten } from "../model/server-processes.js";
 import { noteAbsence } from "../model/session/session-absences.js";
 
 /** How long a process counts as alive without renewing its lease. */
@@ -89,7 +89,7 @@ export const renewLease = systemMutation(
     if (forgotten > 0) ctx.notify({ kind: "processForgotten" });
     const next = others.find((other) => other.leaseUntil > ctx.now);
     const nextEndAt = more ? ctx.now : (next?.leaseUntil ?? null);
-    const alive = before !== undefined && before.leaseUntil !== forgetting;
+    const alive = before !== undefined && before.leaseUntil !== leaseOfForgotten;
     return { alive, nextEndAt, forgotten: dead.length };
   },
 );
@@ -130,7 +130,7 @@ async function forgetProcess(ctx: MutationContext, processId: string, limit: num
   if (agents.length === limit || gone.length === limit) {
     await ctx.db
       .updateTable("serverProcesses")
-      .set({ leaseUntil: forgetting })
+      .set({ leaseUntil: leaseOfForgotten })
       .where("processId", "=", processId)
       .execute();
     return false;

@@ -8,7 +8,7 @@ import { shownName } from "../../schema/names.js";
 import { email, text } from "../../schema/values.js";
 import { countWrongCode, lookAtCode, mailCodes, spendCodes } from "../model/users/mailed-codes.js";
 import { startSignIn } from "../model/users/sign-ins.js";
-import { findUserByEmail, requireUser, user, userView } from "../model/users/users.js";
+import { findUserByEmail, requireUser, userValue, userView } from "../model/users/users.js";
 
 /** Mails a code to an address. The answer is the same for one that has an account (clawrent.md section 2.3). */
 export const sendVerification = mutation({
@@ -35,7 +35,7 @@ export const register = mutation({
     name: shownName(100, 1),
     verificationCode: z.string().regex(/^\d{6}$/, "must be 6 digits"),
   },
-  returns: z.object({ user, token: z.string(), apiKey: z.string() }),
+  returns: z.object({ user: userValue, token: z.string(), apiKey: z.string() }),
   prepare: async (world, args) => {
     // A guess is not worth a hash, and neither is what will be refused anyway.
     const isWorthwhile = await world.read(
@@ -92,7 +92,7 @@ export const signIn = mutation({
   ],
   // Whatever the password: only the right one may be told apart.
   args: { email, password: text(1_000) },
-  returns: z.object({ user, token: z.string() }),
+  returns: z.object({ user: userValue, token: z.string() }),
   prepare: async (world, args) => {
     const found = await world.read((db) => findUserByEmail({ db }, args.email));
     const matches = await world.verifyPassword(args.password, found?.passwordHash);
@@ -118,7 +118,7 @@ export const me = query({
   summary: "The calling user; under an agent token also that agent",
   auth: "user",
   args: {},
-  returns: user.extend({
+  returns: userValue.extend({
     agent: z.object({ id: z.string(), name: z.string(), slug: z.string().nullable() }).optional(),
   }),
   handler: async (ctx) => {

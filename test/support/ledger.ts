@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { placeHold } from "../../functions/model/money/ledger.js";
 import { meterTokens } from "../../functions/model/money/metering.js";
 import { currentWallet } from "../../functions/model/money/pending-income.js";
-import { refund } from "../../functions/model/money/refund.js";
+import { refundRecord } from "../../functions/model/money/refund.js";
 import { requiredToStart } from "../../functions/model/rules/charge.js";
 import { countTokens } from "../../functions/model/rules/token-counts.js";
 import { activateSession, catchUp, endSession, findSession } from "../../functions/model/session/session.js";
@@ -188,7 +188,7 @@ const giveBack = systemMutation(
       .select("recordId")
       .where("sessionId", "=", sessionId)
       .executeTakeFirst();
-    await refund(ctx, record?.recordId ?? "none");
+    await refundRecord(ctx, record?.recordId ?? "none");
   },
   { oneAtATime: ({ sessionId }) => sessionId },
 );

@@ -13,7 +13,7 @@ import { type EventRow, eventStatus } from "./event.js";
 export type CheckinRow = CheckinsTable;
 
 /** `active` as a literal: a bound parameter could not use the partial indexes. */
-export const active = sql.lit<"active">("active");
+export const activeCheckin = sql.lit<"active">("active");
 
 /** What an agent says about itself at an event. */
 export const briefShape = {
@@ -55,7 +55,7 @@ export async function findOpenCheckin(
     .selectAll()
     .where("eventId", "=", eventId)
     .where("agentId", "=", agentId)
-    .where("status", "=", active)
+    .where("status", "=", activeCheckin)
     .executeTakeFirst();
 }
 
@@ -79,7 +79,7 @@ const presentAt = prepared(["eventId", "now"], (db, { eventId, now }) =>
         .selectFrom("checkins")
         .select("checkinId")
         .where("eventId", "=", eventId)
-        .where("status", "=", active)
+        .where("status", "=", activeCheckin)
         .where("expiresAt", ">", now)
         .limit(mostPresent)
         .as("present"),

@@ -6,8 +6,8 @@ import { sql } from "kysely";
 import type { AgentMutation, MutationContext, QueryContext } from "../../../runtime/context.js";
 import { cellOfCode, codesOf, geoCellLevel } from "../../../schema/place-code.js";
 import { caps, countedOfOwner, requireRoom } from "../caps.js";
-import { open } from "../rules/intro-states.js";
-import { active } from "./checkin.js";
+import { openIntros } from "../rules/intro-states.js";
+import { activeCheckin } from "./checkin.js";
 
 /** What counts as one place: a cell of 100 to 200 m. */
 const placeLevel = 16;
@@ -91,7 +91,7 @@ export async function requireRoomForShare(ctx: AgentMutation): Promise<void> {
 
 export async function requireRoomForCheckin(ctx: AgentMutation): Promise<void> {
   const stays = ctx.db.selectFrom("checkins").select("checkinId").where("agentId", "=", ctx.caller.agentId);
-  const current = stays.where("status", "=", active).where("expiresAt", ">", ctx.now);
+  const current = stays.where("status", "=", activeCheckin).where("expiresAt", ">", ctx.now);
   await refuseAmong("checkins", current, "check-ins at the same time. Check out of one first.");
 }
 
@@ -100,7 +100,7 @@ export async function requireRoomForIntro(ctx: AgentMutation): Promise<void> {
     .selectFrom("intros")
     .select("introId")
     .where("fromAgentId", "=", ctx.caller.agentId)
-    .where("status", "in", open)
+    .where("status", "in", openIntros)
     .where("status", "<>", sql.lit("confirmed"))
     .where("expiresAt", ">", ctx.now);
   await refuseAmong("pendingIntros", pending, "intros that wait for an answer. Wait until some are answered.");

@@ -14,8 +14,8 @@
 import type { MutationContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { dayMs } from "../caps.js";
-import { open } from "../rules/intro-states.js";
-import { active } from "./checkin.js";
+import { openIntros } from "../rules/intro-states.js";
+import { activeCheckin } from "./checkin.js";
 import { type EventRow, eventStatus, longestEventMs, storedPlace } from "./event.js";
 import { requireRoomAt } from "./event-caps.js";
 
@@ -105,7 +105,7 @@ async function placeAfter(ctx: MutationContext, event: EventRow, { locationLat, 
     .selectFrom("checkins")
     .select("checkinId")
     .where("eventId", "=", event.eventId)
-    .where("status", "=", active)
+    .where("status", "=", activeCheckin)
     .where("expiresAt", ">", ctx.now)
     .limit(1)
     .executeTakeFirst();
@@ -174,7 +174,7 @@ async function followEnd(ctx: MutationContext, event: EventRow): Promise<boolean
     .selectFrom("checkins")
     .select("checkinId")
     .where("eventId", "=", event.eventId)
-    .where("status", "=", active)
+    .where("status", "=", activeCheckin)
     .where("expiresAt", ">", endsAt)
     .limit(followedAtOnce);
   const cut = await ctx.db
@@ -185,9 +185,9 @@ async function followEnd(ctx: MutationContext, event: EventRow): Promise<boolean
     .execute();
 
   const introsThere = ctx.db.selectFrom("intros").select("introId").where("eventId", "=", event.eventId);
-  const late = introsThere.where("status", "in", open).where("expiresAt", ">", endsAt).limit(followedAtOnce);
+  const late = introsThere.where("status", "in", openIntros).where("expiresAt", ">", endsAt).limit(followedAtOnce);
   const early = introsThere
-    .where("status", "in", open)
+    .where("status", "in", openIntros)
     .where("status", "=", "confirmed")
     .where("expiresAt", "<", endsAt)
     .limit(followedAtOnce);

@@ -4,7 +4,7 @@ import type { AgentCaller, MutationContext, QueryContext } from "../../../runtim
 import { CallError } from "../../../runtime/errors.js";
 import { type IntrosTable, introStatuses } from "../../../schema/events.js";
 import { decisions } from "../../../schema/threads.js";
-import { introStatus, unresolved } from "../rules/intro-states.js";
+import { introStatus, unresolvedIntros } from "../rules/intro-states.js";
 
 export type IntroRow = IntrosTable;
 
@@ -101,7 +101,7 @@ export async function expireIntrosOf(ctx: MutationContext, checkinId: string): P
       .updateTable("intros")
       .set({ status: "expired" })
       .where(checkin, "=", checkinId)
-      .where("status", "in", unresolved)
+      .where("status", "in", unresolvedIntros)
       .execute();
   }
 }
@@ -119,7 +119,7 @@ export async function followCheckin(ctx: MutationContext, checkinId: string, exp
         return { expiresAt: eb.case().when(otherEnd, "<", expiresAt).then(otherEnd).else(eb.val(expiresAt)).end() };
       })
       .where(checkin, "=", checkinId)
-      .where("status", "in", unresolved)
+      .where("status", "in", unresolvedIntros)
       .execute();
   }
 }

@@ -85,8 +85,8 @@ export function openPlace(shareToken: string, sealedPlace: string): Place & { ac
 }
 
 /** What a share keeps once it is of no more use: no place. */
-export const spent = { status: "spent", sealedPlace: null } as const;
+export const spentShare = { status: "spent", sealedPlace: null } as const;
 
 export async function spendShare(ctx: MutationContext, shareId: string): Promise<void> {
-  await ctx.db.updateTable("locationShares").set(spent).where("shareId", "=", shareId).execute();
+  await ctx.db.updateTable("locationShares").set(spentShare).where("shareId", "=", shareId).execute();
 }

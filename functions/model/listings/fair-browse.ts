@@ -1,10 +1,10 @@
 /**
  * Pages of the listed agents on which nobody crowds out the others: at most three of one owner while others' remain.
  * Listings are taken in the list's order; those of an owner who has had three on a page wait for the next one, where they
- * come first. Only where that does not fill a page, each owner gets three places more, and so on. So every page but the last
+ * come first. Only where that does not fill a page, each owner gets three more, and so on. So every page but the last
  * is full, and page numbers and totals mean what they say.
  *
- * The listings of one owner are shown in the list's order. A reader's place is therefore how far the list was looked at,
+ * The listings of one owner are shown in the list's order. A reader's position is therefore how far the list was looked at,
  * and, of each owner of whom some wait, the last that was shown. As an owner has a bounded number of agents, there are
  * never more than `limit / 3` such owners, and a bounded number of listings waits.
  */
@@ -15,20 +15,20 @@ import { notOfThisList } from "../cursors.js";
 export const mostOfOwner = 3;
 
 /** Where a listing stands in the order, highest first. */
-export interface Place {
+export interface ListingPosition {
   sortKey: number;
   agentId: string;
 }
-export interface Listing extends Place {
+export interface Listing extends ListingPosition {
   ownerId: string;
 }
 
 /** Where a reader is. */
 export interface Progress {
   /** The last listing that was looked at. */
-  lookedAt: Place;
+  lookedAt: ListingPosition;
   /** Of each owner (by the end of the id) some of whose listings before `lookedAt` wait: the last one that was shown. */
-  lastShown: ReadonlyMap<string, Place>;
+  lastShown: ReadonlyMap<string, ListingPosition>;
 }
 
 /** How many listings behind a page may have to be looked at to fill it. */
@@ -36,12 +36,12 @@ export function lookAhead(limit: number): number {
   return Math.ceil(limit / mostOfOwner) * caps.agents.most;
 }
 
-export function isBehind(one: Place, other: Place): boolean {
+export function isBehind(one: ListingPosition, other: ListingPosition): boolean {
   return one.sortKey < other.sortKey || (one.sortKey === other.sortKey && one.agentId < other.agentId);
 }
 
-/** Behind this place a reader may find something that was not shown. */
-export function startOf({ lookedAt, lastShown }: Progress): Place {
+/** Behind this position a reader may find something that was not shown. */
+export function startOf({ lookedAt, lastShown }: Progress): ListingPosition {
   return [...lastShown.values()].reduce((first, shown) => (isBehind(first, shown) ? shown : first), lookedAt);
 }
 
@@ -51,8 +51,8 @@ export class Pages {
   #waiting: Listing[] = [];
   readonly #unseen: readonly Listing[];
   #next = 0;
-  #lookedAt: Place | undefined;
-  readonly #shown: Map<string, Place>;
+  #lookedAt: ListingPosition | undefined;
+  readonly #shown: Map<string, ListingPosition>;
   /** Whether the listings reach to where the reader is, so that all that waits is among them. */
   readonly reachesReader: boolean;
 

@@ -15,10 +15,10 @@ import { beginningsOf } from "../../../schema/search-words.js";
 import { cursorsOf } from "../cursors.js";
 import {
   type Listing,
+  type ListingPosition,
   lookAhead,
   mostOfOwner,
   Pages,
-  type Place,
   readLastShown,
   startOf,
   writeLastShown,
@@ -30,7 +30,7 @@ const lookedAt = 5_000;
 /** Further words of a search are not looked at. */
 const mostBeginnings = 16;
 /** Behind this many agents there is no further page by number. A cursor goes on. */
-export const deepest = 10_000;
+export const deepestNumbered = 10_000;
 /**
  * How much is read, in pages, until it is enough: more only where a few owners hold the front of the list. From a cursor,
  * `mostRead` is what may have been looked at and waits, and what a page looks ahead.
@@ -38,14 +38,14 @@ export const deepest = 10_000;
 const pagesRead = [5, 40];
 const mostRead = 10_500;
 
-export const sorts = ["newest", "rating", "popular"] as const;
+export const listingSorts = ["newest", "rating", "popular"] as const;
 
 export interface Wanted {
   /** Undefined: whatever it is called. */
   search: string | undefined;
   category: string | undefined;
   ownerId: string | undefined;
-  sort: (typeof sorts)[number];
+  sort: (typeof listingSorts)[number];
   page: number;
   limit: number;
   cursor: string | null | undefined;
@@ -64,7 +64,7 @@ interface Stretch {
 }
 interface Span {
   /** Absent: from the first one. */
-  behind: Place | undefined;
+  behind: ListingPosition | undefined;
   limit: number;
 }
 type Read = (span: Span) => Promise<Stretch>;
@@ -155,7 +155,7 @@ export async function findListed(ctx: QueryContext, wanted: Wanted): Promise<Fou
   const most = ownerId === undefined ? mostOfOwner : limit;
   const number = from ? 1 : page;
   const offset = (number - 1) * limit;
-  if (offset >= deepest)
+  if (offset >= deepestNumbered)
     return { agentIds: [], total: (await read({ behind: undefined, limit: 0 })).total, nextCursor: null };
   const behind = from && startOf(from);
   const atMost = from ? mostRead : offset + limit + lookAhead(limit);
@@ -278,7 +278,7 @@ function walk(
   conditions: Condition[],
 ): Read {
   const isNewest = key === sortOf.newest.key;
-  const further = ({ sortKey, agentId }: Place) => {
+  const further = ({ sortKey, agentId }: ListingPosition) => {
     if (isNewest) return sql` and ${agentAtHand} < ${agentId}`;
     const type = sql.raw(kind === "integer" ? "bigint" : "double precision");
     return sql` and (${key}, ${agentAtHand}) < (cast(${sortKey} as ${type}), ${agentId})`;

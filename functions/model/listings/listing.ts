@@ -17,17 +17,17 @@ interface Listing {
 const nothing: Listing = { words: new Set(), categories: new Set() };
 
 /** Puts an agent on the marketplace. It was not on it. */
-export async function list(ctx: MutationContext, agentId: string): Promise<void> {
+export async function listAgent(ctx: MutationContext, agentId: string): Promise<void> {
   await replace(ctx, agentId, nothing, await describe(ctx, agentId), 1);
 }
 
 /** Takes an agent off the marketplace. It was on it. */
-export async function unlist(ctx: MutationContext, agentId: string): Promise<void> {
+export async function unlistAgent(ctx: MutationContext, agentId: string): Promise<void> {
   await replace(ctx, agentId, await stored(ctx, agentId), nothing, -1);
 }
 
 /** Has a listed agent be found by what it says of itself now. */
-export async function relist(ctx: MutationContext, agentId: string): Promise<void> {
+export async function relistAgent(ctx: MutationContext, agentId: string): Promise<void> {
   await replace(ctx, agentId, await stored(ctx, agentId), await describe(ctx, agentId), 0);
 }
 

@@ -13,7 +13,7 @@ import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import { type Capability, type capabilities, capabilitiesOf, replaceCapabilities } from "./capabilities.js";
-import { relist } from "./listing.js";
+import { relistAgent } from "./listing.js";
 
 /** The fields that are reviewed, as they will be. */
 export const pendingChanges = z.object({
@@ -111,7 +111,7 @@ export async function decideChanges(ctx: MutationContext, agentId: string, isApp
   await dropChanges(ctx, agentId);
   if (isApproved) {
     await applyChanges(ctx, agentId, changes);
-    await relist(ctx, agentId);
+    await relistAgent(ctx, agentId);
   }
   return true;
 }

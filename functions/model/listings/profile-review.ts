@@ -5,7 +5,7 @@
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { showPresence } from "../agents/agent-presence.js";
-import { list, unlist } from "./listing.js";
+import { listAgent, unlistAgent } from "./listing.js";
 import { decideChanges } from "./pending-changes.js";
 import {
   findProfile,
@@ -60,7 +60,7 @@ export async function submitProfile(
   } else {
     await ctx.db.insertInto("providerProfiles").values(submitted).execute();
   }
-  return ctx.settings.autoApproveProviders ? review(ctx, agent, "approve", null) : submitted;
+  return ctx.settings.autoApproveProviders ? reviewProfile(ctx, agent, "approve", null) : submitted;
 }
 
 /** What may list or unlist an agent takes turns: all of it changes the one count of all listings. */
@@ -99,7 +99,7 @@ async function reviewChanges(
  * Makes one move, with all that hangs on it: an approved agent and its owner become providers, what is active is listed
  * and nothing else is, and a suspended agent is offline at once.
  */
-export async function review(
+export async function reviewProfile(
   ctx: MutationContext,
   agent: { agentId: string; ownerId: string | null },
   move: ReviewMove,
@@ -126,8 +126,8 @@ export async function review(
       .where("role", "=", "consumer")
       .execute();
   }
-  if (to === "active") await list(ctx, agentId);
-  if (from === "active") await unlist(ctx, agentId);
+  if (to === "active") await listAgent(ctx, agentId);
+  if (from === "active") await unlistAgent(ctx, agentId);
   const reviewed = { ...profile, ...decided };
   // At a reinstatement as well: its owner's client kept the connection and would not activate again.
   await showPresence(ctx, reviewed);

@@ -12,7 +12,7 @@ import { printSettled } from "../../../schema/money.js";
 import type { SessionsTable } from "../../../schema/sessions.js";
 import { isoTime, isoTimeOrNull } from "../../../schema/values.js";
 import { findRecord } from "./billing-record.js";
-import { release } from "./pending-income.js";
+import { releaseIncome } from "./pending-income.js";
 import { giveBack } from "./refund.js";
 
 /** How long a dispute waits for a decision. */
@@ -23,7 +23,7 @@ function statusOf({ status, decideBy }: Pick<DisputesTable, "status" | "decideBy
   return status === "open" && decideBy <= now ? ("lapsed" as const) : status;
 }
 
-export const dispute = z.object({
+export const disputeValue = z.object({
   id: z.string(),
   sessionId: z.string(),
   consumerUserId: z.string(),
@@ -42,7 +42,7 @@ export const dispute = z.object({
   decideBy: z.string(),
   endedAt: z.string().nullable(),
 });
-export type Dispute = z.input<typeof dispute>;
+export type Dispute = z.input<typeof disputeValue>;
 
 /** Disputes with their records, for a query to narrow down. */
 export function disputesWithRecords(ctx: QueryContext) {
@@ -123,7 +123,7 @@ export async function openDispute(ctx: MutationContext, session: SessionsTable, 
 }
 
 /** Ends the dispute of a session as if it had never been opened. */
-export async function withdraw(ctx: MutationContext, sessionId: string): Promise<void> {
+export async function withdrawOpenDispute(ctx: MutationContext, sessionId: string): Promise<void> {
   const found = await ctx.db.selectFrom("disputes").selectAll().where("sessionId", "=", sessionId).executeTakeFirst();
   if (!found) throw new CallError("not_found", "Dispute not found");
   requireOpen(ctx, found);
@@ -131,7 +131,7 @@ export async function withdraw(ctx: MutationContext, sessionId: string): Promise
   const record = await findRecord(ctx, sessionId);
   if (record?.disputeUntil != null && record.disputeUntil > ctx.now) {
     await setRelease(ctx, sessionId, record.disputeUntil);
-  } else if (record) await release(ctx, [record]);
+  } else if (record) await releaseIncome(ctx, [record]);
 }
 
 export interface Decision {
@@ -142,7 +142,7 @@ export interface Decision {
 }
 
 /** Decides a dispute: what goes back goes out of the session's own income, and the rest is the provider's at once. */
-export async function decide(ctx: MutationContext, disputeId: string, given: Decision): Promise<void> {
+export async function decideOpenDispute(ctx: MutationContext, disputeId: string, given: Decision): Promise<void> {
   const found = await ctx.db.selectFrom("disputes").selectAll().where("disputeId", "=", disputeId).executeTakeFirst();
   if (!found) throw new CallError("not_found", "Dispute not found");
   requireOpen(ctx, found);

@@ -18,7 +18,7 @@ import {
 } from "../../../schema/sessions.js";
 import { isoTime } from "../../../schema/values.js";
 import { agentCard, agentCards } from "../listings/cards.js";
-import { approvalMs, isOpen, statusOf } from "../rules/session-states.js";
+import { isOpenSession, sessionApprovalMs, sessionStatusOf } from "../rules/session-states.js";
 import { sessionToken } from "../session/session-token.js";
 
 /** What a list counts and pages through at most: beyond this nobody reads on, and a total stops. */
@@ -56,7 +56,7 @@ export async function followOrder(ctx: MutationContext, orderId: string | null):
 const afterItsTime: Partial<Record<OrderStatus, OrderStatus>> = { pending: "cancelled", active: "completed" };
 
 /** Orders that were made until this instant have waited for approval long enough. */
-const overdueAt = (now: number) => now - approvalMs;
+const overdueAt = (now: number) => now - sessionApprovalMs;
 
 /** The order as it is by the clock. */
 export function orderByClock(order: OrdersTable, now: number): OrdersTable {
@@ -138,14 +138,16 @@ export async function orderViews(ctx: QueryContext<UserCaller>, orders: readonly
     const { sessionId, providerAgentId, consumerAgentId, taskDescription } = session;
     const agent = cards.get(providerAgentId);
     if (!agent) throw new Error(`Session ${sessionId} has no provider agent`);
-    const sessionStatus = statusOf(session, ctx.now);
+    const sessionStatus = sessionStatusOf(session, ctx.now);
     return {
       id: sessionId,
       providerAgentId,
       consumerAgentId,
       taskDescription,
       sessionId,
-      sessionToken: isOpen(sessionStatus) ? sessionToken(ctx, sessionId, "consumer", ctx.caller.credentialId) : null,
+      sessionToken: isOpenSession(sessionStatus)
+        ? sessionToken(ctx, sessionId, "consumer", ctx.caller.credentialId)
+        : null,
       sessionStatus,
       agent,
     };

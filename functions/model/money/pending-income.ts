@@ -20,7 +20,7 @@ export async function currentWallet(ctx: MutationContext, userId: string, curren
   let due: Pending[];
   do {
     due = await dueRecords(ctx).where("providerUserId", "=", userId).where("currency", "=", currency).execute();
-    await release(ctx, due);
+    await releaseIncome(ctx, due);
   } while (due.length === releaseBatchSize);
   return { ...wallet, dueMinor: 0 };
 }
@@ -44,7 +44,7 @@ const lessPending = prepared(["accountId", "amountMinor"], (db, { accountId, amo
 );
 
 /** Makes what is pending of some records available, the disputes over them being over. */
-export async function release(ctx: MutationContext, records: readonly Pending[]): Promise<void> {
+export async function releaseIncome(ctx: MutationContext, records: readonly Pending[]): Promise<void> {
   if (records.length === 0) return;
   const sessionIds = records.map(({ sessionId }) => sessionId);
   await ctx.db
@@ -70,7 +70,7 @@ export async function release(ctx: MutationContext, records: readonly Pending[])
 /** Releases what is due, a bounded amount at a time. */
 export async function releaseDueIncome(ctx: MutationContext): Promise<{ changed: number; more: boolean }> {
   const due = await dueRecords(ctx).execute();
-  await release(ctx, due);
+  await releaseIncome(ctx, due);
   return { changed: due.length, more: due.length === releaseBatchSize };
 }
 

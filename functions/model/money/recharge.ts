@@ -18,7 +18,7 @@ export interface Recharge {
   description: string;
 }
 
-export async function recharge(ctx: MutationContext, given: Recharge): Promise<void> {
+export async function rechargeWallet(ctx: MutationContext, given: Recharge): Promise<void> {
   const { userId, currency, amountMinor, reference, description } = given;
   const { balanceMinor } = await loadWallet(ctx, userId, currency);
   if (balanceMinor + amountMinor > fullWalletMinor) {

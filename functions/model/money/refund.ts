@@ -10,10 +10,10 @@ import { printAmount } from "../../../schema/money.js";
 import { countSessions } from "../listings/profiles.js";
 import { splitFee } from "../rules/charge.js";
 import { type NewEntry, postTransfer } from "./ledger.js";
-import { currentWallet, release } from "./pending-income.js";
+import { currentWallet, releaseIncome } from "./pending-income.js";
 
 /** Gives a consumer back all that is left of a record. An open dispute of it is decided by that. */
-export async function refund(ctx: MutationContext, recordId: string): Promise<BillingRecordsTable> {
+export async function refundRecord(ctx: MutationContext, recordId: string): Promise<BillingRecordsTable> {
   const record = await ctx.db
     .selectFrom("billingRecords")
     .selectAll()
@@ -58,7 +58,7 @@ export async function giveBack(
         { needed, available, currency },
       );
     }
-    if (isPending) await release(ctx, [record]);
+    if (isPending) await releaseIncome(ctx, [record]);
     const description = `Refund of session ${sessionId}`;
     const entries: NewEntry[] = [
       { account: "wallet", userId: consumerUserId, type: "refund", amountMinor: backMinor, description },
@@ -73,7 +73,7 @@ export async function giveBack(
       // The smallest amounts have no fee, or nothing but a fee.
       entries: entries.filter(({ amountMinor }) => amountMinor !== 0),
     });
-  } else if (pendingMinor > 0) await release(ctx, [record]);
+  } else if (pendingMinor > 0) await releaseIncome(ctx, [record]);
 
   const status = refundedMinor === record.amountMinor ? ("refunded" as const) : record.status;
   const changed = { status, refundedMinor, refundedFeeMinor, pendingMinor: 0, releaseAt: null };

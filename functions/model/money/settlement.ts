@@ -15,7 +15,7 @@ import { endHold, findHold, letGo, postTransfer } from "./ledger.js";
 import { currentWallet } from "./pending-income.js";
 
 /** A settlement as the reply to the end of a session shows it (clawrent.md section 6.3). */
-export const settlement = z.object({
+export const settlementValue = z.object({
   amount: z.string(),
   platformFee: z.string(),
   providerIncome: z.string(),
@@ -25,7 +25,7 @@ export const settlement = z.object({
 });
 
 /** How the session was settled; null where it was not, because it never became active or still is. */
-export function settlementOf(session: SessionsTable): z.input<typeof settlement> | null {
+export function settlementOf(session: SessionsTable): z.input<typeof settlementValue> | null {
   const { billingAmountMinor, platformFeeMinor, providerIncomeMinor, currency, pricingModel } = session;
   if (billingAmountMinor === null || platformFeeMinor === null || providerIncomeMinor === null) return null;
   return {
@@ -44,7 +44,7 @@ type Amounts = Pick<BillingRecordsTable, "amountMinor" | "platformFeeMinor" | "p
  * Settles a session that ends, with its `endedAt` set: one transfer and one record, and its hold is over. Called once
  * per session, by the one transition that ends it; a second time fails, as there is one record per session.
  */
-export async function settle(ctx: MutationContext, session: SessionsTable): Promise<Amounts> {
+export async function settleSession(ctx: MutationContext, session: SessionsTable): Promise<Amounts> {
   const { sessionId, consumerUserId, providerUserId, currency, pricingModel, priceMinor, startedAt, endedAt } = session;
   const { totalTokensReported, totalTokensProvider } = session;
   const [hold, wallet] = await Promise.all([findHold(ctx, sessionId), currentWallet(ctx, consumerUserId, currency)]);

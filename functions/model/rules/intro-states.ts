@@ -31,9 +31,9 @@ export function nextIntroStatus(status: IntroStatus, message: IntroMessage): Int
 
 // Literals, in the migration's order: a bound parameter could not use the partial indexes.
 /** The states that lapse. */
-export const unresolved = [sql.lit<IntroStatus>("proposed"), sql.lit<IntroStatus>("accepted")];
+export const unresolvedIntros = [sql.lit<IntroStatus>("proposed"), sql.lit<IntroStatus>("accepted")];
 /** The states of which a pair has at most one at an event. */
-export const open = [...unresolved, sql.lit<IntroStatus>("confirmed")];
+export const openIntros = [...unresolvedIntros, sql.lit<IntroStatus>("confirmed")];
 
 /** The status by the clock: the row's own may lag behind until the timer ran. */
 export function introStatus(intro: Pick<IntrosTable, "status" | "expiresAt">, now: number): IntroStatus {

@@ -38,11 +38,11 @@ const msPerRecencyPoint = 6 * 60_000;
 const namedWords = 5;
 
 /** Scores `theirs` for the agent of `mine`, at `now` (Unix ms). */
-export function match(mine: Brief, theirs: ShownBrief & { checkedInAt: number }, now: number): Match {
+export function matchBriefs(mine: Brief, theirs: ShownBrief & { checkedInAt: number }, now: number): Match {
   const myTags = new Set(mine.intentTags);
   const sharedTags = theirs.intentTags.filter((tag) => myTags.has(tag));
-  const myWords = words(`${mine.eventGoal ?? ""}\n${mine.introNote ?? ""}`);
-  const sharedWords = [...words(theirs.introNote ?? "")].filter((word) => myWords.has(word));
+  const myWords = meaningfulWords(`${mine.eventGoal ?? ""}\n${mine.introNote ?? ""}`);
+  const sharedWords = [...meaningfulWords(theirs.introNote ?? "")].filter((word) => myWords.has(word));
   const ageMs = Math.max(0, now - theirs.checkedInAt);
 
   const score =
@@ -67,7 +67,7 @@ const wordsOfText = new Map<string, Set<string>>();
 const rememberedTexts = 2_000;
 
 /** The words that carry meaning. Remembered, because a brief is compared at every heartbeat and hardly ever changes. */
-export function words(text: string): Set<string> {
+export function meaningfulWords(text: string): Set<string> {
   const known = wordsOfText.get(text);
   if (known) return known;
   const found = new Set(splitWords(text).filter(carriesMeaning));

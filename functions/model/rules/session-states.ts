@@ -9,7 +9,7 @@ import { z } from "zod";
 import { type SessionStatus, type SessionsTable, sessionStatuses } from "../../../schema/sessions.js";
 
 /** How long a session waits for approval. */
-export const approvalMs = 24 * 60 * 60 * 1_000;
+export const sessionApprovalMs = 24 * 60 * 60 * 1_000;
 
 export const sessionActs = ["approve", "send", "end", "expire"] as const;
 export type SessionAct = (typeof sessionActs)[number];
@@ -24,7 +24,7 @@ export const afterAct: Record<SessionStatus, Partial<Record<SessionAct, SessionS
 };
 
 /** What the session is by the clock, before the timer wrote it too. */
-export function statusOf(
+export function sessionStatusOf(
   { status, expiresAt, limitAt }: Pick<SessionsTable, "status" | "expiresAt" | "limitAt">,
   now: number,
 ): SessionStatus {
@@ -45,7 +45,7 @@ export function hasStatus(statuses: readonly SessionStatus[], now: number): Expr
 }
 
 /** Whether the session still may be worked in, or become so. */
-export function isOpen(status: SessionStatus): boolean {
+export function isOpenSession(status: SessionStatus): boolean {
   return status === "active" || status === "pending_approval";
 }
 

@@ -9,10 +9,10 @@ import { type RawBuilder, type SqlBool, sql } from "kysely";
 import type { Decision, MessageType, ThreadStatus, ThreadsTable } from "../../../schema/threads.js";
 
 /** How long the humans have. */
-export const approvalMs = 48 * 60 * 60 * 1_000;
+export const threadApprovalMs = 48 * 60 * 60 * 1_000;
 
 /** How long a negotiation may be silent. */
-export const silenceMs = 30 * 24 * 60 * 60 * 1_000;
+export const threadSilenceMs = 30 * 24 * 60 * 60 * 1_000;
 
 /** State × message → the state after it. What is missing is refused. */
 export const afterMessage: Record<ThreadStatus, Partial<Record<MessageType, ThreadStatus>>> = {
@@ -36,13 +36,13 @@ export function afterDecision(mine: Decision, other: Decision | null): ThreadSta
 }
 
 /** What the thread is by the clock, before the timer wrote it too. */
-export function statusOf(
+export function threadStatusOf(
   thread: Pick<ThreadsTable, "status" | "approvalDeadline" | "closesAt" | "lastMessageAt" | "createdAt">,
   now: number,
 ): ThreadStatus {
   const { status, approvalDeadline, closesAt } = thread;
   const lastActiveAt = thread.lastMessageAt ?? thread.createdAt;
-  if (status === "negotiating" && lastActiveAt <= now - silenceMs) return "expired";
+  if (status === "negotiating" && lastActiveAt <= now - threadSilenceMs) return "expired";
   if (status === "awaiting_approval" && approvalDeadline !== null && approvalDeadline <= now) return "expired";
   if (status === "confirmed" && closesAt !== null && closesAt <= now) return "expired";
   return status;
@@ -51,20 +51,20 @@ export function statusOf(
 /** When somebody last wrote in a thread, or opened it. */
 export const lastActiveAt = sql<number>`coalesce(${sql.ref("threads.lastMessageAt")}, ${sql.ref("threads.createdAt")})`;
 
-/** `statusOf`, for a query to select and filter by. */
-export function statusInSql(now: number): RawBuilder<ThreadStatus> {
+/** `threadStatusOf`, for a query to select and filter by. */
+export function threadStatusInSql(now: number): RawBuilder<ThreadStatus> {
   const status = sql.ref("threads.status");
   return sql<ThreadStatus>`case
-    when ${status} = 'negotiating' and ${lastActiveAt} <= ${now - silenceMs} then 'expired'
+    when ${status} = 'negotiating' and ${lastActiveAt} <= ${now - threadSilenceMs} then 'expired'
     when ${status} = 'awaiting_approval' and ${sql.ref("threads.approvalDeadline")} <= ${now} then 'expired'
     when ${status} = 'confirmed' and ${sql.ref("threads.closesAt")} <= ${now} then 'expired'
     else ${status} end`;
 }
 
 /** Whether a thread still asks something of its agents or their humans, for a query; along the index of those. */
-export function isOpenInSql(now: number): RawBuilder<SqlBool> {
+export function isOpenThreadInSql(now: number): RawBuilder<SqlBool> {
   const open = sql.raw("'negotiating', 'awaiting_approval'");
-  return sql<SqlBool>`${sql.ref("threads.status")} in (${open}) and ${statusInSql(now)} in (${open})`;
+  return sql<SqlBool>`${sql.ref("threads.status")} in (${open}) and ${threadStatusInSql(now)} in (${open})`;
 }
 
 const hourMs = 60 * 60 * 1_000;
@@ -76,5 +76,5 @@ export function hourOf(at: number): number {
 
 /** When a negotiation that nobody writes in any more is over at the latest: its hour counts as a whole. */
 export function silentUntil(activeHour: number): number {
-  return (activeHour + 1) * hourMs + silenceMs;
+  return (activeHour + 1) * hourMs + threadSilenceMs;
 }

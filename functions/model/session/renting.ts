@@ -19,9 +19,9 @@ import { placeHold } from "../money/ledger.js";
 import { currentWallet } from "../money/pending-income.js";
 import { requiredToStart } from "../rules/charge.js";
 import { grantedPermissions, missingPermissions } from "../rules/permissions.js";
-import { approvalMs } from "../rules/session-states.js";
+import { sessionApprovalMs } from "../rules/session-states.js";
 import { addParticipants } from "./participants.js";
-import { announceStart, started } from "./session.js";
+import { announceStart, startedNow } from "./session.js";
 import { limitOf } from "./spending-limit.js";
 
 const longestTask = 2_000;
@@ -60,10 +60,10 @@ export interface RentRequest {
  * Makes the session, with its money held. Two that want the last place of an agent, or the last of a wallet, cannot
  * both have it: each reads what the other writes, and transactions are serializable.
  */
-export async function rent(
+export async function rentAgent(
   ctx: UserMutation,
   request: RentRequest,
-  place: { orderId?: string; sessionId?: string } = {},
+  ids: { orderId?: string; sessionId?: string } = {},
 ): Promise<SessionsTable> {
   const { userId, agentId: callingAgentId } = ctx.caller;
   const { profile, requiredPermissions } = await requireRentable(ctx, request.agentId);
@@ -77,8 +77,8 @@ export async function rent(
   const blocked = decision?.verdict === "block";
   const granted = request.grantedPermissions ?? {};
   const session: SessionsTable = {
-    sessionId: place.sessionId ?? ctx.newUuid(),
-    orderId: place.orderId ?? null,
+    sessionId: ids.sessionId ?? ctx.newUuid(),
+    orderId: ids.orderId ?? null,
     providerAgentId: request.agentId,
     providerUserId: profile.ownerId,
     consumerUserId: userId,
@@ -115,7 +115,7 @@ export async function rent(
     startedAt: null,
     endedAt: null,
     endReason: null,
-    expiresAt: ctx.now + approvalMs,
+    expiresAt: ctx.now + sessionApprovalMs,
     meterAt: null,
     lastStampAt: ctx.now,
     announced: null,
@@ -125,7 +125,7 @@ export async function rent(
   const { availableMinor } = await currentWallet(ctx, userId, session.currency);
   session.maxAmountMinor = limitOf(session, request.maxAmount ?? null, availableMinor);
   if (profile.approvalMode === "auto" && !blocked) {
-    Object.assign(session, started(session, ctx.now, { suspended: false }));
+    Object.assign(session, startedNow(session, ctx.now, { suspended: false }));
   }
   await ctx.db.insertInto("sessions").values(session).execute();
   await addParticipants(ctx, session);
@@ -134,7 +134,7 @@ export async function rent(
   if (session.status === "active") announceStart(ctx, session);
   else {
     ctx.notify({ kind: "announcementsDue", agentId: session.providerAgentId });
-    ctx.wakeAt(ctx.now + approvalMs);
+    ctx.wakeAt(ctx.now + sessionApprovalMs);
   }
   return session;
 }

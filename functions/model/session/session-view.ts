@@ -5,9 +5,9 @@ import { currencies, onlineStatuses, pricingModels } from "../../../schema/listi
 import { printAmount, printSettled } from "../../../schema/money.js";
 import { billingStatuses, type SessionsTable, type Side, sessionStatuses, sides } from "../../../schema/sessions.js";
 import { isoTime, isoTimeOrNull } from "../../../schema/values.js";
-import { dispute, disputesOf } from "../money/dispute.js";
+import { disputesOf, disputeValue } from "../money/dispute.js";
 import { nextMinuteAt } from "../rules/charge.js";
-import { isOpen, statusOf } from "../rules/session-states.js";
+import { isOpenSession, sessionStatusOf } from "../rules/session-states.js";
 import { sideOf } from "./session.js";
 import { sessionToken } from "./session-token.js";
 import { spendingOf } from "./spending-limit.js";
@@ -52,7 +52,7 @@ export const sessionView = z.object({
   providerIncome: z.string().nullable(),
   /** `disputed` while a dispute waits for its decision. */
   billingStatus: z.enum([...billingStatuses, "disputed"]),
-  dispute: dispute.nullable(),
+  dispute: disputeValue.nullable(),
   startedAt: z.string().nullable(),
   endedAt: z.string().nullable(),
   endReason: z.string().nullable(),
@@ -93,7 +93,7 @@ function viewOf(
   disputed: SessionView["dispute"],
 ): SessionView {
   const role = sideOf(session, ctx.caller) ?? null;
-  const status = statusOf(session, ctx.now);
+  const status = sessionStatusOf(session, ctx.now);
   // The timer will write what the clock already says.
   const lapsed = status === "expired" && session.status !== "expired";
   const limitHit = status === "completed" && session.status === "active";
@@ -112,7 +112,7 @@ function viewOf(
     grantedPermissions: JSON.parse(session.grantedPermissions) as Record<string, unknown>,
     status,
     sessionType: "task",
-    sessionToken: isOpen(status) ? tokenFor(ctx, session, role) : null,
+    sessionToken: isOpenSession(status) ? tokenFor(ctx, session, role) : null,
     role,
     slotIndex: role === "consumer" ? 0 : undefined,
     maxSlots: session.maxSlots,

@@ -8,8 +8,8 @@ import { countSessions } from "../listings/profiles.js";
 import { releaseHold } from "../money/ledger.js";
 import { firstMeterAt, meterMinute, stopMeters } from "../money/metering.js";
 import { followOrder } from "../money/order.js";
-import { settle } from "../money/settlement.js";
-import { afterAct, type SessionAct, statusOf } from "../rules/session-states.js";
+import { settleSession } from "../money/settlement.js";
+import { afterAct, type SessionAct, sessionStatusOf } from "../rules/session-states.js";
 import { limitReachedAt, tellLimit, toldOf } from "./spending-limit.js";
 
 const sessionById = prepared(["sessionId"], (db, { sessionId }) =>
@@ -79,7 +79,11 @@ export async function stampSession(ctx: MutationContext, session: SessionsTable,
 }
 
 /** What a session is from the moment on in which it becomes active. Polling from `startedAt` has to miss nothing. */
-export function started(session: SessionsTable, now: number, provider: { suspended: boolean }): Partial<SessionsTable> {
+export function startedNow(
+  session: SessionsTable,
+  now: number,
+  provider: { suspended: boolean },
+): Partial<SessionsTable> {
   const timed = provider.suspended
     ? { meterStoppedAt: now }
     : {
@@ -114,7 +118,7 @@ export async function activateSession(ctx: MutationContext, session: SessionsTab
     .select("status")
     .where("agentId", "=", session.providerAgentId)
     .executeTakeFirst();
-  await change(ctx, session, started(session, ctx.now, { suspended: profile?.status === "suspended" }));
+  await change(ctx, session, startedNow(session, ctx.now, { suspended: profile?.status === "suspended" }));
   announceStart(ctx, session);
   ctx.notify({ kind: "sessionApproved", sessionId: session.sessionId });
   await followOrder(ctx, session.orderId);
@@ -151,7 +155,7 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
   if (wasActive) {
     const { toldLevel } = toldOf({ ...session, ...ended }, ctx.now);
     if (toldLevel > session.toldLevel) tellLimit(ctx, { ...session, ...ended, limitAt: session.limitAt });
-    const { amountMinor, platformFeeMinor, providerIncomeMinor } = await settle(ctx, { ...session, ...ended });
+    const { amountMinor, platformFeeMinor, providerIncomeMinor } = await settleSession(ctx, { ...session, ...ended });
     await change(ctx, session, {
       ...ended,
       toldLevel,
@@ -192,7 +196,7 @@ export async function terminateSession(ctx: MutationContext, session: SessionsTa
 
 /** Does what fell due for the session, at the instant at which it did, before anything else is done with it. */
 export async function catchUp(ctx: MutationContext, session: SessionsTable): Promise<void> {
-  if (session.status === "pending_approval" && statusOf(session, ctx.now) === "expired") {
+  if (session.status === "pending_approval" && sessionStatusOf(session, ctx.now) === "expired") {
     await endSession(ctx, session, { as: "expired", reason: "expired", endedAt: session.expiresAt ?? ctx.now });
   }
   if (session.levelAt !== null && session.levelAt <= ctx.now) await followLimit(ctx, session);

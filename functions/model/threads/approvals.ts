@@ -88,7 +88,7 @@ export async function countPendingApprovals(ctx: AgentQuery): Promise<number> {
   return (await waitingPlans(ctx, Number.POSITIVE_INFINITY)).length;
 }
 
-/** The waiting threads with the proposal that was accepted, the most urgent first; at most `limit`, behind a place. */
+/** The waiting threads with the proposal that was accepted, the most urgent first; at most `limit`, behind a position. */
 export async function listPendingApprovals(ctx: AgentQuery, limit: number, behind: Behind | undefined) {
   const plans = await waitingPlans(ctx, limit, behind);
   if (plans.length === 0) return [];

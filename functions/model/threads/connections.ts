@@ -5,7 +5,10 @@ import { hashSecret } from "../../../runtime/ids.js";
 import type { ConnectionStatus, ConnectionsTable } from "../../../schema/connections.js";
 
 /** What the connection is by the clock: a pending invite that lapsed no longer waits for anybody. */
-export function statusOf(connection: Pick<ConnectionsTable, "status" | "expiresAt">, now: number): ConnectionStatus {
+export function connectionStatusOf(
+  connection: Pick<ConnectionsTable, "status" | "expiresAt">,
+  now: number,
+): ConnectionStatus {
   return connection.status === "pending" && connection.expiresAt <= now ? "disconnected" : connection.status;
 }
 

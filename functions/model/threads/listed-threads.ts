@@ -8,8 +8,8 @@
 import { type NotNull, type SqlBool, sql } from "kysely";
 import type { AgentQuery } from "../../../runtime/context.js";
 import type { ThreadStatus, ThreadsTable } from "../../../schema/threads.js";
-import { cursorsOf, type Place } from "../cursors.js";
-import { hourOf, lastActiveAt, statusInSql } from "../rules/thread-states.js";
+import { cursorsOf, type Position } from "../cursors.js";
+import { hourOf, lastActiveAt, threadStatusInSql } from "../rules/thread-states.js";
 import { lastSupersededAt } from "./threads.js";
 
 const keys = {
@@ -82,7 +82,7 @@ export async function pageOfThreads(
     }
   }
 
-  const at: Place<typeof keys> = { ...from, asOf };
+  const at: Position<typeof keys> = { ...from, asOf };
   return page.map((thread) => {
     const isOther = thread.supersededAt !== null && thread.supersededAt <= asOf;
     Object.assign(
@@ -99,13 +99,13 @@ function byActivity(one: Thread, other: Thread): number {
   return other.lastActiveAt - one.lastActiveAt || (one.threadId < other.threadId ? 1 : -1);
 }
 
-/** The first threads of a part behind a place. One query a side, each along its own index. */
+/** The first threads of a part behind a position. One query a side, each along its own index. */
 async function readThreads(
   ctx: AgentQuery,
   wanted: ThreadStatus | null,
   { part, asOf, behind, most }: { part: Part; asOf: number; behind: Behind; most: number },
 ): Promise<Thread[]> {
-  const status = statusInSql(ctx.now);
+  const status = threadStatusInSql(ctx.now);
   const side = (mine: "agentAId" | "agentBId", theirs: "agentAId" | "agentBId") =>
     ctx.db
       .selectFrom("threads")

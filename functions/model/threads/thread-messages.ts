@@ -4,7 +4,7 @@ import { CallError } from "../../../runtime/errors.js";
 import { type MessagesTable, messageTypes } from "../../../schema/threads.js";
 
 /** A message as every function shows it. */
-export const message = z.object({
+export const messageValue = z.object({
   messageId: z.string(),
   threadId: z.string(),
   fromAgentId: z.string(),
@@ -15,7 +15,7 @@ export const message = z.object({
   createdAt: z.number(),
 });
 
-export function toMessage(row: MessagesTable): z.input<typeof message> {
+export function toMessage(row: MessagesTable): z.input<typeof messageValue> {
   return {
     ...row,
     encryptedPayload: row.encryptedPayload ?? undefined,

@@ -22,7 +22,7 @@ import { CallError } from "../../../runtime/errors.js";
 import type { Database } from "../../../schema/index.js";
 import type { CodeAskersTable, MailedCodesTable } from "../../../schema/users.js";
 import { isoTime } from "../../../schema/values.js";
-import { mail } from "../outbox.js";
+import { queueMail } from "../outbox.js";
 import { findUserByEmail } from "./users.js";
 
 const minuteMs = 60_000;
@@ -133,7 +133,7 @@ async function sendCodes(ctx: MutationContext, email: string, why: string[] = []
   const code = ctx.newDigits(6);
   await keep("register", code);
 
-  await mail(ctx, {
+  await queueMail(ctx, {
     recipient: email,
     subject: "Your verification code",
     body: [

@@ -10,7 +10,7 @@ import { isoTime } from "../../../schema/values.js";
 export type UserRow = Selectable<UsersTable>;
 
 /** A user, as they themselves see it (clawrent.md section 2.2). */
-export const user = z.object({
+export const userValue = z.object({
   id: z.string(),
   email: z.string(),
   name: z.string(),
@@ -26,7 +26,7 @@ export const user = z.object({
   updatedAt: z.string(),
 });
 
-export async function userView(ctx: QueryContext, row: UserRow): Promise<z.input<typeof user>> {
+export async function userView(ctx: QueryContext, row: UserRow): Promise<z.input<typeof userValue>> {
   const wallet = await ctx.db
     .selectFrom("ledgerAccounts")
     .select("balanceMinor")

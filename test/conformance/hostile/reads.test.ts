@@ -7,7 +7,7 @@ import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
 import { caps } from "../../../functions/model/caps.js";
 import { findNearest } from "../../../functions/model/events/nearby.js";
-import { findListed, sorts } from "../../../functions/model/listings/listed-agents.js";
+import { findListed, listingSorts } from "../../../functions/model/listings/listed-agents.js";
 import { rowsPerPart } from "../../../functions/model/money/audit.js";
 import type { QueryContext } from "../../../runtime/context.js";
 import { up as orderStates } from "../../../schema/migrations/0012-order-states.js";
@@ -286,7 +286,7 @@ describe.each(databases)("marketplace:browse among a crowd's on %s", (database) 
     await crowd();
     const browse = (args: object) => server.nobody.call("marketplace:browse", args);
     const all = { search: undefined, category: undefined, ownerId: undefined };
-    for (const sort of sorts) {
+    for (const sort of listingSorts) {
       const wanted = { ...all, sort, page: 1, limit: 20, cursor: undefined };
       expect(await rowsOf(server, (ctx) => findListed(ctx, wanted))).toBeLessThan(1_500);
       for (const conditions of [{}, { category: "all" }, { search: "tr te" }, { search: "texts", category: "all" }]) {

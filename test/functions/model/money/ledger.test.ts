@@ -2,7 +2,7 @@ import { type Kysely, sql } from "kysely";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type AuditFinding, auditLedger } from "../../../../functions/model/money/audit.js";
 import { postTransfer } from "../../../../functions/model/money/ledger.js";
-import { settle } from "../../../../functions/model/money/settlement.js";
+import { settleSession } from "../../../../functions/model/money/settlement.js";
 import { findSession } from "../../../../functions/model/session/session.js";
 import { systemMutation } from "../../../../runtime/call/define.js";
 import type { Database } from "../../../../schema/index.js";
@@ -162,7 +162,7 @@ describe.each(databases)("the ledger on %s", (database) => {
       await ledger.end(sessionId);
       const settleAgain = systemMutation("test: settles without asking", async (ctx) => {
         const session = await findSession(ctx, sessionId);
-        if (session) await settle(ctx, session);
+        if (session) await settleSession(ctx, session);
       });
       await expect(server.server.runtime.runSystem(settleAgain)).rejects.toThrow(/unique/i);
       expect(await ledger.wallet(alice.userId)).toEqual({ balanceMinor: 95 * yuan, heldMinor: 0 });

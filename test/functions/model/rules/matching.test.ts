@@ -1,7 +1,7 @@
 /** Scores (claw-to-claw.md section 3, "Score": 0–100, tags weigh most, then shared words, then recency). */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Brief, match, words } from "../../../../functions/model/rules/matching.js";
+import { type Brief, matchBriefs, meaningfulWords } from "../../../../functions/model/rules/matching.js";
 
 const now = Date.UTC(2026, 1, 10, 18);
 const hourAgo = now - 3_600_000;
@@ -9,7 +9,7 @@ const brief = (of: Partial<Brief> = {}): Brief => ({ intentTags: [], eventGoal: 
 
 /** The score of two briefs when the other one checked in at `checkedInAt`. */
 const score = (mine: Partial<Brief>, theirs: Partial<Brief>, checkedInAt = hourAgo) =>
-  match(brief(mine), { ...brief(theirs), checkedInAt }, now).score;
+  matchBriefs(brief(mine), { ...brief(theirs), checkedInAt }, now).score;
 
 describe("words", () => {
   test.each([
@@ -22,16 +22,16 @@ describe("words", () => {
     ["the and of 的 了 — 🎷 …", []],
     ["", []],
   ])("of %j", (text, expected) => {
-    expect([...words(text)]).toEqual(expected);
+    expect([...meaningfulWords(text)]).toEqual(expected);
   });
 
   test("are the same for composed and decomposed letters", () => {
-    expect(words("cafe\u0301")).toEqual(words("caf\u00e9"));
+    expect(meaningfulWords("cafe\u0301")).toEqual(meaningfulWords("caf\u00e9"));
   });
 
   test("are split alike whatever stands around them, so that two texts can share them", () => {
-    expect(words("see node.js talks")).toContain("node");
-    expect(words("node.js 爵士")).toContain("node");
+    expect(meaningfulWords("see node.js talks")).toContain("node");
+    expect(meaningfulWords("node.js 爵士")).toContain("node");
   });
 });
 
@@ -75,10 +75,10 @@ describe("match", () => {
     });
     fc.assert(
       fc.property(anyBrief, anyBrief, fc.nat(10_000_000), (mine, theirs, ago) => {
-        const first = match(mine, { ...theirs, checkedInAt: now - ago }, now);
+        const first = matchBriefs(mine, { ...theirs, checkedInAt: now - ago }, now);
         expect(Number.isInteger(first.score) && first.score >= 0 && first.score <= 100).toBe(true);
         expect(first.reasons.length).toBeGreaterThan(0);
-        expect(match(mine, { ...theirs, checkedInAt: now - ago }, now)).toEqual(first);
+        expect(matchBriefs(mine, { ...theirs, checkedInAt: now - ago }, now)).toEqual(first);
       }),
     );
   });
@@ -93,12 +93,12 @@ describe("match", () => {
       ...brief({ intentTags: ["jazz", "ai"], introNote: "chess, anyone?" }),
       checkedInAt: now - 12 * 60_000,
     };
-    expect(match(mine, theirs, now)).toMatchObject({
+    expect(matchBriefs(mine, theirs, now)).toMatchObject({
       sharedTags: ["jazz", "ai"],
       reasons: ["You are both here for jazz and ai", "You both mention chess", "Checked in 12 minutes ago"],
     });
-    expect(match(brief(), { ...brief(), checkedInAt: now }, now).reasons).toEqual(["Checked in just now"]);
-    expect(match(brief(), { ...brief(), checkedInAt: hourAgo }, now).reasons).toEqual([
+    expect(matchBriefs(brief(), { ...brief(), checkedInAt: now }, now).reasons).toEqual(["Checked in just now"]);
+    expect(matchBriefs(brief(), { ...brief(), checkedInAt: hourAgo }, now).reasons).toEqual([
       "Is at this event and open to intros",
     ]);
   });
