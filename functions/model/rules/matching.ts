@@ -10,6 +10,7 @@
  * | words of my goal or note and their note | 6 each, up to 30 |
  * | checked in just now | 10, and one less for every 6 minutes |
  */
+import { remembered } from "../../../runtime/remembered.js";
 import { fold } from "../../../schema/folding.js";
 
 /** What a check-in shows to the others who are there. */
@@ -52,29 +53,22 @@ export function matchBriefs(mine: Brief, theirs: ShownBrief & { checkedInAt: num
   return { score, sharedTags, reasons: reasons(sharedTags, sharedWords, ageMs) };
 }
 
-const list = new Intl.ListFormat("en", { type: "conjunction" });
+const listOf = new Intl.ListFormat("en", { type: "conjunction" });
 
 function reasons(sharedTags: string[], sharedWords: string[], ageMs: number): string[] {
   const given: string[] = [];
-  if (sharedTags.length > 0) given.push(`You are both here for ${list.format(sharedTags)}`);
-  if (sharedWords.length > 0) given.push(`You both mention ${list.format(sharedWords.slice(0, namedWords))}`);
+  if (sharedTags.length > 0) given.push(`You are both here for ${listOf.format(sharedTags)}`);
+  if (sharedWords.length > 0) given.push(`You both mention ${listOf.format(sharedWords.slice(0, namedWords))}`);
   const minutes = Math.floor(ageMs / 60_000);
   if (minutes < 60) given.push(minutes < 5 ? "Checked in just now" : `Checked in ${minutes} minutes ago`);
   return given.length > 0 ? given : ["Is at this event and open to intros"];
 }
 
-const wordsOfText = new Map<string, Set<string>>();
-const rememberedTexts = 2_000;
-
 /** The words that carry meaning. Remembered, because a brief is compared at every heartbeat and hardly ever changes. */
-export function meaningfulWords(text: string): Set<string> {
-  const known = wordsOfText.get(text);
-  if (known) return known;
-  const found = new Set(splitWords(text).filter(carriesMeaning));
-  if (wordsOfText.size >= rememberedTexts) wordsOfText.clear();
-  wordsOfText.set(text, found);
-  return found;
-}
+export const meaningfulWords = remembered(
+  2_000,
+  (text): ReadonlySet<string> => new Set(splitWords(text).filter(carriesMeaning)),
+);
 
 const wordRun = /[\p{L}\p{M}\p{N}]+/gu;
 /** Scripts that put no space between words. Only they need the segmenter, which costs twenty times the pattern above. */
