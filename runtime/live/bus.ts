@@ -1,12 +1,12 @@
 /**
- * What the processes on one PostgreSQL database tell each other, over LISTEN/NOTIFY on a connection of its own
- * (architecture.md section 3): which slices a commit touched, and its notices. The bus only wakes; the database decides. It is
- * told after the commit, so whoever is woken finds the commit there: a query that read before it is watched by then, or
- * finds out when it wants to be (runtime/live/watches.ts).
+ * What the processes on one PostgreSQL database tell each other, over LISTEN/NOTIFY on a connection of their own
+ * (architecture.md section 3): which slices a commit touched, and its notices. The bus only wakes; what is true stands
+ * in the database. It is told after the commit, so whoever it wakes finds the commit there. A query that read before
+ * the commit is either watched by then, or finds out when its watch begins (runtime/live/watches.ts).
  *
- * A notification that arrives is in order with the others of its sender. One gets lost only where a connection broke or
- * a process died, and both are noticed: by a process whose own connection was away, by the ones whose peer is gone from
- * the database's list of connections. Then everything counts as touched, and what hangs on notices reads again.
+ * The notifications of one sender arrive in order. One is lost only if a connection broke or a process died. A process
+ * notices the first when its own connection breaks, and the second when a peer is missing from the database's list of
+ * connections. It then treats everything as touched, and subscriptions that depend on notices run again.
  */
 import pg from "pg";
 import type { Logger } from "pino";
@@ -17,19 +17,25 @@ import { WriteSet } from "./read-and-write-sets.js";
 import type { Watches } from "./watches.js";
 
 const channel = "tidepool";
-/** The shortest time between two notifications, by the machine's clock: what comes up meanwhile travels together. */
+/** The shortest pause between two notifications, by the machine's clock. What comes up during it is sent together. */
 const pauseMs = 2;
-/** What may wait for a lost connection. Beyond it the others are told that they missed something. */
+/**
+ * How many messages and notices may wait for a lost connection. Beyond that they are dropped, and the others are told
+ * that they missed something.
+ */
 const mostWaiting = 20_000;
-/** How often the database is asked who is connected; that finds a connection that is only half there as well. */
+/** How often the bus asks the database which processes are connected. That also finds a half-open connection. */
 const lookEveryMs = 2_000;
 const patienceMs = 5_000;
 const longestRetryMs = 1_000;
-/** When it is looked for what was committed without a word. No statement goes on for longer than the last of these. */
+/**
+ * After a commit with an unknown outcome, or the death of a peer, everything is read again at these times, because that
+ * commit may still appear. No statement runs for longer than the last of these.
+ */
 const lookBackAfterMs = [1_000, 4_000, 10_000, 35_000];
-/** What is lost within this time is looked for together. */
+/** Losses within this time are handled together. */
 const lostTogetherMs = 250;
-/** Clocks and commits may be as much apart as this. */
+/** The processes' clocks may differ by this much, and so may a commit and the time that it is dated with. */
 const marginMs = 5_000;
 
 const applicationName = (processId: string) => `tidepool bus ${processId}`;
@@ -43,14 +49,15 @@ export interface BusParts {
   notices: NoticeBoard;
 }
 
+/** The bus of one process. */
 export class Bus {
   readonly #parts: BusParts;
   #client: pg.Client | undefined;
   readonly #untold: Untold;
-  /** Messages on their way, until the database has them. */
+  /** Messages that the database has not yet accepted. */
   #unsent: string[] = [];
   #lostAt = 0;
-  /** What is kept back until `release`. */
+  /** What `hold` keeps back until `release`. */
   #held: "all" | "notices" | undefined;
   #scheduled = false;
   #sending = false;
@@ -71,12 +78,12 @@ export class Bus {
     return this.#client !== undefined;
   }
 
-  /** Listens. Rejects where the database cannot be reached. */
+  /** Connects and listens. Rejects if the database cannot be reached. */
   async start(): Promise<void> {
     await this.#connect();
   }
 
-  /** Tells what is still to be told, and ends. */
+  /** Sends what is left to tell, and disconnects. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
@@ -87,25 +94,25 @@ export class Bus {
     try {
       await notify(client, this.#unsent);
     } catch {
-      // The others see it go.
+      // The others will notice that this process is gone.
     }
     this.#client = undefined;
     await client.end().catch(() => {});
   }
 
-  /** Whether anybody listens. Whoever comes later is told that there may have been something (`#meet`). */
+  /** Whether another process listens. One that comes later is told that it may have missed something (`#meet`). */
   get isHeard(): boolean {
     return this.#peers.size > 0;
   }
 
-  /** To be called after a commit, with what it wrote, where that is known, and what is to be noticed. */
+  /** Called after a commit with its notices, and its writes if they were recorded. */
   tell(writes: WriteSet | undefined, notices: readonly Notice[]): void {
     if (!this.isHeard) return;
     this.#untold.addWrites(writes);
     this.notice(notices);
   }
 
-  /** Tells of what no commit has brought about. */
+  /** Sends notices that belong to no commit. */
   notice(notices: readonly Notice[]): void {
     if (!this.isHeard) return;
     for (const notice of notices) this.#untold.addNotice(notice);
@@ -113,18 +120,18 @@ export class Bus {
     this.#schedule();
   }
 
-  /** Keeps back what there is to tell from now on, as a slow network would. */
+  /** For tests: keeps back whatever is told from now on, as a slow network would. */
   hold(): void {
     this.#held = "all";
   }
 
-  /** Tells what was kept back, or of it what was written alone. */
+  /** Sends what was kept back, or only the writes of it. */
   release(what: "all" | "writes" = "all"): void {
     this.#held = what === "all" ? undefined : "notices";
     this.#schedule();
   }
 
-  /** There is another process. What was committed while nobody seemed to listen, it may have missed. */
+  /** Notes another process. If nobody seemed to listen until now, it may have missed commits made meanwhile. */
   #meet(peer: string): void {
     if (this.#peers.has(peer)) return;
     const wasHeard = this.isHeard;
@@ -137,7 +144,10 @@ export class Bus {
     this.#schedule();
   }
 
-  /** Something was perhaps committed and cannot be told; or it will be, as the database works on alone. */
+  /**
+   * Called if the outcome of a commit is unknown: it may have happened, or may still happen because the database works
+   * on alone.
+   */
   lose(): void {
     const now = this.#parts.clock.now();
     if (now - this.#lostAt < lostTogetherMs) return;
@@ -158,7 +168,7 @@ export class Bus {
   #schedule(): void {
     if (this.#scheduled || this.#sending || this.#stopped || !this.#client) return;
     this.#scheduled = true;
-    // The first of a burst waits for nothing but its own turn.
+    // The first message of a burst waits only for the end of this turn.
     setImmediate(() => {
       this.#scheduled = false;
       void this.#send();
@@ -177,7 +187,7 @@ export class Bus {
       this.#unsent.splice(0, sent);
     } catch (error) {
       if (isRefused(error)) {
-        // It would be refused every time, and everything behind it would wait for ever.
+        // The database would refuse it every time, and everything behind it would wait for ever.
         this.#parts.log.error({ err: error }, "a notification was refused; the others read everything again");
         this.#unsent.splice(0, sent);
         this.#untold.isLost = true;
@@ -189,7 +199,7 @@ export class Bus {
 
   #giveUp(): void {
     this.#untold.giveUp();
-    // What may be on its way keeps its number.
+    // A message that may have been sent keeps its number.
     if (!this.#sending) this.#unsent = [];
   }
 
@@ -208,7 +218,7 @@ export class Bus {
       this.#meet(from);
       if (lost) this.#missed(0);
       const writes = items.flatMap((item) => ("w" in item ? [item.w] : []));
-      // Before the notices, as in the process that made the commit.
+      // Writes come before notices, as in the process that made the commit.
       if (writes.length > 0) watches.committed(WriteSet.fromJson(writes));
       for (const item of items) if ("n" in item) notices.post(item.n);
     } catch (error) {
@@ -217,7 +227,7 @@ export class Bus {
     }
   }
 
-  /** Nobody knows what was missed, in the last `forMs` or so. */
+  /** Treats everything of about the last `forMs` as touched, because nobody knows what was missed. */
   #missed(forMs: number): void {
     const { clock, watches, notices, log } = this.#parts;
     log.warn("notices of other processes may have been missed; everything is read again");
@@ -252,7 +262,7 @@ export class Bus {
       this.#lastHeardAt = this.#parts.clock.now();
       if (again) for (const peer of peers) this.#meet(peer);
       this.#peers = peers;
-      // The others know this process from now on, and see it go.
+      // This message makes the process known to the others, so that they notice when it is gone.
       this.#unsent.push(this.#untold.message([]));
       this.#schedule();
       this.#lookLater();
@@ -289,7 +299,7 @@ export class Bus {
     this.#cancelTimer = this.#parts.clock.after(lookEveryMs, () => void this.#look());
   }
 
-  /** Whoever is gone without a word may have made commits that nobody heard of. */
+  /** Looks for peers that are gone without a goodbye: they may have made commits that nobody heard of. */
   async #look(): Promise<void> {
     const client = this.#client;
     if (!client) return;
@@ -302,7 +312,7 @@ export class Bus {
       for (const peer of peers) this.#meet(peer);
       if (gone.length > 0) {
         this.#missed(0);
-        // What it was just committing, each of the others looks for by itself.
+        // Each remaining process looks by itself for a commit that the peer was just making.
         this.#lookBack(() => {});
       }
       this.#lookLater();
@@ -320,7 +330,7 @@ async function notify(client: pg.Client, messages: readonly string[]): Promise<v
   });
 }
 
-/** Class 22 and 54: the database is there, and will not take this text however often it is asked. */
+/** Whether the database works but will never accept this text (classes 22 and 54). */
 function isRefused(error: unknown): boolean {
   return error instanceof pg.DatabaseError && /^(22|54)/.test(error.code ?? "");
 }

@@ -1,6 +1,6 @@
 /**
- * What a call has read and what a transaction has written, gathered from its statements (statement-shape.ts), and whether
- * the one touches the other.
+ * Collects what a query has read and what a transaction has written, and finds out whether a write touches a read.
+ * Which rows a single statement reads or writes is worked out in statement-shape.ts.
  */
 import type { CompiledQuery, OperationNode } from "kysely";
 import { isChange } from "../store/changed-rows.js";
@@ -11,10 +11,10 @@ import type { Bound, Table, Values } from "./statement-tree.js";
 
 type Row = Readonly<Record<string, unknown>>;
 
-/** A compiled query, with the parameters of a prepared one by name. */
+/** A compiled query. A prepared one has its parameters by name in `bindings`. */
 export type ObservedQuery = CompiledQuery & { bindings?: Record<string, Bindable> };
 
-/** The tree of the statement as it runs. */
+/** The tree of the statement that really runs. */
 function treeOf(query: ObservedQuery): OperationNode {
   return isChange(query) ? query.asked : query.query;
 }
@@ -23,17 +23,20 @@ function resolve(value: Bound, { bindings }: ObservedQuery): string {
   return String(value instanceof Placeholder ? bindings?.[value.name] : value);
 }
 
-/** A table, or one slice of it, as text: what watchers are found by. */
+/**
+ * A table, or one slice of it, as the text under which its watches are found. A slice is all rows with one value in a
+ * partition column.
+ */
 export function sliceKey(table: string, column: string | null, value: string): string {
   return column === null ? table : `${table} ${column} ${value}`;
 }
 
-/** What a call has read. */
+/** What a query has read. */
 export class ReadSet {
-  /** By the column that the slices are of; null where the whole table was read. */
+  /** By table and partition column; under null if the whole table was read. */
   readonly slices = new Map<Table, Map<string | null, Set<string>>>();
 
-  /** Notes a statement. Where it depends on its rows what was read, gives back what has to be told of them. */
+  /** Notes a statement. If what it reads depends on its rows, returns a function that must be called with them. */
   add(query: ObservedQuery): HearRows | undefined {
     const { reads, joined } = shapeOf(treeOf(query));
     for (const { table, column, values } of reads) {
@@ -41,12 +44,13 @@ export class ReadSet {
       for (const value of values) slices.add(resolve(value, query));
     }
     if (joined.length === 0) return undefined;
-    // Whatever an answer hangs on has come back before: what a handler did not wait for cannot have changed it.
+    // Every row that an answer depends on comes back before the handler answers. Rows that the handler did not wait for
+    // cannot affect it.
     return (rows) => {
       for (const { table, column, output } of joined) {
         for (const row of rows as readonly Row[]) {
           const value = row[output];
-          // Null equals nothing, so it joins nothing.
+          // Null equals nothing, so such a row joins nothing.
           if (value !== null) this.#slicesOf(table, column).add(String(value));
         }
       }
@@ -67,6 +71,7 @@ export class ReadSet {
     return slices;
   }
 
+  /** Whether these writes may change what was read. */
   touchedBy(writes: WriteSet): boolean {
     for (const [table, written] of writes.tables) {
       const columns = this.slices.get(table);
@@ -81,7 +86,7 @@ export class ReadSet {
   }
 }
 
-/** What a transaction has written: by table and partition column the values that it touched, or all. */
+/** What a transaction has written: for each table and partition column, the values that it touched, or all of them. */
 export class WriteSet {
   readonly tables = new Map<Table, Map<string, Set<string> | "all">>();
 
@@ -93,7 +98,7 @@ export class WriteSet {
     this.tables.clear();
   }
 
-  /** Notes a statement. Where its rows say what it touched, gives back what has to be told of them. */
+  /** Notes a statement. If its rows say what it touched, returns a function that must be called with them. */
   add(query: ObservedQuery): HearRows | undefined {
     const returning: Write[] = [];
     for (const write of shapeOf(treeOf(query)).writes) {
@@ -134,7 +139,7 @@ export class WriteSet {
     }
   }
 
-  /** Takes in what another transaction has written. */
+  /** Adds what another transaction has written. */
   merge(other: WriteSet): void {
     for (const [table, columns] of other.tables) {
       const written = this.tables.get(table);
@@ -152,8 +157,8 @@ export class WriteSet {
   }
 
   /**
-   * As JSON, table by table, for other processes. Whoever may connect to the database can listen to that, so no address
-   * is in it: a write to one person's row counts as one to everybody's there.
+   * As JSON, table by table, for other processes. Anybody who can connect to the database can listen to it, so it
+   * contains no e-mail address: to other processes, a write to the row of one address counts as a write to all of them.
    */
   toJson(): [table: string, columns: [column: string, values: string[] | null][]][] {
     return [...this.tables].map(([table, columns]) => [

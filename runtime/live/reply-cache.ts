@@ -1,23 +1,24 @@
 /**
- * Finished replies to queries: asked again by the same caller in the same words, a query is answered from them until a
- * commit touches what it read. Only where one process has the database for itself: with several, a reply could be older
- * than a write that another process has already acknowledged.
+ * Keeps finished replies to queries. If the same caller sends the same query again, it gets the kept reply, until a
+ * commit touches what the query read. Used only if one process has the database to itself: with several, a reply could
+ * be older than a write that another process has already acknowledged.
  */
 import type { Counted } from "../counted-as.js";
 import { keptReplyBytes } from "../limits.js";
 import type { Seen, Watch, Watches } from "./watches.js";
 
-/** What a kept reply takes beside its text: its entry, and the slices that it is watched by. */
+/** What a kept reply takes besides its text: its entry, and the slices by which it is watched. */
 const entryBytes = 2 * 1024;
-/** A credential is taken on trust for as long (runtime/call/caller.ts), so a reply is too. */
+/** How long a reply is kept: as long as a credential is trusted without a look-up (runtime/call/caller.ts). */
 const keptMs = 5_000;
 
+/** A reply that can be sent again. */
 export interface KeptReply {
-  /** As it goes over the wire: the next caller's copy is neither measured nor encoded. */
+  /** The bytes as they are sent, so that nothing is measured or encoded again for the next caller. */
   body: Uint8Array<ArrayBuffer>;
-  /** What the rates of all calls count the caller as; null where that is the address. */
+  /** The rates that the caller's calls count against; null if the caller is counted by address. */
   countedAs: readonly Counted[] | null;
-  /** When the credential that it was asked with runs out; undefined for one that does not. */
+  /** When the credential of the call expires (Unix ms); undefined if it does not. */
   expiresAt: number | undefined;
   /** For the log line. */
   about: Record<string, unknown>;
@@ -29,6 +30,7 @@ interface Entry extends KeptReply {
   watch: Watch;
 }
 
+/** The kept replies of a process, bounded by `keptReplyBytes`. */
 export class ReplyCache {
   readonly #entries = new Map<string, Entry>();
   #bytes = 0;
@@ -40,7 +42,7 @@ export class ReplyCache {
     readonly now: () => number,
   ) {}
 
-  /** Rises whenever all are forgotten: a reply that was begun before is not kept after. */
+  /** Rises whenever all replies are forgotten: a reply that was begun before that is not kept afterwards. */
   get generation(): number {
     return this.#cleared;
   }
@@ -57,9 +59,12 @@ export class ReplyCache {
     return entry;
   }
 
-  /** Keeps a reply that hangs on nothing but what was read; `generation` is from before its caller was known. */
+  /**
+   * Keeps a reply unless it depends on the time or is too large. `generation` is the one from before the caller was
+   * known.
+   */
   keep(key: string, reply: KeptReply, seen: Seen, generation: number): void {
-    // A string takes up to two bytes a character.
+    // A string takes up to two bytes per character.
     const bytes = 2 * key.length + reply.body.length + entryBytes;
     if (generation !== this.#cleared || seen.usedClock || bytes > keptReplyBytes.reply) return;
     const earlier = this.#entries.get(key);
@@ -78,7 +83,7 @@ export class ReplyCache {
     }
   }
 
-  /** Somebody's standing changed: what they may see may have, too. */
+  /** Forgets everything. Called when somebody's rights change, and with them what they may see. */
   clear(): void {
     this.#cleared += 1;
     for (const [key, entry] of this.#entries) this.#drop(key, entry);

@@ -1,13 +1,16 @@
 /**
- * What a statement reads and what it writes, taken from its own tree (architecture.md section 4). A read is a table, or of a
- * table with partition columns (schema/partitions.ts) the rows of one value; a write says for each such column which
- * values it touches, or all. Where a tree says too little, more counts as touched: that costs a re-run whose equal
- * result is not sent, while too little would be a change that nobody hears of.
+ * Works out from a statement's tree what the statement reads and writes (architecture.md section 4). A read is a whole
+ * table or, for a table with partition columns (schema/partitions.ts), a slice: the rows with one value. A write says
+ * for each partition column which values it touches, or all of them. If the tree says too little, more counts as
+ * touched. That costs a re-run whose equal result is not sent; to count too little would be a change that a subscriber
+ * never hears of.
  *
- * Two things only the rows say that come back. A change that returns a partition column (`returning`) touches the values
- * in its rows, and nothing where there are none. And a left join along a key of the joined table neither adds nor drops a
- * row: as long as nothing but the selection speaks of that table, which rows come back does not hang on it, so of it
- * were read the slices that the rows name, also those in which nothing was found.
+ * Two things are known only from the returned rows:
+ * - An update or delete that returns a partition column (`returning`) touches the values in its rows, and nothing if
+ *   there are none.
+ * - A left join on the key of the joined table neither adds nor removes rows. If only the selection mentions that
+ *   table, it does not affect which rows come back. The statement then reads, of that table, the slices that the rows
+ *   name, including those in which nothing was found.
  */
 import type { OperationNode } from "kysely";
 import { keys, partitions } from "../../schema/partitions.js";
@@ -30,22 +33,23 @@ import {
 
 interface Read {
   table: Table;
-  /** Null: the whole table. */
+  /** Null for the whole table. */
   column: string | null;
   values: readonly Bound[];
 }
-/** A read of the slices that a column of the result names. */
+/** A read of the slices whose values stand in a column of the result. */
 interface JoinedRead {
   table: Table;
   column: string;
   output: string;
 }
+/** What a statement writes to one table. */
 export interface Write {
   table: Table;
   columns: ReadonlyMap<string, Values>;
-  /** Which columns of the result hold the values of partition columns; undefined where no rows come back. */
+  /** Partition column → column of the result that holds its value; undefined if no rows come back. */
   returned?: ReadonlyMap<string, string> | undefined;
-  /** Partition columns that the change sets: their rows were in other slices before. */
+  /** Partition columns that the statement sets: before it, its rows were in other slices. */
   replaced?: ReadonlySet<string>;
 }
 interface Shape {
@@ -54,9 +58,10 @@ interface Shape {
   writes: readonly Write[];
 }
 
-/** Prepared statements keep their tree, and with it what was made of it. */
+/** The shape of each tree that was analysed. A prepared statement keeps its tree, so it is analysed once. */
 const shapes = new WeakMap<OperationNode, Shape>();
 
+/** What a statement reads and writes, by the root of its tree. */
 export function shapeOf(root: OperationNode): Shape {
   let shape = shapes.get(root);
   if (!shape) {
@@ -68,13 +73,13 @@ export function shapeOf(root: OperationNode): Shape {
   return shape;
 }
 
-/** Walks a statement's tree once. */
+/** Walks a statement's tree once and collects its shape. */
 class Analysis implements Shape {
   readonly reads: Read[] = [];
   readonly joined: JoinedRead[] = [];
   readonly writes: Write[] = [];
 
-  /** `isRoot`: what this node selects are the rows that come back. */
+  /** `isRoot` says that the rows this node selects are the rows of the result. */
   visit(node: Node, isRoot = true): void {
     if (Array.isArray(node)) {
       for (const item of node) this.visit(item, false);
@@ -97,7 +102,7 @@ class Analysis implements Shape {
     equalities.addAll(node.where?.where);
     for (const join of joins) {
       if (join.joinType === "InnerJoin") equalities.addAll(join.on?.on);
-      // A row without a partner stays, so the condition says nothing of it, only of its partners.
+      // A left join keeps rows without a partner, so its condition restricts only the joined table.
       else if (join.joinType === "LeftJoin") equalities.addAll(join.on?.on, nameOf(join.table));
     }
     for (const [name, table] of named) {
@@ -152,17 +157,17 @@ class Analysis implements Shape {
       const update = updates.find(({ column: target }) => columnOf(target) === column);
       const after = update === undefined ? [] : [constantOf(update.value)];
       columns.set(column, before && !after.includes(undefined) ? [...before, ...after] : "all");
-      // What comes back is the row as it is now.
+      // The result has the row as it is after the change.
       const output = outputs?.(`${name}.${column}`);
       if (output !== undefined) returned?.set(column, output);
       if (update !== undefined) replaced.add(column);
     }
     this.writes.push({ table, columns, returned, replaced });
-    // Which rows change hangs on what they hold.
+    // Which rows change depends on what they contain, so the statement reads them too.
     this.#read(table, (column) => equalities.valuesOf(name, column));
   }
 
-  /** SQL that was written by hand: the tables that its words name, whole. */
+  /** Handwritten SQL: each table that it names counts as read whole and, if the SQL writes, as written whole. */
   #raw({ sqlFragments }: Node): void {
     const text = (sqlFragments as string[]).join(" ");
     for (const [, word = "", name = ""] of text.matchAll(/\b(from|join|into|update)\s+"?(\w+)"?/gi)) {
@@ -175,15 +180,21 @@ class Analysis implements Shape {
   }
 }
 
-/** Whether a row that an insert met and changed instead keeps in this column the value that was to be inserted. */
+/**
+ * For an insert that updates on conflict: whether the existing row is sure to have, in this column, the value that was
+ * to be inserted.
+ */
 function isKept(conflict: Node, column: string): boolean {
   if (conflict === undefined || conflict.doNothing === true) return true;
   const isUpdated = (conflict.updates ?? []).some(({ column: target }: Node) => columnOf(target) === column);
-  // They met because they are equal in these.
+  // The rows are in conflict because they are equal in these columns.
   return !isUpdated && (conflict.columns ?? []).some((target: Node) => columnOf(target) === column);
 }
 
-/** The slices of `table` that the rows name, where it is only joined to each of them along a key (see above). */
+/**
+ * The slices of `table` that the rows of the result name, if `table` is only left-joined on its key (see the top of
+ * this file).
+ */
 function joinedAlongKey(select: Node, name: string, table: Table): JoinedRead | undefined {
   const joins: Node[] = select.joins ?? [];
   const own = joins.find((join) => join.joinType === "LeftJoin" && nameOf(join.table) === name);
@@ -219,10 +230,10 @@ function joinedAlongKey(select: Node, name: string, table: Table): JoinedRead | 
   return undefined;
 }
 
-/** Words of SQL that name no column. */
+/** SQL words that name no column. */
 const harmless = /^(asc|desc|case|when|then|else|end|and|or|not|is|null|in|coalesce)$/i;
 
-/** Whether a node may be about a column of the table of this name. */
+/** Whether a node may refer to a column of the table called `name`. */
 function maySpeakOf(node: Node, name: string): boolean {
   if (node.kind === "ReferenceNode") {
     const table = node.table?.table?.identifier?.name as string | undefined;
@@ -235,7 +246,7 @@ function maySpeakOf(node: Node, name: string): boolean {
   return false;
 }
 
-/** The pairs of columns that a condition demands to be equal. */
+/** The pairs of columns that a condition requires to be equal. */
 function equalPairs(node: Node): [string, string][] {
   if (node?.kind === "AndNode") return [...equalPairs(node.left), ...equalPairs(node.right)];
   if (node?.kind === "ParensNode") return equalPairs(node.node);

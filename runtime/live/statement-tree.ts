@@ -1,17 +1,20 @@
-/** Reads Kysely's tree of a statement: tables and their names, columns, values, and what a condition ties together. */
+/**
+ * Reads Kysely's tree of a statement: the tables and their names, the columns, the values, and which columns a
+ * condition fixes to which values. What follows from them is for statement-shape.ts.
+ */
 import { partitions } from "../../schema/partitions.js";
 
 export type Table = keyof typeof partitions;
 
-/** A value in a statement's tree, or the parameter of a prepared one that will have it. */
+/** A value in a statement's tree, or the placeholder of a prepared statement's parameter. */
 export type Bound = unknown;
 export type Values = readonly Bound[] | "all";
 
-// The tree's nodes are plain objects; only what is used of them is named here.
+// The tree's nodes are plain objects of many kinds.
 // biome-ignore lint/suspicious/noExplicitAny: each kind of node has properties of its own.
 export type Node = any;
 
-/** Whether something in the tree is so. */
+/** Whether `isSo` is true of any node in the tree. */
 export function contains(node: Node, isSo: (node: Node) => boolean): boolean {
   if (Array.isArray(node)) return node.some((item) => contains(item, isSo));
   if (typeof node !== "object" || node === null) return false;
@@ -20,8 +23,8 @@ export function contains(node: Node, isSo: (node: Node) => boolean): boolean {
 }
 
 /**
- * Under which name the result holds a column, given as `table.column`; undefined where it does not, or where another
- * one may have the same name. A column without its table belongs to `only`.
+ * Says under which name the result has a column that is given as `table.column`. Undefined if the result does not have
+ * it, or if another column may have the same name. A column without a table belongs to `only`.
  */
 export function outputsOf(
   selections: readonly Node[] | undefined,
@@ -42,22 +45,25 @@ export function outputsOf(
     if (whole.some((other) => other !== table)) return undefined;
     const found = named.find((one) => one.reference === reference)?.output;
     const output = found ?? (whole.includes(table) ? column : undefined);
-    // The last one of a name would be the one that is seen.
+    // If two columns have the same name, the row has only the last of them.
     const others = named.filter((one) => one.output === undefined || one.output === output);
     return others.every((one) => one.reference === reference) ? output : undefined;
   };
 }
 
-/** Which columns a condition ties to values; also through other columns that they equal. */
+/** Which columns a condition fixes to values, directly or through another column that they must equal. */
 export class Equalities {
   readonly #values = new Map<string, readonly Bound[]>();
-  /** The first has no other values than the second. */
+  /** Pairs of columns: the first has no values but those of the second. */
   readonly #within: [string, string][] = [];
 
-  /** `only`: the one source that there is, whose columns may stand without their table. */
+  /** `only` is the name of the single source, if there is just one: its columns may appear without their table. */
   constructor(readonly only: string | undefined) {}
 
-  /** What all of it has to hold. `about`: only for the table of this name. `nulls`: `is null` counts as a value. */
+  /**
+   * Adds a condition that every row has to meet. With `about`, only what it says of that table counts. With `nulls`,
+   * `is null` counts as a value.
+   */
   addAll(node: Node, about?: string, nulls = false): void {
     if (node?.kind === "AndNode") {
       this.addAll(node.left, about, nulls);
@@ -87,6 +93,7 @@ export class Equalities {
     }
   }
 
+  /** The values that a column can have; undefined if the conditions do not say. */
   valuesOf(name: string, column: string): readonly Bound[] | undefined {
     const asked = `${name}.${column}`;
     const known = this.#values.get(asked);
@@ -99,14 +106,14 @@ export class Equalities {
   }
 }
 
-/** A column as `table.column`; one without its table belongs to `only`. */
+/** A column as `table.column`. A column without a table belongs to `only`. */
 export function referenceOf(node: Node, only?: string): string | undefined {
   if (node?.kind !== "ReferenceNode" || node.column?.kind !== "ColumnNode") return undefined;
   const name = (node.table?.table?.identifier?.name as string | undefined) ?? only;
   return name === undefined ? undefined : `${name}.${node.column.column.name}`;
 }
 
-/** The tables among the sources, by the names under which the statement speaks of them. */
+/** The tables among the sources, by the names that the statement uses for them. */
 export function namesOf(sources: Node[]): Map<string, Table> {
   const named = new Map<string, Table>();
   for (const source of sources) {
@@ -116,7 +123,7 @@ export function namesOf(sources: Node[]): Map<string, Table> {
   return named;
 }
 
-/** The name under which a statement speaks of a source. */
+/** The name that a statement uses for a source. */
 export function nameOf(source: Node): string | undefined {
   return source?.kind === "AliasNode" ? source.alias?.name : source?.table?.identifier?.name;
 }
@@ -134,7 +141,7 @@ export function columnOf(node: Node): string | undefined {
   return node?.column?.name ?? node?.column?.column?.name;
 }
 
-/** The value that a node stands for; undefined where it is worked out by the database. */
+/** The constant in a node; undefined if the database computes the value. */
 export function constantOf(node: Node): Bound | undefined {
   if (node?.kind === "ValueNode") return node.value;
   if (node?.kind === "RawNode" && node.parameters.length === 1 && node.sqlFragments.join("") === "") {

@@ -1,47 +1,47 @@
 /**
- * Live queries: who has to look again after a commit (architecture.md section 4). A query that ran is watched by the slices
- * that it read; a commit wakes the watches of the slices that it touched. What wakes up runs the query again, so a watch
- * that is woken for nothing costs a re-run, and nothing else.
+ * Live queries: finds the queries that must run again after a commit (architecture.md section 4). A query that ran is
+ * watched by the slices that it read, and a commit wakes the watches of the slices that it touched. Whoever is woken
+ * runs the query again, so a watch that is woken for nothing costs a re-run and nothing else.
  *
- * Who is touched by a commit is known when it returns. A commit that touches many wakes a part of them then, and the rest
- * in later turns of the event loop.
+ * Which watches a commit touches is known when `committed` returns. If there are many, it wakes some of them at once
+ * and the rest in later turns of the event loop.
  */
 import type { Caller } from "../context.js";
 import { ReadSet, sliceKey, type WriteSet } from "./read-and-write-sets.js";
 
-/** A query of which this many commits were made since it read is taken as touched by one of them. */
+/** How many commits are remembered. A query that began before all of these counts as touched. */
 const remembered = 1_024;
-/** How many watches are woken in one turn of the event loop. */
+/** How many watches are woken per turn of the event loop. */
 const wokenAtOnce = 200;
 
-/** What a query read, and which commits it cannot have seen. */
+/** What a query read, and from which commit on it may have missed something. */
 export interface Seen {
   reads: ReadSet;
-  /** The number of the last commit before it began to read. */
+  /** The number of the last commit before the query began to read. */
   asOf: number;
-  /** Whether its answer hangs on the instant at which it ran. */
+  /** Whether the answer depends on the current time. */
   usedClock: boolean;
-  /** The first instant at which its answer changes without a commit (Unix ms); undefined where none is known. */
+  /** The first instant at which the answer changes without a commit (Unix ms); undefined if none is known. */
   changesAt: number | undefined;
-  /** How many milliseconds of work it was. */
+  /** How long the query worked, in milliseconds. */
   tookMs: number;
-  /** Who asked, once that is known. */
+  /** The caller, once known. */
   caller: Caller | undefined;
 }
 
-/** A query that reads to be watched. */
+/** A query that is reading and will be watched. */
 export interface Begun extends Seen {
-  /** Its watch is there, or it was given up. */
+  /** Must be called once the query is watched or given up. */
   end(): void;
-  /** Counts further work of it. */
+  /** Runs `work` and counts its time as the query's. */
   timed<T>(work: () => T): T;
 }
 
-/** A hold of what was read. */
+/** Watches what one query has read. */
 export interface Watch {
-  /** A commit has touched it: `wake` was called, or will be soon. */
+  /** Whether a commit has touched it: `wake` was called, or will be soon. */
   readonly isTouched: boolean;
-  /** Nothing is called any more. */
+  /** Ends the watch: `wake` will not be called any more. */
   end(): void;
 }
 
@@ -63,27 +63,28 @@ class Watching implements Watch {
 
 interface Commit {
   number: number;
-  /** Undefined where nobody looked at what was written: anything may have been. */
+  /** Undefined if the writes were not recorded: they may touch anything. */
   writes: WriteSet | undefined;
 }
 
+/** All watches of a process. */
 export class Watches {
   readonly #watches = new Map<string, Set<Watching>>();
   readonly #all = new Set<Watching>();
-  /** Those that are touched and not woken yet. */
+  /** Watches that are touched and not yet woken. */
   #sleeping: Watching[] = [];
   readonly #recent: Commit[] = [];
   #commits = 0;
   #running = 0;
-  /** How many times a commit woke a watch. */
+  /** How many watches commits have woken in all. */
   woken = 0;
 
-  /** Whether it matters what a mutation writes: somebody watches, or reads in order to. */
+  /** Whether anybody watches, or reads in order to watch: only then do a mutation's writes matter. */
   get isWatched(): boolean {
     return this.#all.size > 0 || this.#running > 0;
   }
 
-  /** To be called before a query reads that will be watched. */
+  /** Must be called before a query reads that will be watched. */
   begin(): Begun {
     this.#running += 1;
     let ended = false;
@@ -109,7 +110,7 @@ export class Watches {
     return seen;
   }
 
-  /** Calls `wake` soon after a commit touched what was read, at once where one already did. It is called once. */
+  /** Calls `wake` once, soon after a commit touches what was read, or right away if one already has. */
   watch({ reads, asOf }: Seen, wake: () => void): Watch {
     if (this.#missed(reads, asOf)) {
       queueMicrotask(wake);
@@ -135,18 +136,18 @@ export class Watches {
     return watch;
   }
 
-  /** Resolves once all are woken that are touched by now; undefined where they are. */
+  /** Resolves once all watches that are touched now are woken; undefined if they already are. */
   awake(): Promise<void> | undefined {
     if (this.#sleeping.length === 0) return undefined;
     return new Promise((resolve) => this.#sleeping.push(new Watching([], resolve, this.#drop)));
   }
 
-  /** Wakes whom a commit concerns. Without its writes, everybody. */
+  /** Wakes the watches that a commit touches, or all of them if its writes were not recorded. */
   committed(writes: WriteSet | undefined): void {
     if (writes?.isEmpty) return;
     this.#commits += 1;
     if (!this.isWatched) {
-      // Nobody reads, so nobody can have missed it.
+      // No query is reading, so none can have missed this commit.
       this.#recent.length = 0;
       return;
     }
@@ -175,7 +176,7 @@ export class Watches {
     }
   }
 
-  /** Those that are touched now and were not before. */
+  /** The watches that this commit touches and none before did. */
   #touched(writes: WriteSet | undefined): Watching[] {
     const touched: Watching[] = [];
     const take = (watches: ReadonlySet<Watching> | undefined) => {
@@ -217,7 +218,7 @@ export class Watches {
   };
 }
 
-/** The key of all slices of a column. */
+/** The key under which all watches of a column are found, whatever their slice. */
 function columnKey(table: string, column: string): string {
   return `${table} ${column}`;
 }
