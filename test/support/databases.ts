@@ -1,6 +1,6 @@
 /** The databases that the suite runs on: SQLite always, PostgreSQL where the global set-up could start or reach one. */
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -11,15 +11,19 @@ export type DatabaseName = "sqlite" | "postgres";
 /** `postgres` is missing where there is none; the global set-up has then printed why. */
 export const databases: DatabaseName[] = inject("postgresUrl") === "" ? ["sqlite"] : ["sqlite", "postgres"];
 
+/** Where SQLite's files are: in memory where there is room, since each of the suite's many commits waits for the disk. */
+const memoryOrDisk = roomIn("/dev/shm") > 1024 ** 3 ? "/dev/shm" : tmpdir();
+
 export interface EmptyDatabase {
   url: string;
   remove(): Promise<void>;
 }
 
-/** A new, migrated (PostgreSQL) or empty (SQLite) database of its own; empty on both where `bare`. */
+/** A new, migrated database of its own; empty where `bare`. */
 export async function createDatabase(name: DatabaseName, { bare = false } = {}): Promise<EmptyDatabase> {
   if (name === "sqlite") {
-    const folder = mkdtempSync(join(tmpdir(), "tidepool-test-"));
+    const folder = mkdtempSync(join(memoryOrDisk, "tidepool-test-"));
+    if (!bare) copyFileSync(inject("sqliteTemplate"), join(folder, "tidepool.db"));
     return {
       url: `sqlite:${join(folder, "tidepool.db")}`,
       remove: async () => rmSync(folder, { recursive: true, force: true }),
@@ -36,6 +40,16 @@ export async function createDatabase(name: DatabaseName, { bare = false } = {}):
   };
 }
 
+/** Bytes that are free there; 0 where there is no such folder. */
+function roomIn(folder: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    return 0;
+  }
+}
+
 async function onServer(url: string, statement: string): Promise<void> {
   const client = new pg.Client(url);
   await client.connect();
@@ -49,5 +63,7 @@ async function onServer(url: string, statement: string): Promise<void> {
 declare module "vitest" {
   interface ProvidedContext {
     postgresUrl: string;
+    /** A migrated SQLite file. */
+    sqliteTemplate: string;
   }
 }

