@@ -1,6 +1,6 @@
 /**
- * Whether a call is let in: who calls, and whether its rates have room. What is refused here is a rejection, because
- * nothing of the function has run.
+ * Decides whether a call is let in: finds out who calls and counts the call against its rates. A call that is refused
+ * here is rejected, because its function has not run. Credentials themselves are looked up in caller.ts.
  */
 import type { Logger } from "pino";
 import type { Caller, Origin } from "../context.js";
@@ -12,6 +12,7 @@ import { type Answer, type Call, type Outcome, Rejected } from "./call.js";
 import type { Authenticator } from "./caller.js";
 import type { FunctionDefinition } from "./define.js";
 
+/** The gate that every call passes before its function runs. */
 export class Admission {
   readonly #authenticator: Authenticator;
   readonly #limits: RateLimits;
@@ -23,12 +24,12 @@ export class Admission {
     this.#log = log;
   }
 
-  /** The caller that a credential stands for, for a surface that reads it elsewhere than in the headers. */
+  /** The caller that a credential stands for, for a surface that gets credentials outside the headers. */
   authenticate(secret: string, address: string): Promise<Caller> {
     return this.#counted(address, () => this.#authenticator.bySecret(secret));
   }
 
-  /** The caller of a request that stays open; anonymous where it brings no credential. */
+  /** The caller of a request that stays open; anonymous if it brings no credential. */
   authenticateHeaders(
     { authorization, apiKey }: Pick<Call, "authorization" | "apiKey">,
     address: string,
@@ -47,7 +48,7 @@ export class Admission {
     }
   }
 
-  /** Who makes the call. A promise only where the database has to be asked. */
+  /** Who makes the call. A promise only if the database has to be asked. */
   callerOf(call: Call, definition: FunctionDefinition): Caller | Promise<Caller> {
     if (call.caller) return call.caller;
     const { authorization, apiKey } = call;
@@ -65,28 +66,28 @@ export class Admission {
     return caller instanceof Promise ? caller.catch((error: unknown) => this.#refuseCredential(error, call)) : caller;
   }
 
-  /** A wrong credential counts against its address, so that guessing ends in `rate_limited`. */
+  /** Counts a wrong credential against its address, so that guessing ends in `rate_limited`. */
   async #refuseCredential(error: unknown, call: Call): Promise<Caller> {
     if (!(error instanceof CallError)) throw error;
     if (error.code === "unauthenticated") await this.#take("failedCredentials", addressKey(call.address));
-    // A public read with a credential that has run out is still a public read.
+    // A public read may go on without its expired credential.
     if (call.credentialOptional && error.code !== "unavailable") return { kind: "anonymous" };
     throw new Rejected(error);
   }
 
-  /** Counts the call against the rates of all calls and of its function; undefined where none applies. */
+  /** Counts the call against the rates of all calls and its function's own rate; undefined if none applies. */
   countCall(call: Call, { rate }: FunctionDefinition, caller: Caller): Promise<void> | undefined {
     if (!this.#limits.on || call.isRerun) return undefined;
     const calls = callRatesOf(caller, call.address);
     return this.#takeInOrder(rate === undefined ? calls : [...calls, { rate, who: addressKey(call.address) }]);
   }
 
-  /** Counts a reply that is given again without a call. */
+  /** Counts a kept reply that is sent again without running a call. */
   async countRecalled(counted: readonly Counted[] | null, address: string): Promise<void> {
     if (this.#limits.on) await this.#takeInOrder(counted ?? callRatesOf(undefined, address));
   }
 
-  /** Counts the call against the rates that its arguments name; undefined where there are none. */
+  /** Counts the call against the rates that its arguments name; undefined if there are none. */
   countArguments(
     call: Call,
     definition: FunctionDefinition,
@@ -97,9 +98,11 @@ export class Admission {
     return this.#takeAll(definition.limit(args as never, caller as never, originOf(call)));
   }
 
-  /** Rates that count failures only have counted this call before its end was known: that is undone here. */
+  /**
+   * Takes the call off the rates that count failures only, unless it failed: they counted it before its end was known.
+   */
   async giveBack(counted: readonly Counted[], outcome: Outcome | Answer): Promise<void> {
-    // Whoever is told to come back later has not been told whether anything was wrong.
+    // A caller who is told to come back later has not learned whether anything was wrong.
     if (outcome.status === "refused" && outcome.error.code !== "rate_limited") return;
     for (const { rate, who, failuresOnly } of counted) {
       if (!failuresOnly) continue;

@@ -1,6 +1,6 @@
 /**
- * A function's arguments and its value, held against its declaration; and what no argument may hold on any surface: text
- * that a database or a client would not give back as it came.
+ * Checks a call's arguments and a handler's value against the function's declaration. Also refuses what no argument may
+ * contain on any surface: text that a database or a client would not return unchanged.
  */
 import { CallError, type ErrorData } from "../errors.js";
 import { sizes } from "../limits.js";
@@ -8,7 +8,7 @@ import { type FunctionDefinition, JsonText, type Runnable } from "./define.js";
 
 const printableAscii = /^[\x20-\x7e]*$/;
 
-/** The arguments as the function declares them. Throws one `invalid_args` for all that is wrong. */
+/** Parses the arguments. Throws one `invalid_args` that lists everything that is wrong. */
 export function parseArgs(definition: FunctionDefinition, args: unknown): object {
   refuseUnstorableArgs(args, definition.jsonArgs);
   const parsed = definition.args.safeParse(args);
@@ -16,7 +16,10 @@ export function parseArgs(definition: FunctionDefinition, args: unknown): object
   throw invalidArgs(parsed.error.issues.map(({ path, message }) => ({ path: asWritten(path, args), message })));
 }
 
-/** The field that an issue is about, as far as the caller wrote it: a text that is read as a list has no `status.0`. */
+/**
+ * The path of an issue, cut where the caller wrote a plain value: in a text that is parsed as a list, `status.0` names
+ * nothing.
+ */
 function asWritten(path: readonly PropertyKey[], args: unknown): string {
   const written: PropertyKey[] = [];
   let value = args;
@@ -28,7 +31,10 @@ function asWritten(path: readonly PropertyKey[], args: unknown): string {
   return written.join(".");
 }
 
-/** The declared part of a handler's value. What does not fit the declaration is our fault, not the caller's. */
+/**
+ * The declared fields of a handler's value. A value that does not fit the declaration is our bug, not the caller's
+ * mistake.
+ */
 export function checkValue({ returns }: Runnable, value: unknown, path: string): unknown {
   if (!returns || value instanceof JsonText) return value;
   const checked = returns.safeParse(value);
@@ -36,7 +42,7 @@ export function checkValue({ returns }: Runnable, value: unknown, path: string):
   throw new Error(`The value of ${path} does not fit its declaration: ${checked.error.message}`);
 }
 
-/** Throws `invalid_args` and names the field. Of the arguments named in `free`, any JSON is good. */
+/** Throws `invalid_args` and names the field. Arguments named in `free` may be any JSON. */
 function refuseUnstorableArgs(args: unknown, free: readonly string[] = []): void {
   if (typeof args !== "object" || args === null || free.length === 0) {
     refuseUnstorable(args);
@@ -50,7 +56,10 @@ function refuseUnstorableArgs(args: unknown, free: readonly string[] = []): void
   refuseUnstorable(rest);
 }
 
-/** What JSON has no word for, or too much of it. It is stored as JSON text, which escapes whatever a database would not take. */
+/**
+ * Throws if a value is not JSON or too deeply nested. Such arguments are stored as JSON text, which escapes everything
+ * that a database would not accept.
+ */
 function refuseNoJson(value: unknown, path: string, depth: number): void {
   if (typeof value === "bigint" || value instanceof ArrayBuffer) throw unstorable(path, "Only JSON can be sent here");
   if (typeof value === "number" && !Number.isFinite(value)) throw unstorable(path, "Only JSON can be sent here");
@@ -72,7 +81,7 @@ function refuseUnstorable(value: unknown, path = "", depth = 0): void {
     return;
   }
   for (const key of Object.keys(value)) {
-    // Convex's clients refuse such keys when they read them back.
+    // Convex's clients refuse to read such keys.
     if (key === "__proto__" || key.startsWith("$") || key.length > sizes.keyCharacters || !printableAscii.test(key)) {
       throw unstorable(
         path,
@@ -87,7 +96,7 @@ function unstorable(path: string, problem: string): CallError {
   return invalidArgs([{ path, message: problem }]);
 }
 
-/** One `invalid_args` for all that is wrong; the message repeats the first few issues for people. */
+/** One `invalid_args` for all issues. Its message repeats the first three for people. */
 export function invalidArgs(issues: { path: string; message: string }[]): CallError {
   const told = issues.slice(0, 3).map(({ path, message }) => (path === "" ? message : `${path}: ${message}`));
   const more = issues.length > told.length ? ` (and ${issues.length - told.length} more)` : "";

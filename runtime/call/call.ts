@@ -1,4 +1,4 @@
-/** A call as an adapter has decoded it, and how one ends. */
+/** What a call is, and how one ends. Adapters decode a call and render its outcome; dispatch.ts runs it. */
 import type { Caller } from "../context.js";
 import { CallError } from "../errors.js";
 import type { Kind } from "./define.js";
@@ -6,76 +6,83 @@ import type { Kind } from "./define.js";
 /** One call, as an adapter has decoded it. */
 export interface Call {
   path: string;
-  /** The kind that the surface asks for; undefined where it takes both. */
+  /** The kind of function that the surface asks for; undefined if it takes both. */
   kind: Kind | undefined;
   args: unknown;
-  /** The `Authorization` header as it came. */
+  /** The `Authorization` header, unchanged. */
   authorization: string | undefined;
-  /** The `x-api-key` header as it came; read where there is no other credential. */
+  /** The `x-api-key` header, unchanged; used only without an `Authorization` header. */
   apiKey?: string | undefined;
-  /** The caller, where the surface knows it from when the socket was opened; no header is read then. */
+  /** The caller, if the surface already knows it from the opening of a socket. No header is read then. */
   caller?: Caller;
   /**
-   * What that caller came with. A query then looks in its own snapshot whether it still stands for the caller, so that it
-   * reads nothing from after a revocation, whichever process made that. `CredentialLapsed` where it does not.
+   * The secret that `caller` presented. A query then checks in its own snapshot that the secret still stands for the
+   * caller, so it never reads data from after a revocation, whichever process revoked. If it does not, the call ends
+   * with `CredentialLapsed`.
    */
   secret?: string;
-  /** A credential that is not valid counts as none, instead of being refused. */
+  /** Treats an invalid credential as none, instead of refusing the call. */
   credentialOptional?: boolean;
   idempotencyKey: string | undefined;
-  /** Of a mutation that a client may send again after a lost connection. */
+  /** Set for a mutation that a client may send again after it lost its connection. */
   resent?: Resent;
-  /** The server itself runs the call again, for whoever made it before: it counts against nobody's rate. */
+  /** The server runs the call again for whoever made it first, so no rate counts it. */
   isRerun?: boolean;
-  /** Asked right before a query runs, once the caller is known: why it may not run now. */
+  /** Called right before a query runs, with the caller. Returns why the query may not run now. */
   refusal?(caller: Caller): CallError | undefined;
   /**
-   * Makes of a query's value what is sent, before the next query runs: so a large answer is never held as objects while
-   * others are read, and is counted before the next is begun. The outcome's value is what it returns.
+   * Turns a query's value into what is sent, and returns it as the outcome's value. Runs before the next query, so a
+   * large answer is not held as objects while others are read, and its size is counted before the next query begins.
    */
   finish?(value: unknown, caller: Caller): unknown;
   /** The caller's network address. */
   address: string;
-  /** The `User-Agent` header as it came. */
+  /** The `User-Agent` header, unchanged. */
   userAgent?: string | undefined;
-  /** 16 hex digits; in the log line, and all that a caller sees of a fault. */
+  /** 16 hex digits. It is in the log line, and it is all that a caller learns of a fault. */
   requestId: string;
 }
 
-/** A mutation of a live client, by its session and its number there. */
+/** Identifies a mutation of a live client: the client's session, and the mutation's number in it. */
 export interface Resent {
   sessionId: string;
   requestId: number;
   /**
-   * Whether it is the first on its socket. On each new socket a client first sends again what it has no answer of, in
-   * order (convex-wire.md section 9): so it has those of all before.
+   * Whether it is the first mutation on its socket. On each new socket a client first sends again, in order, the
+   * mutations that it has no answer to (convex-wire.md section 9). So it has the answers to all mutations before this
+   * one.
    */
   isFirst: boolean;
 }
 
-/** A refusal is the function's answer; a rejection means that nothing was run; a fault is ours. */
+/**
+ * How a call ended. Refused: the function said no. Rejected: the function did not run. Fault: a bug or failure of ours.
+ */
 export type Outcome = Answer | { status: "rejected"; error: CallError } | { status: "fault" };
 
-/** What the function itself answered. */
+/** What the function answered. */
 export type Answer =
   /**
-   * `ts`: of a mutation that may be sent again, the instant of its commit (runtime/timestamps.ts). `isReplayed`: an
-   * earlier call did it, perhaps in another process.
+   * `ts` is the instant of the commit, for a mutation that may be sent again (runtime/timestamps.ts). `isReplayed`: an
+   * earlier call did the work, perhaps in another process.
    */
   { status: "success"; value: unknown; ts?: bigint; isReplayed?: true } | { status: "refused"; error: CallError };
 
-/** A query that was not run because there is no room for its answer. It is asked again, and nobody has to hear of it. */
+/**
+ * A query that did not run because there is no room for its answer. The server runs it again later; nobody needs to
+ * hear of it.
+ */
 export class Postponed extends CallError {
   constructor() {
     super("unavailable", "There is no room for the answer now. Try again.", { retryAfterMs: 1_000 });
   }
 }
 
-/** Thrown on the way to a function: the call is rejected. A `CallError` by itself is the function's own refusal. */
+/** Thrown before the function runs: the call is rejected. A plain `CallError` is a refusal by the function. */
 export class Rejected {
   constructor(readonly error: CallError) {}
 
-  /** What a step before the function threw: its refusal is a rejection, anything else is what it was. */
+  /** Makes a rejection of a `CallError` that was thrown before the function ran; passes on any other error. */
   static from(error: unknown): unknown {
     return error instanceof CallError ? new Rejected(error) : error;
   }

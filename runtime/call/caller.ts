@@ -1,6 +1,6 @@
 /**
- * From a credential to a caller. `c2c_` keys and `agt_clawrent_` tokens name agents, JWTs and `key_clawrent_` API keys
- * name users. What a caller may do is the registry's word; who it is, is this file's.
+ * Finds the caller that a credential stands for. `c2c_` keys and `agt_clawrent_` tokens stand for agents, JWTs and
+ * `key_clawrent_` API keys for users. What a caller may do is up to each function's declaration.
  */
 import type { Kysely } from "kysely";
 import type { Database } from "../../schema/index.js";
@@ -13,11 +13,14 @@ import { prepared } from "../store/prepared.js";
 import type { Store } from "../store/store.js";
 import type { Tokens, VerifiedJwt } from "../tokens.js";
 
-/** How long a known credential is taken on trust, and how many are. Bounds what a revocation elsewhere takes to reach here. */
+/**
+ * How long a known credential is trusted without a look-up, and how many are. Bounds how long a revocation by another
+ * process takes to work here.
+ */
 const trustMs = 5_000;
 const mostTrusted = 10_000;
 
-/** How API keys of users begin. */
+/** The prefix of users' API keys. */
 export const userKeyPrefix = "key_clawrent_";
 
 const anonymous: AnonymousCaller = { kind: "anonymous" };
@@ -27,22 +30,25 @@ type KnownCaller = AgentCaller | UserCaller;
 /** Runs `work` on a snapshot of the database. */
 type Read = <T>(work: (db: Kysely<Database>) => Promise<T>) => Promise<T>;
 
-/** Whose a credential is, and until when that is so by the clock alone. */
+/** Whose a credential is, and when it expires. */
 interface Found {
   caller: KnownCaller;
   /** Unix ms. */
   until: number;
-  /** It took the place of another, and nobody has used it yet. */
+  /** It replaces an older credential and has not been used yet. */
   isFirstUse?: boolean;
 }
 
-/** A caller, and the secret that it came with. */
+/** A caller and the secret that it presented. */
 export interface Credential {
   secret: string;
   caller: Caller;
 }
 
-/** A credential that was good stands for nobody any more, or for another caller. Asked again, the authenticator says which. */
+/**
+ * The credential no longer stands for the caller: for nobody now, or for somebody else. Authenticating again tells
+ * which.
+ */
 export class CredentialLapsed extends CallError {
   constructor() {
     super("unauthenticated", "The credential is no longer good");
@@ -52,15 +58,15 @@ export class CredentialLapsed extends CallError {
 type SignedIn = VerifiedJwt & { signInId: string };
 type SignInFound = { userId: string; email: string; status: string; endedAt: number | null; lastSeenAt: number };
 
-/** What is kept of sign-ins, by functions that write it. */
+/** What the authenticator needs done to the rows of sign-ins. System functions do it. */
 export interface SignInKeeper {
-  /** Makes a sign-in of a JWT from before they were kept. Resolves once it is there. */
+  /** Stores a sign-in for a JWT that was issued before sign-ins were stored. */
   adopt(signIn: SignedIn): Promise<unknown>;
-  /** Notes that it is in use. */
+  /** Notes that the sign-in was used now. */
   see(signInId: string): void;
 }
 
-/** How exactly the last use of a sign-in is noted: so that it costs a call nothing. */
+/** How exactly the last use of a sign-in is noted: coarsely, so that noting it costs calls next to nothing. */
 const seenMs = 60 * 60 * 1_000;
 
 const agentBySecret = prepared(["secretHash"], (db, { secretHash }) =>
@@ -90,9 +96,10 @@ const userBySignIn = prepared(["signInId"], (db, { signInId }) =>
     .where("signIns.signInId", "=", signInId),
 );
 
+/** Finds callers and remembers the recent ones for `trustMs`. */
 export class Authenticator {
   readonly #trusted = new Map<string, { caller: KnownCaller; until: number }>();
-  /** Rises with everything that is forgotten, so that a look-up from before it is not remembered after it. */
+  /** Rises whenever something is forgotten, so that a look-up that began before is not remembered. */
   #forgotten = 0;
 
   constructor(
@@ -102,7 +109,7 @@ export class Authenticator {
     readonly adminEmails: ReadonlySet<string>,
     readonly signIns: SignInKeeper,
     notices: NoticeBoard,
-    /** Has the key end that this one was made to replace. */
+    /** Ends the key that the key with this hash replaces. */
     readonly noteFirstUse: (secretHash: string) => Promise<unknown>,
   ) {
     const forget = (isMeant: (caller: KnownCaller) => boolean) => {
@@ -120,9 +127,9 @@ export class Authenticator {
   }
 
   /**
-   * The caller of a request: by its `Authorization` header, else by its `x-api-key`. Without either: nobody. One that
-   * is malformed or names nobody throws `unauthenticated`; one of a suspended user, `forbidden`. Answers without
-   * waiting where it can, so that a call stays in its turn.
+   * The caller of a request: by its `Authorization` header, else by its `x-api-key`, else anonymous. Throws
+   * `unauthenticated` if the credential is malformed or stands for nobody, and `forbidden` if its user is suspended.
+   * Returns without waiting if it can, so that the call continues in the same turn of the event loop.
    */
   caller(authorization: string | undefined, apiKey?: string): KnownCaller | AnonymousCaller | Promise<KnownCaller> {
     if (authorization === undefined) return apiKey === undefined ? anonymous : this.bySecret(apiKey, "apiKey");
@@ -133,7 +140,9 @@ export class Authenticator {
     return this.bySecret(secret);
   }
 
-  /** The caller that a credential stands for, wherever it was written; `only` the named kind. */
+  /**
+   * The caller that a credential stands for, wherever it was written. With `only`, no other kind of credential counts.
+   */
   bySecret(secret: string, only?: "apiKey"): KnownCaller | Promise<KnownCaller> {
     if (only === "apiKey" && !secret.startsWith(userKeyPrefix)) {
       throw new CallError("unauthenticated", "Invalid API key");
@@ -159,8 +168,8 @@ export class Authenticator {
   }
 
   /**
-   * Throws `CredentialLapsed` unless the secret stands for its caller in what this transaction sees of the database.
-   * What is taken on trust here may have been revoked by another process, whose word of it is still on its way.
+   * Throws `CredentialLapsed` unless the secret stands for its caller in this transaction's view of the database.
+   * Another process may have revoked a credential that is trusted here, and its notice may still be on its way.
    */
   async requireStanding(db: Kysely<Database>, { secret, caller }: Credential): Promise<void> {
     const secretHash = hashSecret(secret);
@@ -199,7 +208,8 @@ export class Authenticator {
     if (userId === null || email === null)
       return { caller: { ...agent, owner: null, ownerId: null }, until, isFirstUse };
     refuseSuspended(status);
-    // The key that an agent registered with was there before its owner: it is the agent's own, and never acts for them.
+    // The key that an agent got at its registration is older than its owner. It stands for the agent alone and never
+    // acts for the owner.
     const owner = kind === "apiKey" ? null : { userId, email };
     return { caller: { ...agent, owner, ownerId: userId }, until, isFirstUse };
   }
@@ -227,30 +237,31 @@ export class Authenticator {
   }
 }
 
-/** Whether a credential that stood for one of them still stands for the same caller. */
+/** Whether two callers are the same in every respect. */
 export function isSameCaller(one: Caller, other: Caller | undefined): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
 }
 
-/** The id of the credential of an agent whose secret has this hash. */
+/** The id of an agent's credential, from the hash of its secret. */
 export function agentCredentialId(secretHash: string): CredentialId {
   return `agent_${secretHash}`;
 }
 
-/** The hash of the secret of an agent's credential; undefined for a user's. */
+/** The hash of the secret, from the id of an agent's credential; undefined for a user's credential. */
 export function secretHashOf(credentialId: CredentialId): string | undefined {
   return credentialId.startsWith("agent_") ? credentialId.slice("agent_".length) : undefined;
 }
 
-/** The id of a sign-in's credential, and the sign-in of such an id: undefined where it is another kind's. */
+/** The id of a sign-in's credential. */
 export function signInCredentialId(signInId: string): CredentialId {
   return `jwt_${signInId}`;
 }
+/** The sign-in of such an id; undefined for another kind of credential. */
 export function signInOf(credentialId: CredentialId): string | undefined {
   return credentialId.startsWith("jwt_") ? credentialId.slice("jwt_".length) : undefined;
 }
 
-/** The id of a user's API key that has this hash. */
+/** The id of a user's API key, from the key's hash. */
 export function userKeyCredentialId(apiKeyHash: string): CredentialId {
   return `key_${apiKeyHash}`;
 }
@@ -259,7 +270,7 @@ function refuseSuspended(status: string | null): void {
   if (status !== "active") throw new CallError("forbidden", "Account is suspended");
 }
 
-/** The caller as a function of this `auth` sees it. Throws `forbidden` where it is none that may call. */
+/** The caller as a function with this `auth` sees it. Throws `forbidden` if this caller may not call it. */
 export function callerFor(auth: Auth, caller: Caller): Caller {
   if (auth === "agent") {
     if (caller.kind === "agent") return caller;
@@ -282,7 +293,10 @@ export function callerFor(auth: Auth, caller: Caller): Caller {
   return caller;
 }
 
-/** An agent acts for its owner's account. */
+/**
+ * The caller as a user: an agent whose credential was made by its owner acts for the owner. Throws `forbidden` for
+ * anybody else.
+ */
 export function asUser(caller: Caller): UserCaller {
   if (caller.kind === "user") return caller;
   if (caller.kind === "agent" && caller.owner) {
@@ -295,7 +309,7 @@ export function asUser(caller: Caller): UserCaller {
   );
 }
 
-/** Who called, in a log line. */
+/** The names of the caller for a log line. */
 export function namesOf(caller: Caller | undefined): { agentId?: string | undefined; userId?: string | undefined } {
   if (caller?.kind === "agent") return { agentId: caller.agentId };
   return caller?.kind === "user" ? { agentId: caller.agentId ?? undefined, userId: caller.userId } : {};

@@ -1,7 +1,7 @@
 /**
- * `query()` and `mutation()`: how a function is declared. The declaration says who may call, what comes in, what goes
- * out and what happens; without one of the four it does not compile. `systemQuery()` and `systemMutation()` declare what
- * only the server runs.
+ * `query()` and `mutation()` declare a function: who may call, what comes in, what goes out, what happens. A
+ * declaration that lacks one of these four does not compile. `systemQuery()` and `systemMutation()` declare functions
+ * that only the server runs.
  */
 import { z } from "zod";
 import type { Auth, CallerOf, MutationContext, Origin, Preparation, QueryContext, SystemCaller } from "../context.js";
@@ -11,27 +11,27 @@ import type { Rate } from "../limits.js";
 
 export type Kind = "query" | "mutation";
 
-/** Often enough for what is shown in minutes. */
+/** A `refreshMs` for answers that people read in minutes. */
 export const everyMinute = 60_000;
 
 /**
- * A value that is JSON already, as the database wrote or keeps it. It goes to the caller as it is, so a long list never
- * becomes objects here. Only strings, booleans, null, finite numbers, arrays and objects may be in it, so that it reads the
- * same in both encodings; the test suite parses each one against the function's `returns`.
+ * A value that is already JSON, as the database wrote or stored it. It goes to the caller unchanged, so a long list
+ * never becomes objects here. It may contain only strings, booleans, null, finite numbers, arrays and objects, because
+ * these read the same in both wire encodings. The test suite parses each such value with the function's `returns`.
  */
 export class JsonText<T> {
   declare readonly type: T;
   constructor(
-    /** Without space between its parts, where there are callers' names in it. */
+    /** Without whitespace between its parts if it contains names that callers chose. */
     readonly text: string,
-    /** Whose field names are in it: those that callers chose may be such that not every client can read them. */
+    /** Who chose the field names in it. Names that callers chose may be ones that some clients cannot read. */
     readonly names: "ours" | "callers'" = "ours",
   ) {}
 }
 
 /**
- * A refusal that keeps what the handler wrote. A handler that throws a `CallError` undoes its writes; one that returns
- * this commits them and then says no: a wrong code has to count.
+ * A refusal that keeps the handler's writes. A handler that throws a `CallError` loses its writes; one that returns a
+ * `Refusal` commits them and still says no. A wrong code has to count, for example.
  */
 export class Refusal {
   constructor(readonly error: CallError) {}
@@ -41,15 +41,15 @@ interface Declaration<A extends Auth, Shape extends z.ZodRawShape, Returns exten
   /** One sentence for the reference. */
   summary: string;
   auth: A;
-  /** Each argument's schema; unknown arguments are refused. */
+  /** Each argument's schema. Unknown arguments are refused. */
   args: Shape;
-  /** Arguments that may be any JSON, with keys and texts that nothing else may have. They are kept as JSON text. */
+  /** Arguments that may be any JSON, with keys and texts that are refused elsewhere. They are stored as JSON text. */
   jsonArgs?: readonly (keyof Shape & string)[];
-  /** A whitelist: a field that is not declared here does not leave. */
+  /** A whitelist: fields that are not declared here are not sent. */
   returns: Returns;
-  /** A rate that counts this function's calls per address, beside the one that counts all calls. */
+  /** A rate for this function's calls per address, besides the rates of all calls. */
   rate?: Rate;
-  /** Further rates, counted by what the arguments or the caller name. */
+  /** Further rates, counted by something in the arguments or by the caller. */
   limit?(args: Args<Shape>, caller: CallerOf<A>, from: Origin): Counted[];
 }
 
@@ -59,19 +59,19 @@ type Result<Returns extends z.ZodType> = Promise<z.input<Returns> | JsonText<z.i
 interface QueryDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType>
   extends Declaration<A, Shape, Returns> {
   /**
-   * It goes through whole tables: on a connection of its own, one call after the other, while others are served. Nothing
-   * watches what it reads, so who is subscribed gets it anew by `refreshMs` alone.
+   * The query goes through whole tables. It runs on its own connection, one such call at a time, while other calls go
+   * on. Its reads are not watched, so subscribers get it again only by `refreshMs`.
    */
   aside?: true;
-  /** How often who is subscribed gets the answer anew where nothing says when it changes. See also `ctx.changesAt`. */
+  /** How often subscribers get the answer again if nothing says when it changes (see `ctx.changesAt`). */
   refreshMs?: number;
   handler(ctx: QueryContext<CallerOf<A>>, args: Args<Shape>): Result<Returns>;
 }
 interface MutationDeclaration<A extends Auth, Shape extends z.ZodRawShape, Returns extends z.ZodType, Prepared>
   extends Declaration<A, Shape, Returns> {
-  /** Runs before the transaction, for what takes long. What it returns is the handler's third argument. */
+  /** Runs before the transaction, for slow work. The handler gets its result as the third argument. */
   prepare?(world: Preparation, args: Args<Shape>, caller: CallerOf<A>): Promise<Prepared>;
-  /** Calls with a key in common wait for one another in this process, instead of losing to one another in the database. */
+  /** Calls that share a key wait for one another in this process, instead of conflicting in the database. */
   oneAtATime?(args: Args<Shape>, caller: CallerOf<A>): string | readonly string[];
   handler(
     ctx: MutationContext<CallerOf<A>>,
@@ -80,13 +80,13 @@ interface MutationDeclaration<A extends Auth, Shape extends z.ZodRawShape, Retur
   ): Promise<z.input<Returns> | JsonText<z.input<Returns>> | Refusal>;
 }
 
-/** What one transaction runs: a function that callers reach, or one of the server's own. */
+/** What a transaction runs: a function for callers, or one of the server's own. */
 export interface Runnable {
   kind: Kind;
-  /** What the value is checked against; the server's own functions are checked by their types alone. */
+  /** The schema of the value. Undefined for the server's own functions, which only the compiler checks. */
   returns?: z.ZodType;
   aside?: true;
-  // The declaration's types were checked where it was written; here are functions of every shape.
+  // The compiler checked these types where the function was declared; here they fit functions of every shape.
   prepare?(world: Preparation, args: never, caller: never): Promise<unknown>;
   oneAtATime?(args: never, caller: never): string | readonly string[];
   handler(ctx: MutationContext<never>, args: never, prepared: never): Promise<unknown>;
@@ -119,16 +119,16 @@ export function mutation<A extends Auth, Shape extends z.ZodRawShape, Returns ex
 }
 
 /**
- * A function that only the server runs (functions/system), by `Dispatcher.runSystem`. No registry holds it, so no path leads
- * to it on any surface. Its arguments come from the server itself, so their types are all that is declared of them.
+ * A function that only the server runs (functions/system), through `Dispatcher.runSystem`. It is in no registry, so no
+ * surface can reach it. The server makes its arguments, so only their types are declared.
  */
 export interface SystemFunction<Args extends object, Returns> extends Runnable {
-  /** For the log: its module and what it does, such as `agentSockets.open`. */
+  /** For the log: the module and what the function does, such as `agentSockets.open`. */
   name: string;
   handler(ctx: MutationContext<SystemCaller>, args: Args): Promise<Returns>;
 }
 
-/** Declares a function of the server's own that reads one snapshot. */
+/** Declares a function of the server that reads one snapshot. */
 export function systemQuery<Args extends object, Returns>(
   name: string,
   handler: (ctx: QueryContext<SystemCaller>, args: Args) => Promise<Returns>,
@@ -136,12 +136,12 @@ export function systemQuery<Args extends object, Returns>(
   return { kind: "query", name, handler };
 }
 
-/** Declares a function of the server's own that is one serializable transaction. */
+/** Declares a function of the server that is one serializable transaction. */
 export function systemMutation<Args extends object, Returns>(
   name: string,
   handler: (ctx: MutationContext<SystemCaller>, args: Args) => Promise<Returns>,
   options: {
-    /** Calls with the same key wait for one another in this process, instead of losing to one another in the database. */
+    /** As `oneAtATime` of a mutation. */
     oneAtATime?(args: Args): string;
   } = {},
 ): SystemFunction<Args, Returns> {

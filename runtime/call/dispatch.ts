@@ -1,6 +1,6 @@
 /**
- * The main flow: one call from path to outcome. Find, check the kind, authenticate, limit, parse, run in one
- * transaction, check the value. Every surface makes its calls here.
+ * The main flow: one call from path to outcome. Find the function, check its kind, authenticate, limit, parse, run in
+ * one transaction, check the value. Every surface makes its calls here.
  */
 import type { Logger } from "pino";
 import { callerKey } from "../byte-budget.js";
@@ -26,6 +26,7 @@ export interface DispatchParts {
   log: Logger;
 }
 
+/** Runs calls, and the server's own functions. */
 export class Dispatcher {
   readonly #parts: DispatchParts;
 
@@ -33,7 +34,7 @@ export class Dispatcher {
     this.#parts = parts;
   }
 
-  /** Runs one call. Never throws. `seen` is filled with what a query reads, so that it can be watched. */
+  /** Runs one call. Never throws. Fills `seen` with what a query reads, so that the query can be watched. */
   async dispatch(call: Call, seen?: Seen): Promise<Outcome> {
     const { registry, admission } = this.#parts;
     const started = performance.now();
@@ -42,7 +43,8 @@ export class Dispatcher {
     let outcome: Outcome;
     try {
       const definition = registry.callable(call.path, call.kind);
-      // Waits only where it has to: the call of a known caller stays in its turn and joins the group that commits next.
+      // Await only what is a promise: the call of a known caller then stays in the same turn of the event loop and
+      // joins the group that commits next.
       const who = admission.callerOf(call, definition);
       caller = callerFor(definition.auth, who instanceof Promise ? await who : who);
       if (seen) seen.caller = caller;
@@ -105,7 +107,7 @@ export class Dispatcher {
   #failed(error: unknown, call: Call): Outcome {
     if (error instanceof Rejected) return { status: "rejected", error: error.error };
     if (error instanceof CallError) {
-      // What the database cannot do now is no answer of the function: the gateway says 503.
+      // That the database cannot work now is not the function's answer: the adapter says 503.
       const isRejection = error.code === "unavailable" || error instanceof CredentialLapsed;
       return isRejection ? { status: "rejected", error } : { status: "refused", error };
     }
@@ -119,7 +121,7 @@ export class Dispatcher {
     if (outcome.status === "rejected" && outcome.error instanceof Postponed) return;
     log.info({
       requestId: call.requestId,
-      // An unknown path is the caller's text, and may be a secret in the wrong place.
+      // An unknown path is any text of the caller's, perhaps a secret in the wrong place.
       path: registry.find(call.path) ? registry.canonicalPath(call.path) : "(unknown)",
       ...namesOf(caller),
       outcome: outcome.status,
@@ -129,10 +131,10 @@ export class Dispatcher {
   }
 }
 
-/** The server's own functions come from nowhere. */
+/** The origin of the server's own calls. */
 const nowhere: Origin = { address: "", addressKey: "", userAgent: null };
 
-/** Counts the work as a query's, also where it is refused by it. */
+/** Counts the time of `work` as the query's, even if `work` throws. */
 function timed<T>(seen: Seen | undefined, work: () => T): T {
   if (!seen) return work();
   const began = performance.now();

@@ -1,7 +1,8 @@
 /**
- * Retrying a write safely. The first outcome of a write that carries an `Idempotency-Key` is stored in the write's own
- * transaction and given again for 24 hours. A reply may hold a secret that is shown once, so the record is encrypted
- * under the key itself, of which only a hash is stored: who has the database but not the key reads nothing.
+ * Makes writes safe to retry. The first outcome of a write with an `Idempotency-Key` is stored in the write's own
+ * transaction, and given again for 24 hours. A reply may contain a secret that is shown only once, so the record is
+ * encrypted with a key derived from the `Idempotency-Key`, of which only a hash is stored. Whoever has the database but
+ * not that key can read nothing.
  */
 import { deserialize, serialize } from "node:v8";
 import type { Kysely } from "kysely";
@@ -14,18 +15,22 @@ import { seal, sealKey, unseal } from "../sealing.js";
 import { type Answer, type Call, Rejected, type Resent } from "./call.js";
 import { JsonText } from "./define.js";
 
+/** How long an outcome is kept. */
 export const keptMs = 24 * 60 * 60 * 1_000;
-/** What a live client may send again after a long time without a connection (convex-wire.md section 9). */
+/**
+ * How long a live client's mutations are kept: it may send them again after a long time offline (convex-wire.md section
+ * 9).
+ */
 const resentKeptMs = 14 * keptMs;
 
-/** What a write answered: a value, or a refusal. A fault is not kept, so a retry runs again. */
+/** What a write answered: a value or a refusal. A fault is not kept, so a retry runs again. */
 export type KeptOutcome =
   | { status: "success"; value: unknown; ts?: bigint }
   /** A value that the database wrote as JSON. */
   | { status: "success"; json: string; ts?: bigint }
   | { status: "refused"; code: CallError["code"]; message: string; data: CallError["data"] };
 
-/** Whom a client without a credential stands for. */
+/** The caller that a client without a credential stands for. */
 const nobody = "nobody\n";
 
 /** The key was used for another call. */
@@ -40,10 +45,14 @@ export class KeyReused extends CallError {
   }
 }
 
+/** The key of one write that may be retried, and its stored outcome. */
 export class IdempotencyKey {
   readonly #keyHash: string;
   readonly #requestHash: string;
-  /** What a record of the same call may have instead: made by nobody, before the client signed in, or before that counted. */
+  /**
+   * Hashes that an earlier record of the same call may have instead: made by nobody, before the client signed in, or by
+   * an earlier release that hashed less.
+   */
   readonly #otherRequestHashes: () => string[];
   readonly #cipherKey: Buffer;
 
@@ -51,22 +60,26 @@ export class IdempotencyKey {
     key: string,
     scope: string,
     request: string,
-    /** Whom the call stands for, where the scope does not say it. */
+    /** The caller, if `scope` does not name it. */
     who: string,
-    /** On whose behalf the outcome is kept. */
+    /** The account whose kept results this one counts against. */
     readonly holder: string,
-    /** Of a mutation that a live client sends again. Only its success is kept: a failed one runs again. */
+    /** Set for a live client's mutation. Only its success is kept: a failed one runs again. */
     readonly session?: { sessionHash: string; requestId: number },
   ) {
     this.#keyHash = hashSecret(`${scope}\n${key}`);
-    // Under the key: a request may hold a password, which whoever has the database could find by trying.
+    // Hashed together with the key: a request may contain a password, and otherwise whoever has the database could find
+    // it by trying.
     const hashAs = (whoever: string) => hashSecret(`${key}\n${whoever}${request}`);
     this.#requestHash = hashAs(who);
     this.#otherRequestHashes = () => [...(who === "" ? [] : [hashAs(nobody), hashAs("")]), hashSecret(request)];
     this.#cipherKey = sealKey(key, scope, "tidepool idempotency record");
   }
 
-  /** `request` is the call as text: the same key with another one is a mistake. Callers without a credential are told apart by address. */
+  /**
+   * The key of an `Idempotency-Key` header. `request` is the call as text: using the key again with another request is
+   * a mistake. Callers without a credential are told apart by address.
+   */
   static ofHeader(key: string, caller: Caller, address: string, request: string, holder: string): IdempotencyKey {
     if (key.length > sizes.idempotencyKeyCharacters || !/^[\x21-\x7e]+$/.test(key)) {
       throw new CallError(
@@ -78,8 +91,9 @@ export class IdempotencyKey {
   }
 
   /**
-   * The client's session is a random id that it alone knows. Its calls are those of whom the client stands for, whichever
-   * token it shows: what it did as nobody stays its own once it has signed in, and is nobody else's.
+   * The key of a live client's mutation. The session is a random id that only the client knows. Its calls belong to the
+   * caller that it stands for, whichever token it presents. What the client did before it signed in stays its own
+   * afterwards, and is nobody else's.
    */
   static ofResent({ sessionId, requestId }: Resent, caller: Caller, request: string, holder: string): IdempotencyKey {
     const session = { sessionHash: hashSecret(`live client\n${sessionId}`), requestId };
@@ -87,7 +101,7 @@ export class IdempotencyKey {
     return new IdempotencyKey(`${sessionId} ${requestId}`, "live client", request, who, holder, session);
   }
 
-  /** The key of a call that has one. Throws where the header is no key. `functionPath` is as the registry spells it. */
+  /** The key of a call that has one. Rejects a malformed header. `functionPath` is the registry's spelling. */
   static ofCall(
     call: Call,
     functionPath: string,
@@ -110,16 +124,17 @@ export class IdempotencyKey {
     return this.session !== undefined;
   }
 
+  /** Whether an outcome with this status is kept. */
   keeps(status: KeptOutcome["status"]): boolean {
     return status === "success" || !this.isResent;
   }
 
-  /** Whether what a function threw is kept: a refusal is. */
+  /** Whether an error that a function threw is kept; only a refusal can be. */
   keepsError(error: unknown): error is CallError {
     return error instanceof CallError && this.keeps("refused");
   }
 
-  /** The outcome that this key already has. Throws `conflict` where the key was used for another call. */
+  /** The outcome that is stored under this key. Throws `conflict` if the key was used for another call. */
   async find(db: Kysely<Database>, now: number): Promise<KeptOutcome | undefined> {
     const row = await db.selectFrom("idempotency").selectAll().where("keyHash", "=", this.#keyHash).executeTakeFirst();
     if (!row) return undefined;
@@ -132,7 +147,7 @@ export class IdempotencyKey {
     return deserialize(unseal(this.#cipherKey, row.outcome)) as KeptOutcome;
   }
 
-  /** Keeps the outcome, and says how many bytes that takes. */
+  /** Stores the outcome and returns how many bytes it takes. */
   async keep(db: Kysely<Database>, now: number, outcome: KeptOutcome): Promise<number> {
     const sealed = seal(this.#cipherKey, serialize(outcome));
     const bytes = sealed.length;
@@ -153,14 +168,14 @@ export class IdempotencyKey {
   }
 }
 
-/** Whose key it is: two callers may choose the same one. */
+/** The owner of a key: two callers may choose the same key. */
 function scopeOf(caller: Caller, address: string): string {
   if (caller.kind === "agent") return `agent ${caller.agentId}`;
   if (caller.kind === "user") return `user ${caller.userId} ${caller.agentId ?? ""}`;
   return `${caller.kind} ${address}`;
 }
 
-/** The arguments as text that differs where they do; what JSON has no word for is told apart as well. */
+/** The arguments as text that is different for different arguments, including values that JSON cannot express. */
 function encodeRequest(args: object): string {
   return JSON.stringify(args, (_key, value: unknown) => {
     if (typeof value === "bigint") return { integer: String(value) };
@@ -169,7 +184,7 @@ function encodeRequest(args: object): string {
   });
 }
 
-/** What is stored of an answer. */
+/** An answer as it is stored. */
 export function toKeep(answer: Answer): KeptOutcome {
   if (answer.status === "refused") {
     const { code, message, data } = answer.error;
@@ -180,7 +195,7 @@ export function toKeep(answer: Answer): KeptOutcome {
   return { status: "success", ...dated, ...(value instanceof JsonText ? { json: value.text } : { value }) };
 }
 
-/** The answer that was stored. */
+/** A stored answer, marked as replayed. */
 export function revive(kept: KeptOutcome): Answer {
   if (kept.status === "refused") {
     return { status: "refused", error: new CallError(kept.code, kept.message, kept.data) };

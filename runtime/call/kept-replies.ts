@@ -1,6 +1,6 @@
 /**
- * Replies that are given again without running anything (live/reply-cache.ts). They count against their caller's rates
- * and have their line in the log, like calls.
+ * Answers a query with a kept reply (live/reply-cache.ts) instead of running it. Such a reply counts against its
+ * caller's rates and gets its line in the log, like a call.
  */
 import type { Logger } from "pino";
 import { callRatesOf } from "../counted-as.js";
@@ -20,6 +20,7 @@ export interface KeptRepliesParts {
   log: Logger;
 }
 
+/** Finds, counts and keeps replies for the RPC adapter. */
 export class KeptReplies {
   readonly #parts: KeptRepliesParts;
 
@@ -27,12 +28,12 @@ export class KeptReplies {
     this.#parts = parts;
   }
 
-  /** A reply to a query that was asked in the same words, by the same caller. */
+  /** The kept reply to the same query by the same caller, if there is one. */
   find(question: string): KeptReply | undefined {
     return this.#parts.cache.find(question);
   }
 
-  /** Counts and logs a call that is answered with a kept reply. The outcome where it may not be. */
+  /** Counts and logs a call that gets a kept reply. Returns the outcome if the call is rejected instead. */
   async recall(
     reply: KeptReply,
     { address, requestId }: Pick<Call, "address" | "requestId">,
@@ -48,7 +49,7 @@ export class KeptReplies {
     return undefined;
   }
 
-  /** To be called before a query runs whose reply may be kept. */
+  /** Must be called before a query runs whose reply may be kept. */
   begin(question: string): Keeping {
     const { cache, watches } = this.#parts;
     const { generation } = cache;
@@ -66,8 +67,9 @@ export class KeptReplies {
   }
 }
 
+/** A running query whose reply may be kept. */
 export interface Keeping {
-  /** To be filled by the query; to be ended in any case. */
+  /** The query fills it. It must be ended in any case. */
   seen: Begun;
   /** Keeps the reply to a query that succeeded. */
   keep(body: string, call: Pick<Call, "path" | "authorization">): void;

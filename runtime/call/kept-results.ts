@@ -1,7 +1,8 @@
 /**
- * How much of the results of writes is kept for each caller (runtime/call/idempotency.ts). None is forgotten early, so over
- * the bound a write that would have its result kept is refused before it runs. What is kept is counted in the database
- * now and then, and in memory in between: a process may be a little behind what others keep for the same caller.
+ * Bounds the results of writes that are kept for each caller (runtime/call/idempotency.ts). No result is forgotten
+ * early, so a caller at the bound has a write refused, before it runs, if its result would have to be kept. The results
+ * are counted in the database now and then, and in memory in between. So a process may lag a little behind what other
+ * processes keep for the same caller.
  */
 import type { Kysely } from "kysely";
 import type { Database } from "../../schema/index.js";
@@ -9,7 +10,7 @@ import { CallError } from "../errors.js";
 import { keptResults } from "../limits.js";
 import { prepared } from "../store/prepared.js";
 
-/** How long a count is believed: near the bound not as long, so that what has run out makes room soon. */
+/** How long a count is used. At the bound it is shorter, so that expired results soon make room. */
 const believedMs = 60_000;
 const believedWhenFullMs = 5_000;
 const mostKnown = 10_000;
@@ -32,10 +33,11 @@ const dropSeen = prepared(["sessionHash", "requestId"], (db, { sessionHash, requ
   db.deleteFrom("idempotency").where("sessionHash", "=", sessionHash).where("requestId", "<", requestId),
 );
 
+/** Counts the kept results of each caller. */
 export class KeptResults {
   readonly #known = new Map<string, Kept>();
 
-  /** The refusal of one more result; undefined where there is room. */
+  /** The refusal of one more result; undefined if there is room. */
   async refusal(db: Kysely<Database>, holder: string, now: number): Promise<CallError | undefined> {
     let kept = this.#known.get(holder);
     if (!kept || kept.until <= now || kept.until > now + believedMs) {
@@ -58,7 +60,7 @@ export class KeptResults {
     );
   }
 
-  /** One more is kept. */
+  /** Counts one more result. */
   add(holder: string, bytes: number): void {
     const kept = this.#known.get(holder);
     if (!kept) return;
@@ -66,7 +68,7 @@ export class KeptResults {
     kept.results += 1;
   }
 
-  /** Forgets the results that a live client has shown that it has: those of its mutations before this one. */
+  /** Deletes the results of all mutations before this one: by sending it, a live client shows that it has them. */
   async dropSeen(
     db: Kysely<Database>,
     seen: { sessionHash: string; requestId: number },

@@ -1,20 +1,24 @@
-/** Path → function. The one source that every surface, the reference and the auth matrix are made from. */
+/** Maps a path to its function. Every surface, the reference and the test of who may call what are made from it. */
 import { CallError } from "../errors.js";
 import type { FunctionDefinition, Kind } from "./define.js";
 
-/** The modules by name; each value is a module's namespace object. */
+/** The modules by name. Each value is the module's namespace object. */
 export type Modules = Record<string, Record<string, unknown>>;
 
 const moduleName = /^[A-Za-z0-9_.]{1,64}(\/[A-Za-z0-9_.]{1,64})*$/;
 const titles = { query: "Query", mutation: "Mutation" } as const;
 const functionName = /^[A-Za-z0-9_]{1,64}$/;
 
+/** All functions that callers can reach. */
 export class Registry {
   readonly functions: ReadonlyMap<string, FunctionDefinition>;
-  /** Callers write a path in several ways; each spelling is worked out once. Bounded, because callers choose them. */
+  /**
+   * Callers spell a path in several ways; each spelling is worked out once. Bounded, because callers choose the
+   * spellings.
+   */
   readonly #canonical = new Map<string, string>();
 
-  /** Throws on a malformed path or on an export that is not a function definition: the server then does not start. */
+  /** Throws on a malformed path and on an export that is not a function definition, so the server does not start. */
   constructor(modules: Modules) {
     const functions = new Map<string, FunctionDefinition>();
     for (const [module, exports] of Object.entries(modules)) {
@@ -32,7 +36,7 @@ export class Registry {
     return this.functions.get(path) ?? this.functions.get(this.canonicalPath(path));
   }
 
-  /** The function that a call names. Throws `not_found` where there is none, or none of that kind. */
+  /** The function that a call names. Throws `not_found` if there is none, or none of that kind. */
   callable(path: string, kind: Kind | undefined): FunctionDefinition {
     const definition = this.find(path);
     if (!definition) throw missingFunction(path);
@@ -55,7 +59,7 @@ export class Registry {
   }
 }
 
-/** The refusal of a path that names nothing. */
+/** The refusal of a path that names no function. */
 export function missingFunction(path: string): CallError {
   return new CallError("not_found", `Could not find public function for '${path}'`);
 }

@@ -1,4 +1,4 @@
-/** The parts by which adapters reach the runtime. */
+/** The part of the runtime that adapters see. */
 import type { Clock } from "../clock.js";
 import type { Caller } from "../context.js";
 import type { Held } from "../limits.js";
@@ -21,6 +21,7 @@ export interface RuntimeParts {
   publicUrl: string;
 }
 
+/** What adapters may ask of the runtime. */
 export class Runtime {
   readonly #parts: RuntimeParts;
 
@@ -46,7 +47,7 @@ export class Runtime {
     return this.#parts.live;
   }
 
-  /** What is held on behalf of callers. */
+  /** The budgets of bytes that are held for callers. */
   get held(): Held {
     return this.#parts.held;
   }

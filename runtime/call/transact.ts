@@ -1,6 +1,7 @@
 /**
- * A function in its transaction: a query in one snapshot, a mutation in one serializable transaction, with what it is
- * given to touch the world by (context.ts). What a mutation wants done outside the database happens after its commit.
+ * Runs a function in its transaction: a query in one snapshot, a mutation in one serializable transaction. Builds the
+ * context through which the handler acts (context.ts), and runs a mutation's effects outside the database after its
+ * commit.
  */
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
@@ -34,7 +35,7 @@ export interface TransactParts {
   tokens: Tokens;
   notices: NoticeBoard;
   watches: Watches;
-  /** To the other processes on the same database, where there can be any. */
+  /** The link to other processes on the same database; undefined if there can be none. */
   bus: Bus | undefined;
   timestamps: Timestamps;
   settings: Settings;
@@ -53,26 +54,26 @@ export interface Running {
   args: object;
 }
 
-/** How a query is to be read. */
+/** How a query is read. */
 export interface Reading extends Pick<Call, "refusal" | "finish"> {
   address?: string;
-  /** Filled with what the query reads, so that it can be watched. */
+  /** The query's reads are noted in it, so that the query can be watched. */
   seen?: Seen | undefined;
-  /** Has to stand for the caller in the query's own snapshot. */
+  /** Must stand for the caller in the query's own snapshot. */
   credential?: Credential | undefined;
 }
 
-/** How a mutation is to be kept, for the case that it comes again. */
+/** How a mutation's answer is kept in case the mutation is sent again. */
 export interface Keeping {
   key?: IdempotencyKey | undefined;
-  /** It is the first mutation on its live client's socket. */
+  /** Whether it is the first mutation on its live client's socket. */
   isFirst?: boolean | undefined;
 }
 
-/** What a mutation wants done after its commit. An attempt that runs again begins without any. */
+/** Effects that a mutation wants after its commit. Cleared before the mutation runs again. */
 class Effects {
   #effects: (() => void)[] = [];
-  /** The notices, for the other processes. */
+  /** The notices that were posted, for the other processes. */
   readonly told: Notice[] = [];
 
   add(effect: () => void): void {
@@ -88,6 +89,7 @@ class Effects {
   }
 }
 
+/** Runs queries and mutations. */
 export class Transactions {
   readonly #parts: TransactParts;
   readonly #keptResults = new KeptResults();
@@ -101,9 +103,10 @@ export class Transactions {
   read({ definition, path, caller, args }: Running, reading: Reading = {}): Promise<unknown> {
     const { store, authenticator } = this.#parts;
     const { seen, credential, address = "" } = reading;
-    // A change of credentials wakes nobody's query: whoever it concerns is told by a notice. So that look-up is not watched.
+    // The look-up of the credential is not watched: when credentials change, a notice tells the sockets concerned, and
+    // no query has to run again.
     let isObserved = credential === undefined;
-    // Nothing wakes who watches what is read aside, so its answer is never one to keep.
+    // Reads aside are not watched, so such an answer must not be kept.
     if (definition.aside && seen) seen.usedClock = true;
     const work = async (db: Kysely<Database>) => {
       const refused = reading.refusal?.(caller);
@@ -131,9 +134,9 @@ export class Transactions {
     return store.read(work, observe, laneOf(caller, address));
   }
 
-  /** Runs a mutation in one transaction, and resolves once that is durable. */
+  /** Runs a mutation in one transaction and resolves once its commit is durable. */
   async write({ definition, path, caller, args }: Running, from: Origin, keeping: Keeping = {}): Promise<Answer> {
-    // Before its turn, so that what takes long keeps nobody from theirs.
+    // Outside of the turn below, so that slow work does not hold up others.
     const prepared =
       definition.prepare && (await definition.prepare(this.#preparation(from), args as never, caller as never));
     const attempt = async (transaction: WriteTransaction, effects: Effects) => {
@@ -146,13 +149,16 @@ export class Transactions {
       };
       return keeping.key ? this.#once(keeping.key, keeping, transaction, effects, ctx, run) : run(ctx);
     };
-    // SQLite runs one write after the other anyway; elsewhere, calls that would collide take turns.
+    // SQLite runs writes one after the other anyway. On PostgreSQL, calls that would conflict take turns.
     if (!definition.oneAtATime || !this.#parts.store.dialect.sharedByProcesses) return this.#commit(attempt);
     const keys = definition.oneAtATime(args as never, caller as never);
     return this.#inTurn.run(typeof keys === "string" ? [keys] : keys, () => this.#commit(attempt));
   }
 
-  /** Runs what a key names, unless it ran before: then its first answer is given again. Keeps the answer in the transaction. */
+  /**
+   * Runs the call of a key, unless it ran before: then its first answer is returned again. Stores the answer in the
+   * transaction.
+   */
   async #once(
     key: IdempotencyKey,
     { isFirst }: Keeping,
@@ -166,7 +172,7 @@ export class Transactions {
     if (earlier) return revive(earlier);
     if (isFirst && key.session) await this.#keptResults.dropSeen(db, key.session, key.holder);
     const full = await this.#keptResults.refusal(db, key.holder, now);
-    // Returned, and not thrown: what was dropped makes room for the next.
+    // Returned rather than thrown, so that what `dropSeen` deleted stays deleted and makes room for the next result.
     if (full) return { status: "refused", error: full };
     const keep = async (answer: Answer) => {
       const bytes = await key.keep(db, now, toKeep(answer));
@@ -187,11 +193,11 @@ export class Transactions {
     }
   }
 
-  /** Commits what `attempt` writes; then tells this process and the others, in the order of commits. */
+  /** Commits what `attempt` writes, and then tells this process and the others, in the order of the commits. */
   async #commit<T>(attempt: (transaction: WriteTransaction, effects: Effects) => Promise<T>): Promise<T> {
     const { store, watches, bus } = this.#parts;
     const effects = new Effects();
-    // Looking at what is written is worth it only where somebody may have to hear of it.
+    // Record the writes only if somebody may need to hear of them.
     const writes = bus?.isHeard || watches.isWatched ? new WriteSet() : undefined;
     let value: T;
     try {
@@ -213,7 +219,7 @@ export class Transactions {
     return value;
   }
 
-  /** What every context has, at this instant. */
+  /** What every context contains, at this instant. */
   #surroundings() {
     const { clock, log, publicUrl, settings, tokens } = this.#parts;
     return {
@@ -260,7 +266,8 @@ export class Transactions {
       newDigits,
       newCode,
       commitWaitsFor: (write) => {
-        // It may fail while nobody waits for it yet; the commit fails with it all the same.
+        // Node ends the process on an unhandled rejection, and nobody may be awaiting this write yet. The commit fails
+        // with it all the same.
         write.catch(() => {});
         unawaited.push(write);
       },
