@@ -1,4 +1,7 @@
-/** `createServer`: wires configuration, database, runtime, timer and adapters into one running server. It owns nothing else. */
+/**
+ * `createServer` wires configuration, database, runtime, timer and adapters into one running server. It contains
+ * nothing else.
+ */
 import type { Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
@@ -57,32 +60,32 @@ const shutdownMs = 10_000;
 export interface ServerParts {
   clock?: Clock;
   log?: Logger;
-  /** Modules to serve beside the product's own. */
+  /** Modules to serve in addition to the product's own. */
   modules?: Modules;
   passwords?: Passwords;
-  /** Takes mails in the place of SMTP or the log. */
+  /** Takes mails in place of SMTP or the log. */
   sendMail?: SendMail;
 }
 
 export interface TidepoolServer {
-  /** Where it listens, such as `http://127.0.0.1:3001`. */
+  /** Where the server listens, such as `http://127.0.0.1:3001`. */
   url: string;
-  /** Base of the links that it hands out. */
+  /** Base of the links that the server hands out. */
   publicUrl: string;
   runtime: Runtime;
   store: Store;
   notices: NoticeBoard;
-  /** Undefined where other processes may write to the same database. */
+  /** Undefined if other processes may write to the same database. */
   replies: ReplyCache | undefined;
-  /** To the other processes on the same database, where there can be any. */
+  /** The link to other processes on the same database; undefined if there can be none. */
   bus: Bus | undefined;
   deadlines: DeadlineTimer;
   mailer: Mailer;
-  /** Stops accepting, lets what runs finish, checkpoints. Safe to call again. */
+  /** Stops accepting calls, lets running ones finish, and checkpoints. Safe to call again. */
   close(): Promise<void>;
 }
 
-/** Opens and migrates the database, catches up on deadlines, and listens. Rejects where one of these fails. */
+/** Opens and migrates the database, catches up on deadlines, and listens. Rejects if any of these fails. */
 export async function createServer(config: Config, parts: ServerParts = {}): Promise<TidepoolServer> {
   const clock = parts.clock ?? systemClock;
   const log = parts.log ?? createLog(config);
@@ -139,7 +142,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     bus,
     timestamps,
     settings,
-    // With `PORT=0` the address is known only once it is taken.
+    // With `PORT=0` the port is known only once the server listens.
     publicUrl: () => config.publicUrl ?? `http://localhost:${port}`,
     wakeAt: (at) => timer.wakeAt(at),
   });
@@ -157,7 +160,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     },
   });
 
-  // What another process would have woken the timer for, had it lived.
+  // Another process may have died before it could wake the timer.
   notices.on("noticesMissed", () => timer.wakeAt(clock.now()));
 
   const mailer = new Mailer(runtime, notices, clock, log, parts.sendMail ?? createSendMail(config, log));
@@ -213,7 +216,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
 
   try {
     await store.migrate();
-    // From here on it hears of what the others change, and reads nothing before that.
+    // The bus starts to hear what other processes change before this one reads anything.
     await bus?.start();
     await presence.start();
     await timer.start();
@@ -265,7 +268,7 @@ function sharedCounting(store: Store, bus: Bus, tokens: Tokens): SharedCounting 
   );
 }
 
-/** The driver is loaded only where it is used. */
+/** Loads the PostgreSQL driver only if it is needed. */
 async function openBus(parts: BusParts): Promise<Bus> {
   const { Bus } = await import("./runtime/live/bus.js");
   return new Bus(parts);

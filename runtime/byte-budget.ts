@@ -1,9 +1,10 @@
 /**
- * Bytes that are held on somebody's behalf, counted for each address, each caller and the whole process, so that whoever
- * makes the server hold more than their share is refused before it is taken. How much that is stands in limits.ts.
+ * Counts the bytes that the server holds for callers, by address, by caller and for the whole process, and refuses more
+ * before it is taken. How much each may hold is in limits.ts.
  *
- * Each kind of bytes has a part of the process's memory that no other kind can take. Beside the parts there is a reserve,
- * of all kinds together, for whoever holds next to nothing yet: a few who use up a part must not keep everybody else out.
+ * Each kind of bytes has its own part of the process's memory, which no other kind can use. Beside the parts there is
+ * one reserve for all kinds, for holders who hold next to nothing yet: a few who use up a part must not keep everybody
+ * else out.
  */
 import type { Clock } from "./clock.js";
 import type { Caller } from "./context.js";
@@ -15,34 +16,36 @@ export interface ByteBounds {
   socket: number;
   address: number;
   caller: number;
-  /** The part of this kind. */
+  /** The part of the process's memory for this kind. */
   process: number;
 }
 
-/** On whose behalf. */
+/** For whom bytes are held. */
 export interface Holder {
-  /** As limits are counted by (limits.ts, `addressKey`). */
+  /** The address as limits count it (counted-as.ts, `addressKey`). */
   address: string;
-  /** Undefined for whoever came without a credential: the address counts then. */
+  /** Undefined without a credential: then only the address counts. */
   caller: string | undefined;
 }
 
-/** What one account or one agent without an owner is counted as; undefined for whoever has no credential. */
+/** The key of a caller's account, or of an agent without an owner; undefined without a credential. */
 export function callerKey(caller: Caller | undefined): string | undefined {
   if (caller?.kind === "user") return caller.userId;
   if (caller?.kind === "agent") return caller.ownerId ?? caller.agentId;
   return undefined;
 }
 
-/** A holding that is no larger is small: a neighbour who uses up the share of its address or account does not keep it out. */
+/**
+ * A holding up to this size is small: it gets in even if neighbours have used up the share of its address or account.
+ */
 const smallBytes = 16 * 1024;
-/** How far small ones may go beyond the bound of an address or account. */
+/** Small holdings may go beyond the bound of an address or account by this factor. */
 const forSmall = 1.25;
-/** Who holds no more, with what comes, holds next to nothing. */
+/** Whoever holds no more than this, including what comes, is a newcomer who may use the reserve. */
 const newcomerBytes = 64 * 1024;
-/** Who has left what they hold untouched for as long is given up where the process needs the room. */
+/** A holding that was not touched for this long is given up if the process needs the room. */
 const staleMs = 5_000;
-/** When somebody may try again who was refused. */
+/** How soon a refused caller may try again. */
 const retryAfterMs = 1_000;
 
 /** The bytes of all holdings of one address or one caller. */
@@ -52,7 +55,7 @@ interface Share {
   holdings: number;
 }
 
-/** What the kinds of bytes of one process have in common. */
+/** The reserve that all kinds of bytes of a process share. */
 export class Reserve {
   readonly #budgets: ByteBudget[] = [];
 
@@ -62,7 +65,7 @@ export class Reserve {
     this.#budgets.push(budget);
   }
 
-  /** Whether so many bytes more fit into it, beside what is over the parts already. */
+  /** Whether the reserve has room for `bytes` more, besides what already goes beyond the parts. */
   fits(budget: ByteBudget, bytes: number): boolean {
     let over = Math.max(budget.bytes + bytes - budget.bounds.process, 0);
     for (const each of this.#budgets) if (each !== budget) over += Math.max(each.bytes - each.bounds.process, 0);
@@ -70,31 +73,32 @@ export class Reserve {
   }
 }
 
+/** The budget for one kind of bytes. */
 export class ByteBudget {
   readonly #shares = new Map<string, Share>();
-  /** Holdings that can be given up, the ones first that were not touched for longest. */
+  /** Holdings that can be given up; those that have not been touched for longest come first. */
   readonly #stalest = new Set<Holding>();
   readonly #waiting = new Set<() => void>();
   #bytes = 0;
 
   constructor(
-    /** What it is, for the refusal: "unread answers". */
+    /** What is held, for the refusal: "unread answers". */
     readonly what: string,
     readonly bounds: ByteBounds,
     readonly clock: Clock,
-    /** Whether addresses have a share of their own. */
+    /** Whether each address has a share. */
     readonly byAddress: boolean,
     readonly reserve: Reserve,
   ) {
     reserve.add(this);
   }
 
-  /** All that is held. */
+  /** How many bytes are held in all. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** A new holding, of nothing yet. `giveUp` ends what it is for, and with it the holding. */
+  /** A new holding, empty at first. `giveUp` must end the work that it is for; the holding ends with it. */
   hold(holder: Holder, giveUp?: () => void): Holding {
     return new Holding(
       this,
@@ -104,7 +108,7 @@ export class ByteBudget {
     );
   }
 
-  /** Why nothing more is held for them now; undefined where there is room. */
+  /** Why this holder may hold nothing more now; undefined if there is room. */
   refusal({ address, caller }: Holder): CallError | undefined {
     const { bounds } = this;
     const ofAddress = this.byAddress ? (this.#shares.get(`address ${address}`)?.bytes ?? 0) : 0;
@@ -115,13 +119,13 @@ export class ByteBudget {
     return this.canHold(1, isNewcomer) ? undefined : this.tooMuch();
   }
 
-  /** @internal Whether the process holds so many bytes more. */
+  /** @internal Whether the process has room for `bytes` more. */
   canHold(bytes: number, isNewcomer: boolean): boolean {
     if (this.#bytes + bytes > this.bounds.process) this.relieve(bytes);
     return this.#bytes + bytes <= this.bounds.process || (isNewcomer && this.reserve.fits(this, bytes));
   }
 
-  /** The refusal of so many bytes more. */
+  /** The refusal of `bytes` more. */
   tooMuch(bytes = 1): CallError {
     const isFull = this.#bytes + bytes > this.bounds.process;
     return isFull
@@ -131,7 +135,10 @@ export class ByteBudget {
         });
   }
 
-  /** Calls back once something is given back, or in a moment: then who is stale may be. Returns how to cancel that. */
+  /**
+   * Calls back once something is given back, or after a moment in which holdings may have become stale. Returns a
+   * function that cancels this.
+   */
   whenFreed(callback: () => void): () => void {
     const cancel = () => {
       this.#waiting.delete(goOn);
@@ -179,7 +186,7 @@ export class ByteBudget {
     if (holding.bytes > 0 && holding.giveUp) this.#stalest.add(holding);
   }
 
-  /** Gives up who was not heard of for long, until there is room for so many bytes more. */
+  /** Gives up stale holdings until there is room for `bytes` more. */
   relieve(bytes = 1): void {
     const now = this.clock.now();
     for (const holding of this.#stalest) {
@@ -210,19 +217,19 @@ export class Holding {
     return this.#bytes;
   }
 
-  /** Whether one more is within every bound, however large it turns out to be. */
+  /** Whether every bound has some room left, however large the next piece turns out to be. */
   get hasRoom(): boolean {
     return this.#fits(0);
   }
 
-  /** Takes more, or returns false and takes nothing. */
+  /** Takes `bytes` more, or returns false and takes nothing. */
   take(bytes: number): boolean {
     if (!this.#fits(bytes)) return false;
     this.add(bytes);
     return true;
   }
 
-  /** Takes what is there already, whatever the bounds. */
+  /** Counts bytes that are already held, whatever the bounds. */
   add(bytes: number): void {
     if (this.#ended) return;
     this.#bytes += bytes;
@@ -236,7 +243,7 @@ export class Holding {
     if (bytes !== this.#bytes) this.add(bytes - this.#bytes);
   }
 
-  /** There is progress: it is not stale. */
+  /** Notes progress, so that the holding is not stale. */
   touch(): void {
     this.touchedAt = this.budget.clock.now();
     this.budget.touch(this);
@@ -255,23 +262,23 @@ export class Holding {
     const { budget, ofAddress, ofCaller } = this;
     const { bounds } = budget;
     const isSmall = this.#bytes + bytes <= smallBytes;
-    // What is held and what comes are within the bound, or something is still free and one comes.
+    // The sum has to stay within the bound. If the size to come is unknown (0), there only has to be some room.
     const within = (held: number, bound: number) => (bytes === 0 ? held < bound : held + bytes <= bound);
     const withinShare = (share: Share | undefined, bound: number) =>
       !share || within(share.bytes, isSmall ? bound * forSmall : bound);
     if (!within(this.#bytes, bounds.socket)) return false;
     if (!withinShare(ofAddress, bounds.address) || !withinShare(ofCaller, bounds.caller)) return false;
     const held = Math.max(ofAddress?.bytes ?? 0, ofCaller?.bytes ?? 0);
-    // Of whom nothing is known, only what is small by itself, and known to be, is of a newcomer.
+    // If neither address nor caller is counted, only a known small size counts as a newcomer's.
     const isNewcomer = ofAddress || ofCaller ? held + bytes <= newcomerBytes : isSmall && bytes > 0;
     return budget.canHold(Math.max(bytes, 1), isNewcomer);
   }
 }
 
-/** About the bytes of heap that JSON text takes once it is parsed. */
+/** About how many bytes of heap JSON text takes once it is parsed. */
 export function parsedBytes(text: string): number {
   const { length } = text;
-  // At worst `{},{},…`, where a character becomes some twenty bytes.
+  // At worst `{},{},…`, where each character becomes about twenty bytes.
   if (length <= 2_048) return length * 24;
   let containers = 0;
   let values = 0;

@@ -1,4 +1,7 @@
-/** The configuration. Read once, here and nowhere else; a bad value stops the start and names its variable. */
+/**
+ * Reads the configuration from the environment; nothing else reads the environment. A bad value stops the start with an
+ * error that names the variable.
+ */
 import { z } from "zod";
 
 const onOff = z.enum(["on", "off"]).transform((value) => value === "on");
@@ -11,7 +14,7 @@ const origin = z
   .url({ protocol: /^https?$/, error: "must be origins such as https://app.example, separated by commas, or *" })
   .transform((url) => new URL(url).origin);
 
-/** Every variable, with its default and the line that the table in docs/configuration.md shows. */
+/** Every variable, with its default and its line in the table of docs/configuration.md. */
 export const configVariables = {
   PORT: {
     schema: z.coerce.number().int().min(0).max(65535).default(3001),
@@ -88,34 +91,36 @@ export const configVariables = {
 type Variables = typeof configVariables;
 type Parsed = { [Name in keyof Variables]: z.output<Variables[Name]["schema"]> };
 
+/** The configuration as the server uses it. */
 export interface Config {
   port: number;
   host: string;
-  /** Undefined: the local address, known once the port is. */
+  /** Undefined: the local address, which is known once the port is. */
   publicUrl: string | undefined;
   databaseUrl: string;
   adminEmails: string[];
   smtpUrl: string | undefined;
   mailFrom: string | undefined;
-  /** Undefined: one is made and kept beside the data. */
+  /** Undefined: the server makes one and keeps it beside the data. */
   jwtSecret: string | undefined;
   autoApproveProviders: boolean;
   disputeHours: number;
   topUps: boolean;
-  /** Undefined: any. */
+  /** Undefined: any origin. */
   corsOrigins: string[] | undefined;
   rateLimits: boolean;
   trustProxy: boolean;
   logLevel: Parsed["LOG_LEVEL"];
 }
 
+/** A variable has a bad value. */
 export class ConfigError extends Error {}
 
 /** Reads the environment. Throws a `ConfigError` that names the variable and says what it may be. */
 export function readConfig(environment: Record<string, string | undefined>): Config {
   const parsed: Record<string, unknown> = {};
   for (const [name, { schema, about }] of Object.entries(configVariables)) {
-    // An empty value is how a shell or a compose file says "not set".
+    // In a shell or a compose file, an empty value means "not set".
     const value = environment[name] === "" ? undefined : environment[name];
     const result = schema.safeParse(value);
     if (!result.success) {

@@ -1,4 +1,4 @@
-/** What a handler is given. It is all of the world that a handler may touch. */
+/** What a handler gets. A handler acts on the world through this alone. */
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import type { Database } from "../schema/index.js";
@@ -6,16 +6,21 @@ import type { IdPrefix } from "./ids.js";
 import type { Notice } from "./notices.js";
 
 /**
- * Who may call: anybody (a token in the arguments may still be needed), an agent, a user or an agent for its owner, an
- * agent or a user each as what they are, a user by their own JWT or API key, a user by their JWT alone, or a user who is
- * an admin.
+ * Who may call:
+ * - `none`: anybody, though the arguments may have to contain a token
+ * - `agent`: an agent
+ * - `user`: a user, or an agent for its owner
+ * - `agentOrUser`: an agent or a user, each as themselves
+ * - `account`: a user with their own JWT or API key
+ * - `signIn`: a user with their own JWT
+ * - `admin`: a user who is an admin
  */
 export type Auth = "none" | "agent" | "user" | "agentOrUser" | "account" | "signIn" | "admin";
 
 /**
- * What a caller came with, by the id under which the server knows it, which tells nothing of the secret: `agent_` and the
- * hash of a `c2c_` key or an agent token, `key_` and the hash of an API key, `jwt_` and the id of a sign-in. Whatever hangs
- * on a credential refers to it, and ends with the `credentialEnded` notice that names it.
+ * The server's id of a credential, which reveals nothing of the secret: `agent_` and the hash of a `c2c_` key or agent
+ * token, `key_` and the hash of an API key, `jwt_` and the id of a sign-in. Whatever was opened with a credential
+ * refers to it by this id, and ends with the `credentialEnded` notice that names it.
  */
 export type CredentialId = string;
 
@@ -23,9 +28,9 @@ export interface AgentCaller {
   kind: "agent";
   agentId: string;
   credentialId: CredentialId;
-  /** The user for whom its credential acts; null for a `c2c_` key, and for an agent that nobody took over. */
+  /** The user for whom the credential acts. Null for a `c2c_` key, and for an agent without an owner. */
   owner: { userId: string; email: string } | null;
-  /** The user whose agent it is, whatever it came with. */
+  /** The agent's owner, whatever credential it presented; null if nobody took it over. */
   ownerId: string | null;
 }
 export interface UserCaller {
@@ -35,7 +40,7 @@ export interface UserCaller {
   email: string;
   /** Never true for an agent that acts for its owner. */
   isAdmin: boolean;
-  /** The agent that acts for the user; null where the user came with a credential of their own. */
+  /** The agent that acts for the user; null if the user presented their own credential. */
   agentId: string | null;
 }
 export interface AnonymousCaller {
@@ -56,16 +61,17 @@ export type CallerOf<A extends Auth> = A extends "agent"
       ? AgentCaller | UserCaller
       : Caller;
 
-/** What the operator decided and handlers ask about. */
+/** What the operator has decided and handlers need to know. */
 export interface Settings {
   /** Lower-cased. */
   adminEmails: ReadonlySet<string>;
   autoApproveProviders: boolean;
   topUps: boolean;
-  /** For how long a settlement can be disputed, and its income is pending. */
+  /** For how long a settlement can be disputed and its income is pending. */
   disputeMs: number;
 }
 
+/** What a query's handler gets. */
 export interface QueryContext<C extends Caller = Caller> {
   /** The call's transaction: a snapshot for a query, serializable for a mutation. */
   db: Kysely<Database>;
@@ -73,57 +79,58 @@ export interface QueryContext<C extends Caller = Caller> {
   /** Unix milliseconds, the same instant for the whole call. */
   now: number;
   /**
-   * Says that the answer changes by itself at this instant (Unix ms): who is subscribed gets it anew then. The past says
-   * nothing. Needed only where no timer writes a row at that instant.
+   * Says that the answer changes at this instant without a commit (Unix ms), so that subscribers get it again then. An
+   * instant in the past has no effect. Needed only if no timer writes a row at that instant.
    */
   changesAt(at: number): void;
   log: Logger;
   /** Base of every link that is handed out, without a trailing slash. */
   publicUrl: string;
   settings: Settings;
-  /** A secret for one purpose: the same purpose gives the same one, on every process and after a restart. */
+  /** A secret for one purpose. The same purpose gives the same secret in every process and after a restart. */
   derive(purpose: string): string;
 }
 
 /** Where a call comes from. */
 export interface Origin {
-  /** The network address of the caller. */
+  /** The caller's network address. */
   address: string;
-  /** What that is counted under: for IPv6 its network (runtime/limits.ts). */
+  /** The key that the address is counted by: for IPv6, its network (counted-as.ts). */
   addressKey: string;
-  /** The caller's program, as it names itself; null where it does not. */
+  /** The caller's program as it names itself; null if it does not. */
   userAgent: string | null;
 }
 
+/** What a mutation's handler gets. */
 export interface MutationContext<C extends Caller = Caller> extends QueryContext<C> {
   from: Origin;
-  /** A new id with its readable prefix; sorts by time. */
+  /** A new id with a readable prefix; ids sort by time. */
   newId(prefix: IdPrefix): string;
   newUuid(): string;
-  /** A new secret; store its `hashSecret`, show it once. */
+  /** A new secret. Store its `hashSecret` and show the secret once. */
   newSecret(prefix: string): string;
   /** `count` random decimal digits. */
   newDigits(count: number): string;
   /** A random code of ten characters, for people to type. */
   newCode(): string;
   /**
-   * Has the commit wait for a write that the handler needs no answer of. On PostgreSQL all such writes share the
-   * commit's round trip. If one fails, so does the call.
+   * Makes the commit wait for a write whose result the handler does not need. On PostgreSQL all such writes share the
+   * commit's round trip. If one fails, the call fails.
    */
   commitWaitsFor(write: Promise<unknown>): void;
-  /** Tells the server's other parts, after the commit and in the order of commits. */
+  /** Tells other parts of the server, after the commit and in the order of the commits. */
   notify(notice: Notice): void;
-  /** Has the timer look at deadlines again at this instant (Unix ms), after the commit. */
+  /** Makes the timer look at deadlines at this instant (Unix ms). Takes effect after the commit. */
   wakeAt(at: number): void;
 }
 
-/** Ends every handler of an agent's function: the one agent that calls. */
+/** The contexts of functions that only agents call, and of those that only users call. */
 export type AgentQuery = QueryContext<AgentCaller>;
 export type AgentMutation = MutationContext<AgentCaller>;
 export type UserQuery = QueryContext<UserCaller>;
 export type UserMutation = MutationContext<UserCaller>;
 
-/** What a function's `prepare` step is given: what takes long or needs no transaction. */
+/** What a function's `prepare` step gets, for work that is slow or needs no transaction. */
 export interface Preparation {
   /** Unix milliseconds. */
   now: number;
@@ -133,8 +140,8 @@ export interface Preparation {
   read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T>;
   newUuid(): string;
   hashPassword(password: string): Promise<string>;
-  /** Takes as long without a stored hash, so that nobody learns whether there is one. */
+  /** Takes as long without a stored hash, so that nobody can tell whether there is one. */
   verifyPassword(password: string, stored: string | undefined): Promise<boolean>;
-  /** A JWT for a sign-in of the user's. */
+  /** A JWT for one of the user's sign-ins. */
   signToken(userId: string, signInId: string): Promise<string>;
 }

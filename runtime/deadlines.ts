@@ -1,19 +1,21 @@
 /**
- * The timer behind every deadline. It runs one system mutation when the earliest deadline comes, learns from it when
- * the next one is, and looks again now and then in case another process set an earlier one. Work that fell due while
- * the server was down is done at the start.
+ * The timer behind every deadline. When the earliest deadline comes, it runs one system mutation, which also returns
+ * the next deadline. It also runs it now and then in case another process has set an earlier one, and at the start for
+ * deadlines that passed while the server was down.
  */
 import type { Logger } from "pino";
 import type { Clock } from "./clock.js";
 
-/** How long it waits after a failure. */
+/** How long the timer waits after a failure. */
 const afterFailureMs = 5_000;
 
+/** What a sweep returns: whether more is due, and when the next deadline is (Unix ms). */
 export interface Swept {
   more: boolean;
   nextDeadlineAt: number | null;
 }
 
+/** Calls `sweep` at every deadline. */
 export class DeadlineTimer {
   #wakesAt = Number.POSITIVE_INFINITY;
   #cancel: (() => void) | undefined;
@@ -24,31 +26,31 @@ export class DeadlineTimer {
   constructor(
     readonly clock: Clock,
     readonly log: Logger,
-    /** Changes what is due, a bounded amount at a time. */
+    /** Handles what is due, a bounded amount at a time. */
     readonly sweep: () => Promise<Swept>,
-    /** How long it sleeps at most. */
+    /** The longest time between two sweeps. */
     readonly longestSleepMs = 60_000,
   ) {}
 
-  /** Catches up and then keeps time. */
+  /** Handles what is already due, and then keeps time. */
   async start(): Promise<void> {
     this.#stopped = false;
     await this.#run();
   }
 
-  /** Ends it; resolves once nothing of it runs. */
+  /** Stops the timer and resolves once no sweep runs. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancel?.();
     await this.#running;
   }
 
-  /** Resolves once nothing of it runs. */
+  /** Resolves once no sweep runs. */
   async idle(): Promise<void> {
     await this.#running;
   }
 
-  /** Says that there is a deadline at `at` (Unix ms). */
+  /** Announces a deadline at `at` (Unix ms). */
   wakeAt(at: number): void {
     if (this.#stopped || at >= this.#wakesAt) return;
     if (at <= this.clock.now()) void this.#run();
@@ -62,7 +64,7 @@ export class DeadlineTimer {
   }
 
   #run(): Promise<void> {
-    // What a sweep that runs has looked at already may be due now.
+    // A running sweep may already have passed over what is due now.
     this.#again = true;
     this.#running ??= this.#sweepUntilDone();
     return this.#running;
@@ -73,13 +75,13 @@ export class DeadlineTimer {
       this.#again = false;
       await this.#sweepAll();
     }
-    // In the same turn as the last look at `#again`.
+    // Must happen in the same turn of the event loop as the last look at `#again`.
     this.#running = undefined;
   }
 
   async #sweepAll(): Promise<void> {
     this.#cancel?.();
-    // Whoever sets a deadline while this runs gets its own wake-up; the latest word below cannot be later than it.
+    // A deadline that is set during the sweep schedules its own wake-up. The result of the sweep must not postpone it.
     this.#wakesAt = Number.POSITIVE_INFINITY;
     let next: number;
     try {

@@ -1,10 +1,11 @@
 /**
- * The error vocabulary. A refusal is a `CallError`: the call was understood and the answer is no. A rejection is a
- * `CallError` too, thrown before a handler ran; which of the two it was is the outcome's `status` (dispatch.ts).
- * Anything else that is thrown is a fault. Codes are for programs and do not change; messages are for people.
+ * The codes with which a call can fail. A refusal is a `CallError`: the function understood the call and said no. A
+ * rejection is a `CallError` that was thrown before a handler ran; the outcome's `status` says which of the two it was
+ * (dispatch.ts). Anything else that is thrown is a fault. Codes are for programs and do not change; messages are for
+ * people.
  */
 
-/** Every code, with its HTTP status where an adapter speaks in statuses, and its name in Convex's style. */
+/** Every code, with its HTTP status and its name in Convex's style. */
 export const errorCodes = {
   invalid_args: { status: 400, convex: "InvalidArguments", meaning: "an argument is wrong; `issues` says which" },
   failed_precondition: {
@@ -31,16 +32,16 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes;
 
-/** Details for programs, beside the code. Plain JSON. */
+/** Details for programs, in addition to the code. Plain JSON. */
 export type ErrorData = Record<string, unknown>;
 
-/** The answer is no: `code` says why to programs, `message` to people. */
+/** A refusal or rejection: `code` gives the reason to programs, `message` to people. */
 export class CallError extends Error {
   readonly code: ErrorCode;
   readonly data: ErrorData;
 
   constructor(code: ErrorCode, message: string, data: ErrorData = {}) {
-    // A refusal is an answer, not a failure: nobody reads its stack, and collecting one costs more than the rest of it.
+    // Nobody reads the stack of a refusal, and collecting one costs more than the rest of it.
     const depth = Error.stackTraceLimit;
     Error.stackTraceLimit = 0;
     super(message);

@@ -1,6 +1,6 @@
 /**
- * Work that needs one of a few places. Those who want one take turns: whoever has asked for much waits behind its own
- * work, not in front of somebody else's first.
+ * A queue for work that needs one of a few places. Callers take turns: a caller who asked for much waits behind their
+ * own work, and does not hold up others.
  */
 
 interface Waiting {
@@ -9,24 +9,26 @@ interface Waiting {
   refuse(): void;
 }
 
+/** How much may run and wait. */
 export interface FairQueueLimits {
-  /** Works at the same moment, in all and of one. */
+  /** How many jobs run at the same time: in all, and of one caller. */
   atOnce: number;
   atOnceOfOne: number;
-  /** What waits, in all and of one. */
+  /** How many jobs may wait: in all, and of one caller. */
   waiting: number;
   waitingOfOne: number;
 }
 
+/** Runs jobs in turns by caller. */
 export class FairQueue {
   readonly #limits: FairQueueLimits;
-  /** By who asked, whose turn comes next first. */
+  /** By caller. The caller whose turn is next comes first. */
   readonly #waiting = new Map<string, Waiting[]>();
   #count = 0;
   #running = 0;
   readonly #runningOf = new Map<string, number>();
 
-  /** `refusal` makes the error for whoever is not let in. */
+  /** `refusal` makes the error for a job that is not let in. */
   constructor(
     limits: FairQueueLimits,
     readonly refusal: () => Error,
@@ -78,7 +80,7 @@ export class FairQueue {
     });
   }
 
-  /** Refuses the newest of who has the most waiting, if that is more than the newcomer will have. */
+  /** Refuses the newest job of the caller with the most waiting, if that is more than the newcomer will have. */
   #makeRoom(own: number): boolean {
     let longest: Waiting[] = [];
     for (const theirs of this.#waiting.values()) if (theirs.length > longest.length) longest = theirs;
@@ -88,7 +90,7 @@ export class FairQueue {
     return true;
   }
 
-  /** Whoever has waited for longest of those who may have one more. */
+  /** The next job: of the callers who may have one more, the one who has waited longest. */
   #next(): Waiting | undefined {
     for (const [who, theirs] of this.#waiting) {
       if (!this.#mayRun(who)) continue;

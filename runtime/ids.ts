@@ -1,15 +1,15 @@
 /**
- * Ids and secrets. Ids sort by time, because a random primary key makes every insert touch a cold page; secrets are
- * random throughout, and only their hashes are stored.
+ * Makes ids and secrets. Ids sort by time, because a random primary key makes every insert touch a cold page. Secrets
+ * are entirely random, and only their hashes are stored.
  */
 import { hash, randomBytes, randomFillSync } from "node:crypto";
 import { customAlphabet, nanoid } from "nanoid";
 import { v7 as uuidV7 } from "uuid";
 
-/** Every prefix that an id may have; an agent's id has none, it is a plain UUID. */
+/** Every prefix that an id can have. An agent's id has none: it is a plain UUID. */
 export type IdPrefix = "conn" | "thr" | "msg" | "evt" | "chk" | "int" | "shr";
 
-/** Random bytes are drawn many at a time: one system call for each id would be the dearest part of making it. */
+/** Random bytes are drawn in bulk: a system call for each id would be the most expensive part of making it. */
 const pool = Buffer.alloc(4_096);
 const bytesPerId = 16;
 let drawn = pool.length;
@@ -23,12 +23,12 @@ function nextRandom(): Buffer {
   return pool.subarray(drawn - bytesPerId, drawn);
 }
 
-/** A new id such as `thr_0192f3e4…`. `now` in Unix milliseconds. */
+/** A new id such as `thr_0192f3e4…`. `now` is in Unix milliseconds. */
 export function newId(prefix: IdPrefix, now: number): string {
   return `${prefix}_${newUuid(now).replaceAll("-", "")}`;
 }
 
-/** A new UUID, sorting by time. */
+/** A new UUID; UUIDs sort by time. */
 export function newUuid(now: number): string {
   return uuidV7({ msecs: now, random: nextRandom() });
 }
@@ -41,15 +41,18 @@ export function newSecret(prefix: string): string {
 /** `count` random decimal digits. */
 export const newDigits: (count: number) => string = customAlphabet("0123456789");
 
-/** A code that a person can type: ten characters, 50 random bits. No letters that are read or heard as another. */
+/** A code that a person can type: ten characters, 50 random bits, without characters that are easily confused. */
 export const newCode: () => string = customAlphabet("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 10);
 
-/** What is stored of a secret. A lookup by hash needs no constant-time compare: the attacker cannot choose the hash. */
+/**
+ * The hash by which a secret is stored. A look-up by hash needs no constant-time comparison: an attacker cannot choose
+ * the hash.
+ */
 export function hashSecret(secret: string): string {
   return hash("sha256", secret, "hex");
 }
 
-/** Request ids: 16 hex digits, random per process and counted within it, so that a log line is found by its id. */
+/** A request id: 16 hex digits, random per process and counted within it, so that a log line can be found by its id. */
 const processId = randomBytes(4).toString("hex");
 let requestCount = randomBytes(3).readUIntBE(0, 3);
 export function nextRequestId(): string {

@@ -1,120 +1,144 @@
-/** Every limit of the server in one place: sizes, counts, budgets of bytes (byte-budget.ts) and rates (rate-limits.ts). */
+/**
+ * Every limit of the server: sizes, counts, budgets of bytes (byte-budget.ts) and rates (rate-limits.ts). Other files
+ * enforce them. docs/limits.md is made from this file.
+ */
 import { type ByteBounds, ByteBudget, Reserve } from "./byte-budget.js";
 import type { Clock } from "./clock.js";
 
-/** The most that one request may hold. */
+/** The most that one request, socket, address or process may hold. */
 export const sizes = {
   /** A request body. */
   bodyBytes: 1024 * 1024,
   /** A request's first line and headers. */
   headBytes: 16 * 1024,
-  /** What a body that is not whole counts as beside its bytes, however few those are: its connection and request take as much. */
+  /**
+   * What an incomplete body counts as in addition to its bytes, however few: its connection and request take as much.
+   */
   halfBodyBytes: 40 * 1024,
-  /** Objects and arrays inside one another in the arguments. */
+  /** Levels of objects and arrays in the arguments. */
   nesting: 64,
-  /** A field name. */
+  /** Length of a field name. */
   keyCharacters: 1024,
   /** An `Idempotency-Key`. */
   idempotencyKeyCharacters: 255,
-  /** Calls in one `/api/query_batch`. */
+  /** Queries in one `/api/query_batch`. */
   batchedQueries: 64,
-  /** One frame of a WebSocket, and the arguments of one call in it. */
+  /** One frame of a WebSocket, and the arguments of one call in a frame. */
   frameBytes: 1024 * 1024,
-  /** The largest frame that is read in order to say that it is too large. */
+  /** The largest frame that is read just to say that it is too large. */
   refusedFrameBytes: 4 * 1024 * 1024,
   /**
-   * The same of a live client's, whose calls are answered one by one: a client that was only closed on would send the same
-   * frame again, for ever.
+   * The same for a live client, whose calls are answered one by one: if the server only closed the socket, the client
+   * would send the same frame again for ever.
    */
   liveFrameBytes: 16 * 1024 * 1024,
-  /** The pieces that a frame may come in, as the client cut it and as the network does. */
+  /** The pieces in which a frame may come: as the client cut it, and as the network did. */
   frameFragments: 1_024,
   frameChunks: 16 * 1_024,
-  /** What is written to a WebSocket and not yet taken by the network; a reader that is slower is closed. */
+  /** Bytes written to a WebSocket that the network has not taken yet. The socket of a slower reader is closed. */
   unreadBytes: 4 * 1024 * 1024,
-  /** Frames of one WebSocket that are worked on at once. Further ones wait, in the end on the sender's side. */
+  /** Frames of one WebSocket that are handled at once. Further frames wait, in the end on the sender's side. */
   framesAtOnce: 32,
-  /** Bytes of one WebSocket's frames that wait or are worked on before nothing more is read from it. */
+  /**
+   * Bytes of one WebSocket's frames that wait or are handled. At this bound the server stops reading from the socket.
+   */
   heldBytes: 1024 * 1024,
   /** Open WebSockets of the process, and of one address. */
   sockets: 20_000,
   socketsPerAddress: 1_000,
   /**
-   * Refused WebSockets that wait for their close code (adapters/sockets/holds.ts), of the process and of one address: not
-   * counted among the open ones. What is read of one, for its goodbye; and the refusals that are remembered.
+   * Refused WebSockets that wait for their close code (adapters/sockets/holds.ts), of the process and of one address;
+   * they do not count as open. Then the bytes that are read of one until it says goodbye, and the number of refusals
+   * that are remembered.
    */
   heldSockets: 2_000,
   heldSocketsPerAddress: 50,
   heldSocketBytes: 4 * 1024,
   rememberedRefusals: 10_000,
-  /**
-   * Open TCP connections of the process, WebSockets among them; of one address, where no proxy stands in between; and
-   * requests of one address that are not over, streams of events among them.
-   */
+  /** Open TCP connections of the process, including WebSockets. */
   connections: 24_000,
-  /** Those that the system has taken and the process not yet: where it takes fewer, others' come a second later in a burst. */
+  /**
+   * Connections that the system has taken and the process has not accepted yet. With a smaller number, a burst makes
+   * other people's connections come a second later.
+   */
   connectionsWaiting: 4_096,
+  /**
+   * Open TCP connections of one address, if there is no proxy in between; and unfinished requests of one address,
+   * including event streams.
+   */
   connectionsPerAddress: 2_000,
   requestsPerAddress: 1_500,
-  /** Queries that one live client is subscribed to. */
+  /** Queries that one live client may subscribe to. */
   queriesPerSocket: 1_000,
   /** Open `/ws/agent/consumer` sockets of one agent. */
   consumerSocketsPerAgent: 8,
   /** Open `/ws/session` sockets of one consumer slot (clawrent.md section 4.3). */
   socketsPerSlot: 8,
-  /** Passwords that wait to be hashed, in all and of one address. */
+  /** Passwords that wait to be hashed: in all, and of one address. */
   hashesWaiting: 128,
   hashesWaitingPerAddress: 32,
 } as const;
 
-/** How long a connection may take: with the head of a request, with all of it, and without one; and how often that is checked. */
+/**
+ * How long a connection may take for the headers of a request, for all of it, and between two requests; and how often
+ * that is checked.
+ */
 export const connectionTimes = { headMs: 15_000, requestMs: 30_000, idleMs: 65_000, checkEveryMs: 5_000 } as const;
 
 /**
- * How long a refused WebSocket waits for its close code: not at all the first time, then twice as long with each time that
- * it comes again, and how soon that has to be to count.
+ * How long a refused WebSocket waits for its close code. The first time it does not wait. The second time it waits
+ * `firstMs`, and each further time twice as long, up to `mostMs`, if it comes back within `soonMs`.
  */
 export const holdTimes = { firstMs: 1_000, mostMs: 30_000, soonMs: 60_000 } as const;
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
-/** About what parsed arguments of one call may take: JSON of many small values takes twenty times its text. */
+/**
+ * About how much memory the parsed arguments of one call may take: JSON of many small values takes twenty times the
+ * size of its text.
+ */
 export const parsedArgumentBytes = 16 * MiB;
 
 /**
- * The most bytes that are held at once for one socket or request, one address, one caller and all together. With the
- * reserve and the kept replies all together is 224 MiB, and it stays there whatever is held at the same time.
+ * The most bytes that are held at once for one socket or request, one address, one caller and the whole process. With
+ * the reserve and the kept replies the total is 224 MiB, whatever is held at the same time.
  */
 export const heldBytes = {
-  /** Arguments of live queries as text, and what a subscription takes beside them. */
+  /** Arguments of live queries as text, and what a subscription takes besides. */
   subscriptions: { socket: 4 * MiB, address: 24 * MiB, caller: 16 * MiB, process: 48 * MiB },
-  /** Requests and frames, whole or not yet, and what their arguments were parsed to, until they are dealt with. */
+  /** Requests and frames, complete or not, and their parsed arguments, until they are handled. */
   requests: { socket: 2 * MiB + parsedArgumentBytes, address: 24 * MiB, caller: 24 * MiB, process: 56 * MiB },
-  /** Answers that were made and that the network has not taken yet. One is always sent whole; this is what waits behind it. */
+  /** Answers that the network has not taken yet. One is always sent whole; this bounds what waits behind it. */
   answers: { socket: 4 * MiB, address: 24 * MiB, caller: 24 * MiB, process: 48 * MiB },
-  /** Last answers of live queries, to be given to the next who asks. What does not fit is read again for them. */
+  /** Last answers of live queries, kept for the next subscriber. An answer that does not fit is read again for them. */
   lastAnswers: { socket: 1 * MiB, address: 8 * MiB, caller: 4 * MiB, process: 16 * MiB },
 } as const satisfies Record<string, ByteBounds>;
 
-/** Beyond these, for whoever holds next to nothing yet (byte-budget.ts). */
+/** Beyond these parts, for callers who hold next to nothing yet (byte-budget.ts). */
 export const reserveBytes = 24 * MiB;
 
-/** Replies to queries that are kept to be given again (reply-cache.ts), in all and of one. */
+/** Replies to queries that are kept to be sent again (reply-cache.ts): in all, and the largest one. */
 export const keptReplyBytes = { process: 32 * MiB, reply: MiB } as const;
 
-/** The most that is kept of the results of one caller's writes, to be given again where they are retried. */
+/** The most that is kept of the results of one caller's writes, so that retries get them again. */
 export const keptResults = { bytes: 16 * MiB, results: 100_000 } as const;
 
-/** The most that is stored of the payloads of messages: in one session, and of one account in its sessions of 30 days. */
+/**
+ * The most that is stored of messages' payloads: in one session, and for one account in its sessions of the last 30
+ * days.
+ */
 export const storedPayloadBytes = { session: 64 * MiB, account: 1024 * MiB } as const;
 
-/** What a subscription takes beside its arguments. */
+/** What a subscription takes besides its arguments. */
 export const subscriptionBytes = KiB;
 
 export type Held = { readonly [Kind in keyof typeof heldBytes]: ByteBudget };
 
-/** The budgets of a process. `byAddress`: as rates, bounds per address can be turned off; the others hold always. */
+/**
+ * Opens the budgets of a process. Without `byAddress` the bounds per address are off, as rates can be; the others
+ * always hold.
+ */
 export function openBudgets(clock: Clock, byAddress: boolean): Held {
   const reserve = new Reserve(reserveBytes);
   const open = (kind: keyof typeof heldBytes, what: string) =>
@@ -128,29 +152,30 @@ export function openBudgets(clock: Clock, byAddress: boolean): Held {
 }
 
 /**
- * How fast a session produces tokens at most, by clawrent.md section 6.2: what a provider's message reports beyond that
- * since the one before is cut. The burst is what the first may report at once, and any other after a pause.
+ * How fast a session can produce tokens (clawrent.md section 6.2). What a provider's message reports beyond this rate
+ * since the message before is cut. The burst is what the first message may report at once, or any message after a
+ * pause.
  */
 export const tokenRate = { perMs: 2, burst: 20_000 } as const;
 
-/** `points` calls in `seconds`, by what they are counted. */
+/** `points` calls in `seconds`, and what they are counted by. */
 export const rates = {
   /** Per agent; without a credential, per address. */
   calls: { points: 1_200, seconds: 60 },
   /**
-   * Per user: their own calls and those of all their agents together. A hundred agents, the most that a user can have, stay
-   * below it if each asks for two calls a second; ten at their own full rate use it up.
+   * Per user: their own calls and those of all their agents. A user can have a hundred agents at most; they stay below
+   * this if each makes two calls a second, and ten agents at their own full rate use it up.
    */
   userCalls: { points: 12_000, seconds: 60 },
   /** Credentials that were not valid, per address. */
   failedCredentials: { points: 60, seconds: 60 },
   /** `agents:register`, per address. */
   registrations: { points: 60, seconds: 3_600 },
-  /** What costs the hash of a password, per address. */
+  /** Calls that hash a password, per address. */
   signIns: { points: 20, seconds: 60 },
   /**
-   * Wrong passwords, per account and address together, so that nobody's guesses keep the owner out who signs in from
-   * elsewhere. 2,160 guesses a day from one address.
+   * Wrong passwords, per account and address together: so nobody's guesses keep out the owner, who signs in from
+   * elsewhere. That is 2,160 guesses a day from one address.
    */
   wrongPasswords: { points: 15, seconds: 600 },
   /** `users:sendVerification`, per address. */
@@ -164,21 +189,21 @@ export const rates = {
   socketOpenings: { points: 1_200, seconds: 60 },
   /** New sockets on `/ws/group`, per token and session (clawrent.md section 4.7, code 4030). */
   groupOpenings: { points: 30, seconds: 60 },
-  /** Frames, per WebSocket. One that sends more is read more slowly; nothing is lost. */
+  /** Frames, per WebSocket. A socket that sends more is read more slowly; nothing is lost. */
   frames: { points: 1_200, seconds: 60 },
 } as const;
 
 export type Rate = keyof typeof rates;
 
 /**
- * The database's time for the live queries of one user with all of their agents, or of one agent that nobody owns.
- * Without a credential it is the address's. Beyond it their answers come later; what others get and how soon does not
- * hang on it (runtime/turns.ts).
+ * Database time for the live queries of one user with all their agents, of one agent without an owner, or without a
+ * credential of one address. Beyond it their answers come later; the answers of others are not delayed
+ * (runtime/turns.ts).
  */
 export const liveBudget = { msPerSecond: 300, mostMs: 3_000 } as const;
 
 /**
- * Bodies and frames that take turns, because to parse them takes long: about so long. An address that sent more of them
- * than its budget has the rest of them parsed later.
+ * Bodies and frames over `smallBytes` are parsed in turns, because parsing takes long: about `msPerMiB`. If an address
+ * sent more than its budget, the rest is parsed later.
  */
 export const largeRequests = { smallBytes: 64 * KiB, msPerMiB: 20, msPerSecond: 300, mostMs: 1_000 } as const;

@@ -1,7 +1,7 @@
 /**
- * Passwords as scrypt hashes. One hash takes 128 MB and a good part of a second, so at most two are made at once. The
- * rest wait, the addresses that they came from in turn, so that nobody keeps another out by asking often; beyond what
- * may wait a caller is told to come back.
+ * Hashes passwords with scrypt. One hash takes 128 MB and a good part of a second, so at most two are made at once. The
+ * others wait, and their addresses take turns, so that nobody keeps others out by asking often. If too many wait, a
+ * caller is told to come back.
  */
 import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
@@ -14,6 +14,7 @@ const keyBytes = 32;
 const mostAtOnce = 2;
 const comeBackMs = 5_000;
 
+/** Makes and checks hashes. */
 export class Passwords {
   readonly #queue = new FairQueue(
     {
@@ -29,19 +30,19 @@ export class Passwords {
   );
   readonly #cost: number;
 
-  /** `cost` is scrypt's N. It is stored with each hash, so that it can be raised. */
+  /** `cost` is scrypt's N. It is stored with each hash, so it can be raised later. */
   constructor(cost = 2 ** 17) {
     this.#cost = cost;
   }
 
-  /** `scrypt$N$salt$hash`, the last two in base64. Throws `rate_limited` where too much of the asker's waits. */
+  /** Returns `scrypt$N$salt$hash`, the last two in base64. Throws `rate_limited` if too many hashes of `asker` wait. */
   async hash(password: string, asker: string): Promise<string> {
     const salt = randomBytes(16);
     const key = await this.#derive(password, salt, this.#cost, asker);
     return `scrypt$${this.#cost}$${salt.toString("base64")}$${key.toString("base64")}`;
   }
 
-  /** Whether it is the password. Takes as long where there is no stored hash, and is then false. */
+  /** Whether `password` is the right one. Without a stored hash it takes as long and returns false. */
   async verify(password: string, stored: string | undefined, asker: string): Promise<boolean> {
     const [, cost, salt, expected] = stored?.split("$") ?? [];
     const key = await this.#derive(

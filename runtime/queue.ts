@@ -1,10 +1,10 @@
-/** Work that has a key in common, one after the other, in the order in which it came. */
+/** Runs work that shares a key one after the other, in the order in which it came. */
 export class InTurn {
-  /** By key the last that was begun or waits. */
+  /** The last work under each key that runs or waits. */
   readonly #tails = new Map<string, Promise<unknown>>();
 
   run<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
-    // Sorted, so that two that want the same keys cannot each wait for the other.
+    // Sorted, so that two jobs that need the same keys cannot each wait for the other.
     const sorted = [...new Set(keys)].sort();
     return sorted.reduceRight<() => Promise<T>>((next, key) => () => this.#behind(key, next), work)();
   }

@@ -1,4 +1,4 @@
-/** Counts calls, in one process or in several together, and refuses what is over a rate (limits.ts). */
+/** Counts calls and refuses those over a rate (limits.ts), in one process or in several that share a database. */
 import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
 import type { Clock } from "./clock.js";
 import { wideAddressKey, wideFactor } from "./counted-as.js";
@@ -6,41 +6,44 @@ import { CallError } from "./errors.js";
 import { type Rate, rates } from "./limits.js";
 import type { NoticeOf } from "./notices.js";
 
-/** Rare, and worth a row each where several processes count: what they guard is counted exactly. */
+/** Rates of rare calls that guard something: with several processes they are counted exactly, in a row each. */
 const exact: ReadonlySet<Rate> = new Set(["registrations", "signIns", "wrongPasswords", "verifications", "topUps"]);
-/** Of a socket, which one process holds. */
+/** Rates of a socket, which a single process holds. */
 const ofOneProcess: ReadonlySet<Rate> = new Set(["frames"]);
 
-/** In how many parts a process tells the others what it has let through. */
+/** In how many parts of a rate a process tells the others what it has let through. */
 const sharedParts = 16;
 
-/** How several processes count together. */
+/** What counting together with other processes needs. */
 export interface SharedCounting {
   /** Runs a statement on the database. */
   query(statement: { name?: string; text: string; values?: unknown[] }): Promise<unknown>;
   /** Tells the other processes of calls. */
   tell(notice: NoticeOf<"callsCounted">): void;
-  /** A name that is the same in all processes, and tells nobody else whose it is: hashes of addresses can be guessed back. */
+  /**
+   * A name that is the same in all processes and does not reveal whose it is. A plain hash would: addresses can be
+   * guessed.
+   */
   pseudonym(who: string): string;
 }
 
 interface Limiter {
   consume(who: string): Promise<unknown>;
-  /** Takes one off the count. */
+  /** Takes one call off the count. */
   reward?(who: string): Promise<unknown>;
 }
 
 /**
- * Counts calls. Where several processes do, those of the rare and strict rates are rows in the database. Of the others
- * each process keeps its own count and tells the rest whenever a sixteenth of the rate has gone through it: that costs a
- * call nothing, and lets at most (processes - 1) / 16 of the rate more through than one process would, beside what is
- * counted in the moment that a notice takes.
+ * Counts calls. With several processes, the rare and strict rates are counted in rows of the database. For the other
+ * rates each process keeps its own count, and tells the others whenever a sixteenth of the rate has gone through it.
+ * That costs a call nothing. It lets through at most (processes - 1) / 16 of the rate more than one process would, and
+ * what comes while a notice is on its way.
  */
 export class RateLimits {
   readonly #limiters: Record<Rate, Limiter> | undefined;
   /** The same rates for the wider networks of IPv6. */
   readonly #wideLimiters: Record<Rate, Limiter> | undefined;
-  /** What other processes count as well, by rate. */
+  /** The counts that other processes add to, by rate. */
   readonly #together = new Map<string, RateLimiterMemory>();
 
   constructor(
@@ -55,7 +58,7 @@ export class RateLimits {
     this.#wideLimiters = limitersOf(wideFactor) as Record<Rate, Limiter>;
   }
 
-  /** Another process let calls through. */
+  /** Adds calls that another process has let through. */
   counted({ rate, who, points }: NoticeOf<"callsCounted">): void {
     void this.#together.get(rate)?.penalty(who, points);
   }
@@ -72,15 +75,15 @@ export class RateLimits {
         storeType: "client",
         tableName: "rateCounts",
         tableCreated: true,
-        // One of them clears the table for all.
+        // One limiter clears the table for all of them.
         clearExpiredByTimeout: name === "signIns",
         keyPrefix: name,
         points,
         duration,
-        // While the database is away nothing can be called anyway.
+        // Without the database nothing can be called anyway.
         insuranceLimiter: memory,
       });
-      // The table holds no addresses and no names.
+      // The table contains no addresses and no names.
       return {
         consume: (who) => rows.consume(shared.pseudonym(who)),
         reward: (who) => rows.reward(shared.pseudonym(who)),
@@ -91,12 +94,12 @@ export class RateLimits {
     const part = Math.max(1, Math.floor(points / sharedParts));
     return {
       consume: async (caller) => {
-        // The windows of all processes end at the same instant, or a caller who knows when each of them does would
-        // have the rate of each.
+        // The windows of all processes end at the same instant. Otherwise a caller who knows when each one ends could
+        // use the full rate of each process.
         const windowMs = duration * 1_000;
         const now = this.clock.now();
         const window = Math.floor(now / windowMs);
-        // A caller may choose the name, as long as it likes, and addresses are not the others' business.
+        // Callers may choose a name of any length, and the other processes should not learn addresses.
         const who = shared.pseudonym(`${window} ${caller}`);
         const { consumedPoints } = await own.penalty(who);
         if (consumedPoints % part === 0 && consumedPoints <= points) {
@@ -109,14 +112,14 @@ export class RateLimits {
     };
   }
 
-  /** Takes back what was counted for a call that did not fail after all. */
+  /** Takes back the count of a call that did not fail after all. */
   async giveBack(rate: Rate, who: string): Promise<void> {
     await this.#limiters?.[rate].reward?.(who);
     const wide = wideAddressKey(who);
     if (wide !== undefined) await this.#wideLimiters?.[rate].reward?.(wide);
   }
 
-  /** Counts one call. Throws `rate_limited` with `retryAfterMs` where `who` has used its points up. */
+  /** Counts one call. Throws `rate_limited` with `retryAfterMs` if `who` has no points left. */
   async take(rate: Rate, who: string): Promise<void> {
     if (!this.#limiters) return;
     try {

@@ -1,11 +1,12 @@
 /**
- * The instants that live queries are dated with (convex-wire.md section 5): nanoseconds since the epoch, rising with
- * every use, whatever the machine's clock does.
+ * The timestamps of live queries (convex-wire.md section 5): nanoseconds since the epoch that rise with every use, even
+ * if the machine's clock does not.
  */
 import type { Clock } from "./clock.js";
 
 const nanosecondsPerMs = 1_000_000n;
 
+/** Gives out rising timestamps. */
 export class Timestamps {
   #last = 0n;
 
@@ -17,7 +18,10 @@ export class Timestamps {
     return this.#last;
   }
 
-  /** A client has seen this one, from a process or a life of the server whose clock was ahead: none may come before it. */
+  /**
+   * Makes all later timestamps come after `seen`, which a client got from another process, or from this server before a
+   * restart, when the clock was ahead.
+   */
   raise(seen: bigint): void {
     if (seen > this.#last) this.#last = seen;
   }

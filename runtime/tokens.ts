@@ -1,6 +1,6 @@
 /**
- * What the server's own secret is for: JWTs of users, and secrets that are derived instead of stored. The secret comes
- * from the configuration, or is made once and kept in a file that only this account can read.
+ * What is made from the server's own secret: users' JWTs, and secrets that are derived instead of stored. The secret is
+ * configured, or made once and kept in a file that only this account can read.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
@@ -14,13 +14,13 @@ import { CallError } from "./errors.js";
 export const jwtMs = 7 * 24 * 60 * 60 * 1_000;
 const issuer = "tidepool";
 
-/** Where the secret is kept that is not configured: in the directory of an SQLite file, else where that would be. */
+/** The file that keeps a secret that is not configured: in the directory of the SQLite file, or where that would be. */
 export function secretFile(databaseUrl: string): string {
   const file = databaseUrl.startsWith("sqlite:") ? databaseUrl.slice("sqlite:".length) : "./data/tidepool.db";
   return join(dirname(file), "jwt-secret");
 }
 
-/** The text in the file, made where there is none yet. Two processes that start together agree on one. */
+/** The secret in the file, which is created if it is missing. Two processes that start together get the same one. */
 export function loadSecret(file: string): string {
   if (!existsSync(file)) makeSecret(file);
   const secret = readFileSync(file, "utf8").trim();
@@ -31,7 +31,7 @@ export function loadSecret(file: string): string {
 
 function makeSecret(file: string): void {
   mkdirSync(dirname(file), { recursive: true });
-  // The name appears with the whole text behind it, so that another process never reads half of it.
+  // The file gets its name only once it is complete, so that another process never reads half of it.
   const draft = `${file}.${randomBytes(8).toString("hex")}`;
   writeFileSync(draft, nanoid(64), { mode: 0o600, flush: true });
   try {
@@ -43,15 +43,17 @@ function makeSecret(file: string): void {
   }
 }
 
+/** What a valid JWT says. */
 export interface VerifiedJwt {
   userId: string;
-  /** The sign-in that it is of; undefined in one from before sign-ins were kept. */
+  /** The sign-in that it belongs to; undefined for a JWT that was issued before sign-ins were stored. */
   signInId: string | undefined;
   /** Unix ms. */
   createdAt: number;
   expiresAt: number;
 }
 
+/** Makes and verifies what depends on the server's secret. */
 export class Tokens {
   readonly #jwtKey: Buffer;
   readonly #deriveKey: Buffer;
@@ -65,12 +67,12 @@ export class Tokens {
     this.#deriveKey = keyFor("derived secrets");
   }
 
-  /** A secret for one purpose, 256 bits in URL-safe characters. The same purpose always gives the same one. */
+  /** A secret for one purpose, 256 bits in URL-safe characters. The same purpose always gives the same secret. */
   derive(purpose: string): string {
     return createHmac("sha256", this.#deriveKey).update(purpose).digest("base64url");
   }
 
-  /** A JWT for a sign-in, which it names. */
+  /** A JWT that names a sign-in and lasts for `jwtMs`. */
   sign(userId: string, signInId: string): Promise<string> {
     const now = this.clock.now();
     return new SignJWT()
@@ -83,7 +85,7 @@ export class Tokens {
       .sign(this.#jwtKey);
   }
 
-  /** What a JWT says. Throws `unauthenticated` where this server did not write it, or it has run out. */
+  /** What a JWT says. Throws `unauthenticated` if this server did not sign it or it has expired. */
   async verify(jwt: string): Promise<VerifiedJwt> {
     try {
       const { payload } = await jwtVerify(jwt, this.#jwtKey, {
@@ -105,7 +107,7 @@ export class Tokens {
   }
 }
 
-/** Until when a secret that was verified is good (Unix ms); undefined where that is no matter of time. */
+/** When a verified secret expires (Unix ms); undefined if it does not expire by time. */
 export function expiryOf(secret: string): number | undefined {
   if (!secret.startsWith("eyJ")) return undefined;
   const { exp } = decodeJwt(secret);

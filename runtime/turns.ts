@@ -1,42 +1,43 @@
 /**
- * Whose turn it is. Work that the server does by itself for those who subscribed, such as running their queries again, is
- * not begun all at once: one caller after the other has one run, and behind each slice of runs everything else is let
- * through. So a caller with a thousand runs that are due holds up another one by no more than the run that is on, and
- * ordinary calls by no more than a slice. All agents of a user are one caller here (`laneOf` in limits.ts), or whoever has
- * a hundred of them would have a hundred turns.
+ * Decides whose turn it is. The server does some work by itself for subscribers, such as running their queries again.
+ * It does not begin all of it at once: callers take turns with one run each, and after each slice of runs everything
+ * else is let through. So a caller with a thousand due runs holds up another caller by no more than the current run,
+ * and ordinary calls by no more than a slice. All agents of a user are one caller here (`laneOf` in counted-as.ts);
+ * otherwise the owner of a hundred agents would get a hundred turns.
  *
- * What a run took counts against its caller. Over the budget a caller rests, and its runs come later; none is lost.
+ * The time of a run counts against its caller. A caller over the budget rests: its runs come later, and none is lost.
  */
 import type { Clock } from "./clock.js";
 
-/** A run, once its turn has come. Resolves with the milliseconds that it took; it does not reject. */
+/** Work to do when its turn comes. Resolves with the milliseconds that it took; never rejects. */
 export type Run = () => Promise<number>;
 
+/** How much time one caller's runs may take. */
 export interface Budget {
-  /** Milliseconds of runs that a caller gets in each second. */
+  /** Milliseconds of runs that a caller gets per second. */
   msPerSecond: number;
-  /** What a caller that rested has saved up at most. */
+  /** The most that a resting caller can save up. */
   mostMs: number;
 }
 
 export interface TurnsParts {
   clock: Clock;
-  /** Runs that are on at the same time, of all callers and of one. */
+  /** Runs at the same time: of all callers, and of one. */
   atOnce: number;
   perCaller: number;
-  /** Runs are begun beside others only as long as all together are known to take no longer. */
+  /** A run begins beside others only if all together are expected to take no longer than this. */
   togetherMs: number;
-  /** Undefined: nobody's runs are delayed for what they took. */
+  /** Undefined: no caller has to rest. */
   budget: Budget | undefined;
-  /** Has everything else that waits go first, and then calls back. */
+  /** Lets everything else that waits run first, and then calls back. */
   letOthersThrough?: (then: () => void) => void;
 }
 
 /** A place in the queue. */
 export interface Turn {
-  /** Somebody else waits for the same run: it is theirs as well, and comes with whoever's turn is first. */
+  /** Says that `who` waits for the same run too. It then runs in the first turn of any of them. */
   join(who: string): void;
-  /** Nobody waits for it any more. Once it has begun this does nothing. */
+  /** Takes the run out of the queue. Does nothing once the run has begun. */
   withdraw(): void;
 }
 
@@ -45,29 +46,29 @@ interface Lane {
   waiting: Set<Job>;
   running: number;
   isResting: boolean;
-  /** Of the budget, at that instant; below nothing where more was used. */
+  /** What is left of the budget at `asOf`; negative if more was used. */
   savedMs: number;
   asOf: number;
 }
 
 interface Job {
-  /** Of all who wait for it; none once it has begun or was withdrawn. */
+  /** The lanes of all who wait for it; none once it has begun or was withdrawn. */
   lanes: Lane[];
   expectedMs: number;
   run: Run;
 }
 
-/** After this much work others are let through. */
+/** After this much work, others are let through. */
 const sliceMs = 4;
-/** Runs in a slice. */
+/** The most runs in a slice. */
 const mostTogether = 16;
-/** What a run counts at least, as not all of what it takes is measured. */
+/** The least that a run counts, because not all of its time is measured. */
 const leastMs = 0.05;
-/** What a run is taken for that is not known: longer than any slice, so nothing is begun beside it. */
+/** The expected time of a run that is not known: longer than any slice, so nothing begins beside it. */
 const unknownMs = 1e9;
-/** What a caller that used its budget up has saved again before its next run, so that it is not woken for each. */
+/** How much a caller that used up its budget saves before its next run, so that it is not woken for each run. */
 const savedAgainMs = 20;
-/** With fewer callers than this it is not looked for those that can be forgotten. */
+/** While fewer callers than this are remembered, none is forgotten. */
 const fewLanes = 1_000;
 
 const none: Lane[] = [];
@@ -77,8 +78,9 @@ function first<T>(of: ReadonlySet<T>): T | undefined {
 }
 
 /**
- * How runs that read the database take turns. One that works on a call at a time gets one run, or several that are known
- * to be short. Of one that works on many, other calls keep the larger part, and two callers do not keep a third one out.
+ * How runs take turns on a database. If the database works on one call at a time, it gets one run, or several that are
+ * known to be short. If it works on many, most places are left to other calls, and two callers cannot keep a third one
+ * out.
  */
 export function turnsOn(callsAtOnce: number, clock: Clock, budget: Budget | undefined): TurnsParts {
   if (callsAtOnce === 1) return { clock, budget, atOnce: mostTogether, perCaller: mostTogether, togetherMs: sliceMs };
@@ -86,16 +88,17 @@ export function turnsOn(callsAtOnce: number, clock: Clock, budget: Budget | unde
   return { clock, budget, atOnce, perCaller: Math.floor(atOnce / 3), togetherMs: Number.POSITIVE_INFINITY };
 }
 
+/** Runs work in turns by caller. */
 export class Turns {
   readonly #parts: TurnsParts;
   readonly #letOthersThrough: (then: () => void) => void;
   readonly #lanes = new Map<string, Lane>();
-  /** Those with work and none of it on, in the order of their turns; and those who may have one more run beside theirs. */
+  /** Lanes with work, in the order of their turns: those without a running run, and those that may have one more. */
   readonly #idle = new Set<Lane>();
   readonly #busy = new Set<Lane>();
   #running = 0;
   #expectedMs = 0;
-  /** Since others were let through. */
+  /** Time of runs since others were let through. */
   #spentMs = 0;
   #isWaiting = false;
   #pruneAt = fewLanes;
@@ -105,14 +108,14 @@ export class Turns {
     this.#letOthersThrough = parts.letOthersThrough ?? setImmediate;
   }
 
-  /** Callers that are remembered: they have work, or have used some of their budget. */
+  /** How many callers are remembered: those with work, or with less than their full budget. */
   get size(): number {
     return this.#lanes.size;
   }
 
   /**
-   * Has `run` called in the turn of whoever waits for it, at once where nothing else is on. `expectedMs` is what it took
-   * the last time, undefined where that is not known.
+   * Calls `run` in the turn of anybody in `who`, or at once if nothing else is running. `expectedMs` is what it took
+   * the last time; undefined if unknown.
    */
   add(who: Iterable<string>, expectedMs: number | undefined, run: Run): Turn {
     const job: Job = { lanes: [], expectedMs: expectedMs ?? unknownMs, run };
@@ -146,7 +149,7 @@ export class Turns {
     job.lanes = none;
   }
 
-  /** Puts a caller that may have a run behind the others, unless it has its place among them. */
+  /** Puts a lane that may have a run behind the others, unless it already has a place. */
   #place(lane: Lane): void {
     if (lane.waiting.size === 0 || lane.isResting) return;
     if (lane.running === 0) this.#idle.add(lane);
@@ -224,7 +227,7 @@ export class Turns {
     return Math.min(mostMs, lane.savedMs + (passedMs * msPerSecond) / 1_000);
   }
 
-  /** How long a caller has to rest before its next run. */
+  /** How long a caller still has to rest before its next run. */
   #restOf(lane: Lane): number {
     const { budget } = this.#parts;
     if (!budget || lane.savedMs > 0) return 0;
@@ -258,7 +261,7 @@ export class Turns {
     return lane;
   }
 
-  /** Forgets those that would be no other if they came anew. */
+  /** Forgets lanes that are as good as new. */
   #prune(): void {
     const { budget } = this.#parts;
     for (const lane of this.#lanes.values()) {
