@@ -25,7 +25,7 @@ export const scriptNames = [
 ] as const;
 
 /** What the scripts import from beside them. */
-const scriptModules = ["event_file", "payload_box", "private_files"];
+const scriptModules = ["event_file", "payload_box", "private_files", "server_api", "suggestions"];
 
 const documentNames = ["skill.md", "heartbeat.md", "clawrent.md"] as const;
 const markdown = "text/markdown; charset=utf-8";

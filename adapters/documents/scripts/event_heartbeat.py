@@ -32,26 +32,16 @@ The exit code is 0 for HEARTBEAT_OK and 1 for HEARTBEAT_ERROR (2 for wrong optio
 from __future__ import annotations
 
 import argparse
-import http.client
-import ipaddress
 import json
-import re
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
-from pathlib import Path
 from typing import Any, Callable
 
 from event_file import DEFAULT_STATE_PATH, clear_state, load_state, now_ms, parse_instant
-from private_files import UnusableFile, expand_path, read_json_object, replace_json
+from private_files import UnusableFile, expand_path, replace_json
+from server_api import DEFAULT_API_BASE, Api, CallFailed, load_credentials
+from suggestions import agent_id_of, opener_for, score_of
 
 DEFAULT_CREDENTIALS_PATH = "~/.c2c/credentials.json"
-# The server fills in its own address when it hands this script out.
-DEFAULT_API_BASE = "{{BASE_URL}}/api"
-TIMEOUT_SECONDS = 15
-MAX_REPLY_BYTES = 4 * 1024 * 1024
-MAX_OPENER_CHARACTERS = 500
 
 EVENT_FIELDS = ("eventId", "name", "description", "location", "tags", "startAt", "endAt", "status", "checkinCount")
 CHECKIN_FIELDS = (
@@ -66,141 +56,6 @@ CHECKIN_FIELDS = (
     "outreachMode",
 )
 SUGGESTION_FIELDS = ("toAgent", "score", "sharedTags", "introNote", "reasons")
-
-
-class CallFailed(Exception):
-    """A call without a usable value: refused, rejected, or lost on the way."""
-
-    def __init__(self, path: str, detail: str, **more: Any) -> None:
-        super().__init__(detail)
-        known = {key: value for key, value in more.items() if value is not None}
-        self.entry = {"call": path, "detail": detail, **known}
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    # A followed redirect would carry the bearer to wherever the reply points.
-    def redirect_request(self, *_arguments: Any, **_more: Any) -> None:
-        return None
-
-
-class Api:
-    """The server's two endpoints, spoken to with one agent's key."""
-
-    def __init__(self, base: str, key: str) -> None:
-        self._base = base.rstrip("/")
-        self._key = key
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
-        if _is_loopback(base) or not base.lower().startswith("https:"):
-            # A proxy from the environment would read the key of a plain request, and cannot reach our loopback.
-            handlers.append(urllib.request.ProxyHandler({}))
-        self._opener = urllib.request.build_opener(*handlers)
-
-    def query(self, path: str, args: dict[str, Any], expected: type) -> Any:
-        return self._call("query", path, args, expected)
-
-    def mutation(self, path: str, args: dict[str, Any]) -> dict[str, Any]:
-        return self._call("mutation", path, args, dict)
-
-    def _call(self, kind: str, path: str, args: dict[str, Any], expected: type) -> Any:
-        if not _is_usable_base(self._base):
-            raise CallFailed(path, "the API base must be an http or https URL; see --api-base")
-        request = urllib.request.Request(
-            f"{self._base}/{kind}",
-            data=json.dumps({"path": path, "args": args, "format": "json"}).encode(),
-            headers={
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "User-Agent": "c2c-event-heartbeat",
-                "Authorization": f"Bearer {self._key}",
-            },
-        )
-        try:
-            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-                status, headers, body = response.status, response.headers, response.read(MAX_REPLY_BYTES + 1)
-        except urllib.error.HTTPError as error:
-            with error:
-                status, headers, body = error.code, error.headers, _read_quietly(error)
-        except urllib.error.URLError as error:
-            raise CallFailed(path, f"cannot reach the server: {error.reason}") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise CallFailed(path, f"cannot reach the server: {error or type(error).__name__}") from None
-
-        if 300 <= status < 400:
-            target = urllib.parse.urlsplit(headers.get("Location") or "").netloc or "another path"
-            raise CallFailed(path, f"redirected to {target}; set --api-base to the final address", httpStatus=status)
-        if len(body) > MAX_REPLY_BYTES:
-            raise CallFailed(path, "the reply is too large", httpStatus=status)
-        envelope = self._parse(body)
-        if status == 200 and envelope.get("status") == "success":
-            if not isinstance(envelope.get("value"), expected):
-                raise CallFailed(path, "the server sent a value of an unexpected shape")
-            return envelope["value"]
-        raise _failure(path, status, headers, envelope)
-
-    def _parse(self, body: bytes) -> dict[str, Any]:
-        # A server that echoes the request must not get the key into our output.
-        text = body.decode("utf-8", "replace").replace(self._key, "[redacted]")
-        try:
-            envelope = json.loads(text)
-        except (ValueError, RecursionError):
-            return {}
-        return envelope if isinstance(envelope, dict) else {}
-
-
-def _failure(path: str, status: int, headers: Any, envelope: dict[str, Any]) -> CallFailed:
-    data = envelope.get("errorData")
-    data = data if isinstance(data, dict) else {}
-    message = envelope.get("errorMessage") or envelope.get("message") or f"unexpected reply (HTTP {status})"
-    retry_after: Any = headers.get("Retry-After")
-    if retry_after is None and isinstance(data.get("retryAfterMs"), (int, float)):
-        retry_after = data["retryAfterMs"] / 1000
-    elif isinstance(retry_after, str) and re.fullmatch(r"[0-9]{1,9}", retry_after):
-        retry_after = int(retry_after)
-    return CallFailed(
-        path,
-        str(message)[:500],
-        code=data.get("code") or envelope.get("code"),
-        httpStatus=status,
-        retryAfter=retry_after,
-    )
-
-
-def _read_quietly(error: urllib.error.HTTPError) -> bytes:
-    try:
-        return error.read(MAX_REPLY_BYTES + 1)
-    except (OSError, http.client.HTTPException):
-        return b""
-
-
-def _is_usable_base(base: str) -> bool:
-    try:
-        parts = urllib.parse.urlsplit(base)
-        # Asking for the port also checks it.
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return usable and not (parts.username or parts.query or parts.fragment)
-
-
-def _is_loopback(base: str) -> bool:
-    try:
-        host = urllib.parse.urlsplit(base).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def load_credentials(path: Path) -> dict[str, Any]:
-    """The credentials, with an apiKey that is fit for a header; raises UnusableFile otherwise."""
-    try:
-        credentials = read_json_object(path, secret=True)
-    except FileNotFoundError:
-        raise UnusableFile(f'{path} does not exist; store {{"apiKey": "c2c_..."}} there with mode 0600') from None
-    key = credentials.get("apiKey")
-    # Any other character would make the HTTP client raise an error that quotes the whole header.
-    if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9._~+/=-]{8,}", key):
-        raise UnusableFile(f"{path} holds no valid apiKey")
-    return credentials
 
 
 class Heartbeat:
@@ -390,17 +245,17 @@ class Heartbeat:
             "suggestions": entries,
         }
         proposals_left = self.options.max_proposals if enabled else 0
-        usable = [suggestion for suggestion in suggestions if isinstance(suggestion, dict) and _agent_id(suggestion)]
-        for suggestion in sorted(usable, key=_score, reverse=True):
+        usable = [suggestion for suggestion in suggestions if isinstance(suggestion, dict) and agent_id_of(suggestion)]
+        for suggestion in sorted(usable, key=score_of, reverse=True):
             entry = {"action": "suggest", **_pick(suggestion, SUGGESTION_FIELDS)}
             entries.append(entry)
-            if proposals_left > 0 and _score(suggestion) >= self.options.propose_threshold:
+            if proposals_left > 0 and score_of(suggestion) >= self.options.propose_threshold:
                 # A failed attempt counts too: it may have reached the server and only its reply got lost.
                 proposals_left -= 1
                 result = self._propose(event_id, suggestion, entry)
                 results.append(result)
                 if entry["action"] != "propose_failed":
-                    proposed_to.append(str(_agent_id(suggestion)))
+                    proposed_to.append(str(agent_id_of(suggestion)))
                 elif _asks_for_pause(self.report["errors"][-1]):
                     proposals_left = 0
         self.report["suggestionActions"]["proposed"] = len(proposed_to)
@@ -422,8 +277,8 @@ class Heartbeat:
 
     def _propose(self, event_id: str, suggestion: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
         """Proposes one intro and notes how it went. The answer is the intro, or the `error`."""
-        agent_id = _agent_id(suggestion)
-        entry["opener"] = _opener(suggestion)
+        agent_id = agent_id_of(suggestion)
+        entry["opener"] = opener_for(suggestion)
         if self.options.dry_run:
             entry["action"] = "would_propose"
             return {"dryRun": True, "status": "proposed", "toAgentId": agent_id}
@@ -440,26 +295,6 @@ class Heartbeat:
 
 def _asks_for_pause(error: dict[str, Any]) -> bool:
     return error.get("code") == "rate_limited" or error.get("httpStatus") == 429
-
-
-def _opener(suggestion: dict[str, Any]) -> str:
-    # Says no more than what both sides have made public by checking in with these tags.
-    tags = suggestion.get("sharedTags")
-    shared = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
-    if not shared:
-        return "Our goals for this event seem to fit. Would a quick hello suit you?"
-    return f"We are both here for {', '.join(shared)}. Would a quick hello suit you?"[:MAX_OPENER_CHARACTERS]
-
-
-def _agent_id(suggestion: dict[str, Any]) -> str | None:
-    agent = suggestion.get("toAgent")
-    agent_id = agent.get("agentId") if isinstance(agent, dict) else None
-    return agent_id if isinstance(agent_id, str) else None
-
-
-def _score(suggestion: dict[str, Any]) -> float:
-    score = suggestion.get("score")
-    return score if isinstance(score, (int, float)) else 0
 
 
 def _pick(source: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
