@@ -1,4 +1,4 @@
-/** Approvals: the human gate. A plan becomes a commitment only when both humans said yes. */
+/** Approvals: the human gate. A plan becomes a commitment only when both humans have said yes. */
 import { z } from "zod";
 import { mutation, query } from "../runtime/call/define.js";
 import { CallError } from "../runtime/errors.js";
@@ -11,7 +11,7 @@ import { notActive } from "./model/threads/connections.js";
 import { messageValue, toMessage } from "./model/threads/thread-messages.js";
 import { requireThread } from "./model/threads/threads.js";
 
-/** The most urgent plans that a list shows. */
+/** The most plans that a list shows. */
 const listed = 500;
 
 const decision = z.enum(decisions);
@@ -51,7 +51,7 @@ export const getPending = query({
   },
 });
 
-/** Records the human's decision, once a side. */
+/** Records the human's decision, once for each side. */
 export const submit = mutation({
   summary: "Records the human's decision on an accepted plan",
   auth: "agent",
@@ -65,14 +65,14 @@ export const submit = mutation({
     const { agentId } = ctx.caller;
     const thread = await requireThread(ctx, args.threadId);
     const current = threadStatusOf(thread, ctx.now);
-    // Before and after the timer has written it, a plan that ran out of time says the same.
+    // A plan that ran out of time gives the same answer before and after the timer has written that.
     if (current === "expired" && thread.approvalDeadline !== null) {
       throw new CallError("expired", "Approval deadline has passed", { status: current });
     }
     if (current !== "awaiting_approval") {
       throw new CallError("conflict", `Cannot approve thread with status: ${current}`, { status: current });
     }
-    // Who has cut the connection is not to be committed over it.
+    // Somebody who has ended the connection must not be committed to a plan on it.
     if (thread.connectionStatus !== "active") throw notActive(thread.connectionStatus ?? "disconnected");
 
     const given = await ctx.db

@@ -25,7 +25,7 @@ const wallet = z.object({
   available: z.string(),
 });
 
-/** What the user has. Where only one currency is shown, it is CNY (clawrent.md section 6.1). */
+/** The user's balance. Where only one currency is shown, it is CNY (clawrent.md section 6.1). */
 async function walletView(ctx: QueryContext, userId: string): Promise<z.input<typeof wallet>> {
   const { CNY, USD } = await loadWallets(ctx, userId);
   return {
@@ -70,8 +70,8 @@ export const topUp = mutation({
 });
 
 /**
- * Redeems a code that an admin handed out. Of several who try one at the same moment one has it; wrong tries are limited
- * per account and per address.
+ * Redeems a code that an admin handed out. If several try at the same moment, one of them gets it; wrong tries are
+ * limited per account and per address.
  */
 export const redeem = mutation({
   summary: "Redeems a code for money in your wallet",
@@ -155,7 +155,7 @@ const walletTransaction = z.object({
   id: z.string(),
   userId: z.string(),
   type: z.enum(transactionTypes),
-  /** Without a sign: which way it went shows in the type and in `balanceAfter`. */
+  /** Without a sign: the direction shows in the type and in `balanceAfter`. */
   amount: z.string(),
   currency: z.enum(currencies),
   balanceAfter: z.string(),
@@ -165,7 +165,7 @@ const walletTransaction = z.object({
   createdAt: z.string(),
 });
 
-/** A position counts the entries of one account, and a user has an account per currency. */
+/** A position numbers the entries of one account, and a user has an account per currency. */
 const newestEntries = cursorsOf("billing:listTransactions", {
   createdAt: "integer",
   position: "integer",
@@ -210,7 +210,7 @@ export const listTransactions = query({
         .orderBy("entries.entryId", "desc")
         .limit(args.limit + 1)
         .offset(skippedBy(args))
-        // An entry is a side of a transfer.
+        // Every entry belongs to a transfer.
         .$narrowType<{ currency: NotNull; referenceType: NotNull; referenceId: NotNull }>()
         .execute(),
       mine.select(({ fn }) => fn.countAll<number>().as("count")).executeTakeFirstOrThrow(),

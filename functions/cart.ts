@@ -1,4 +1,6 @@
-/** The cart: agents that a user means to rent, each with its task (clawrent.md section 2.9). Ordering is `orders:create`. */
+/**
+ * The cart: agents that a user means to rent, each with its task (clawrent.md section 2.9). `orders:create` orders it.
+ */
 import type { Selectable } from "kysely";
 import { z } from "zod";
 import { mutation, query } from "../runtime/call/define.js";
@@ -21,7 +23,7 @@ const cartItem = z.object({
   providerAgentId: z.string(),
   taskDescription: z.string(),
   agent: agentCard,
-  /** The price when the agent was put in, and the present one; null for an agent that is not priced any more. */
+  /** The price when the agent was put in, and the present one; null for an agent that no longer has a price. */
   price: cartPrice.nullable(),
   currentPrice: cartPrice.nullable(),
   createdAt: z.string(),
@@ -56,7 +58,7 @@ export const list = query({
   },
 });
 
-/** Puts a listed agent into the cart. The same agent again replaces what it is to do. */
+/** Puts a listed agent into the cart. For an agent that is there already it replaces the task. */
 export const add = mutation({
   summary: "Puts an agent into the cart, or replaces its task",
   auth: "user",
@@ -78,7 +80,7 @@ export const add = mutation({
     const items = await itemsOf(ctx).execute();
     const known = items.find(({ providerAgentId }) => providerAgentId === args.providerAgentId);
     const { ownerId: _owner, ...priced } = agent;
-    // Whoever puts it in again has seen what it costs now.
+    // Whoever puts it in again has seen its present price.
     if (known) return change(ctx, known, { taskDescription: args.taskDescription, ...priced });
     requireRoom("cartItems", items.length, `The cart is full (max ${caps.cartItems.most} items)`);
     const item = {
@@ -94,7 +96,7 @@ export const add = mutation({
   },
 });
 
-/** Replaces what an agent in the cart is to do. */
+/** Replaces the task of an agent in the cart. */
 export const update = mutation({
   summary: "Replaces the task of a cart item",
   auth: "user",

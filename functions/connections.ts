@@ -1,4 +1,4 @@
-/** Connections: an invite link, its acceptance, and the end of it. Nobody can write to an agent that did not agree. */
+/** Connections: an invite link, its acceptance, and their end. Nobody can write to an agent that did not agree. */
 import { sql } from "kysely";
 import { z } from "zod";
 import { mutation, query } from "../runtime/call/define.js";
@@ -14,7 +14,7 @@ import { connectionStatusOf, requireConnection, requireInvite } from "./model/th
 
 /** How long an invite can be accepted. */
 const inviteMs = 7 * 24 * 60 * 60 * 1_000;
-/** The newest connections that a list shows. */
+/** The most connections that a list shows. */
 const listed = 1_000;
 
 /** Makes an invite link for a human to pass on (claw-to-claw.md section 3, connections). */
@@ -120,7 +120,7 @@ export const accept = mutation({
       throw new CallError("conflict", "Invite already accepted", { status: connection.status });
     }
     if (connection.expiresAt <= ctx.now) throw new CallError("expired", "Invite token expired");
-    // Its maker took it back.
+    // The agent that made it took it back.
     if (connection.status !== "pending") throw new CallError("not_found", "Invalid invite token");
     if (connection.inviterAgentId === agentId) throw new CallError("conflict", "Cannot accept your own invite");
 
@@ -129,7 +129,7 @@ export const accept = mutation({
       .selectFrom("connections")
       .select("connectionId")
       .where("pairKey", "=", pair)
-      // Written out, not bound: only so can the partial index of active pairs answer.
+      // Written out, not bound: otherwise the partial index of active pairs could not be used.
       .where("status", "=", sql.lit("active"))
       .executeTakeFirst();
     if (existing) {
@@ -150,7 +150,7 @@ export const accept = mutation({
   },
 });
 
-/** Ends a connection, or takes back an invite. Either side may; a second call is the same success. */
+/** Ends a connection, or takes back an invite. Either side may; a second call gives the same answer. */
 export const disconnect = mutation({
   summary: "Ends a connection, or takes back an invite",
   auth: "agent",
@@ -190,7 +190,7 @@ export const list = query({
     const cursors = newestFirst.under(ctx);
     const after = cursors.read(args.cursor);
     const order = { createdAt: "connections.createdAt", connectionId: "connections.connectionId" };
-    // One query a side, each along its own index.
+    // One query for each side, each along its own index.
     const side = (mine: "inviterAgentId" | "accepterAgentId", theirs: "inviterAgentId" | "accepterAgentId") =>
       ctx.db
         .selectFrom("connections")

@@ -1,6 +1,6 @@
 /**
- * Documents that admins write and everybody reads (clawrent.md section 8.1). They form a tree of folders; what is not
- * published, or lies in a folder that is not, does not exist for anybody but admins. They are few and written by hand,
+ * Documents that admins write and everybody reads (clawrent.md section 8.1). They form a tree of folders. A document
+ * that is not published, or lies in a folder that is not, exists for admins only. There are few, all written by hand,
  * so they are read as a whole where that is simplest.
  */
 import { z } from "zod";
@@ -16,7 +16,7 @@ import { cursorsOf } from "./model/cursors.js";
 const titleCharacters = 200;
 const contentCharacters = 100_000;
 const slugCharacters = 80;
-/** Documents in all, and folders inside one another. */
+/** The most documents in all, and the most folders inside one another. */
 const mostDocs = 2_000;
 const mostLevels = 8;
 /** Characters shown around what a search found. */
@@ -132,7 +132,7 @@ export const search = query({
   },
 });
 
-/** The order in which the database has paths. */
+/** Compares as the database sorts paths. */
 function inBytes(one: string, other: string): number {
   return Buffer.compare(Buffer.from(one), Buffer.from(other));
 }
@@ -238,7 +238,7 @@ export const remove = mutation({
   },
 });
 
-/** Shows a document to everybody, if its folders are shown. Again: the same. */
+/** Shows a document to everybody, if its folders are shown. Repeating changes nothing. */
 export const publish = mutation({
   summary: "Shows a document to everybody",
   auth: "admin",
@@ -247,7 +247,7 @@ export const publish = mutation({
   handler: async (ctx, args) => change(ctx, await requireDoc(ctx, args.docId), { status: "published" }),
 });
 
-/** Hides a document, and with a folder all that is in it. Again: the same. */
+/** Hides a document, and with a folder all that is in it. Repeating changes nothing. */
 export const unpublish = mutation({
   summary: "Hides a document, or a folder with all that is in it",
   auth: "admin",
@@ -256,7 +256,7 @@ export const unpublish = mutation({
   handler: async (ctx, args) => change(ctx, await requireDoc(ctx, args.docId), { status: "draft" }),
 });
 
-/** What is published, with folders that are too, by path. */
+/** The published documents whose folders are published too, by path. */
 async function readPublished<Column extends keyof DocsTable>(
   ctx: QueryContext,
   columns: readonly (Column | "docId" | "parentId")[],
@@ -283,7 +283,7 @@ async function requireDoc(ctx: QueryContext, docId: string): Promise<DocsTable> 
   return found;
 }
 
-/** The document, where everybody may read it: a draft, or one in a folder that is one, reads as missing. */
+/** The document, if everybody may read it: a draft, or a document in a draft folder, reads as missing. */
 async function requireReadable(ctx: QueryContext, found: DocsTable | undefined): Promise<DocsTable> {
   for (let level: DocsTable | undefined = found; level?.status === "published"; ) {
     if (level.parentId === null) return found as DocsTable;
@@ -310,7 +310,7 @@ function view({ docId, createdAt, updatedAt, changeSummary: _changeSummary, ...s
   return { ...same, id: docId, createdAt: isoTime(createdAt), updatedAt: isoTime(updatedAt) };
 }
 
-/** A title as a piece of a path; Chinese stays Chinese. */
+/** A title as a part of a path; Chinese stays Chinese. */
 function slugOf(title: string): string {
   const words =
     normalize(title, "NFC")

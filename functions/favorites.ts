@@ -7,7 +7,7 @@ import { caps, requireRoom } from "./model/caps.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
 import { agentCard, agentCards } from "./model/listings/cards.js";
 
-/** Keeps an agent: a listed one, or one of the caller's own. Again: the same. */
+/** Keeps an agent: a listed one, or one of the caller's own. Repeating changes nothing. */
 export const add = mutation({
   summary: "Keeps an agent as a favorite",
   auth: "user",
@@ -31,7 +31,7 @@ export const add = mutation({
       .select(["agents.ownerId", "profile.status"])
       .where("agents.agentId", "=", agentId)
       .executeTakeFirst();
-    // A draft of somebody else's is nobody's business: a favorite would show it.
+    // Somebody else's draft is private, and a favorite would show it.
     if (!agent || (agent.status !== "active" && agent.ownerId !== userId)) throw agentNotFound();
     const { have } = await ctx.db
       .selectFrom("favorites")
@@ -44,7 +44,7 @@ export const add = mutation({
   },
 });
 
-/** Lets go of an agent; also of one that was not kept. */
+/** Keeps an agent no longer; an agent that was not kept gives the same answer. */
 export const remove = mutation({
   summary: "Removes a favorite",
   auth: "user",
@@ -62,7 +62,7 @@ export const remove = mutation({
 
 const newestFirst = cursorsOf("favorites:list", { createdAt: "integer", agentId: "id" });
 
-/** The caller's favorites, the newest first. One that was taken off the marketplace meanwhile says so by its status. */
+/** The caller's favorites, the newest first. The status of one that has left the marketplace says so. */
 export const list = query({
   summary: "The caller's favorites, the newest first",
   auth: "user",

@@ -9,7 +9,7 @@ import { caps, requireRoom } from "./model/caps.js";
 import { cursorsOf, skippedBy } from "./model/cursors.js";
 import { requireUser } from "./model/users/users.js";
 
-/** Follows a user. Following again is the same success (clawrent.md section 2.9). */
+/** Follows a user. Following again gives the same answer (clawrent.md section 2.9). */
 export const add = mutation({
   summary: "Follows a user",
   auth: "user",
@@ -34,7 +34,7 @@ export const add = mutation({
   },
 });
 
-/** Follows a user no longer; also where the caller did not (clawrent.md section 2.9). */
+/** Follows a user no longer; a user who was not followed gives the same answer (clawrent.md section 2.9). */
 export const remove = mutation({
   summary: "Stops following a user",
   auth: "user",
@@ -76,7 +76,7 @@ const newestFirst = {
   followerId: cursorsOf("follows:listFollowers", { createdAt: "integer", userId: "id" }),
 };
 
-/** One page of the caller's follows: `of` is the caller's side of each, `shows` the other one. */
+/** One page of the caller's follows: `of` is the column that holds the caller, `shows` the other one. */
 async function listFollows(
   ctx: UserQuery,
   sides: { of: "followerId"; shows: "userId" } | { of: "userId"; shows: "followerId" },
@@ -94,7 +94,7 @@ async function listFollows(
       .orderBy(`follows.${sides.shows}`, "desc")
       .limit(args.limit + 1)
       .offset(skippedBy(args))
-      // A user who follows has a row.
+      // A user who follows exists.
       .$narrowType<{ name: NotNull }>()
       .execute(),
     ofCaller.select((select) => select.fn.countAll<number>().as("total")).executeTakeFirstOrThrow(),

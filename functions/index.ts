@@ -17,10 +17,10 @@ import * as orders from "./orders.js";
 import * as sessions from "./sessions/index.js";
 import * as users from "./users/index.js";
 
-/** Claw-to-Claw: what `/skill.md` tells. */
+/** Claw-to-Claw: the modules that `/skill.md` describes. */
 export const coordination = { agents: registration, approvals, connections, events, messages } satisfies Modules;
 
-/** ClawRent. The module of agents is one: it holds both systems' functions. */
+/** ClawRent. There is one module `agents`, with the functions of both systems. */
 export const marketplace = {
   users,
   agents,
@@ -37,5 +37,5 @@ export const marketplace = {
 
 export const modules = { ...coordination, ...marketplace } satisfies Modules;
 
-/** What can be called, with its types: what a client is made for (client/index.ts). */
+/** What can be called, with its types, for the typed client (client/index.ts). */
 export type Api = typeof modules;

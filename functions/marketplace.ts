@@ -1,4 +1,7 @@
-/** The marketplace as everybody sees it: the listed agents, their categories, and one agent in full (clawrent.md section 2.5). */
+/**
+ * The marketplace as everybody sees it: the listed agents, their categories, and one agent in full (clawrent.md section
+ * 2.5).
+ */
 import { sql } from "kysely";
 import { z } from "zod";
 import { JsonText, query } from "../runtime/call/define.js";
@@ -13,8 +16,9 @@ const mostCategories = 500;
 const searchCharacters = 200;
 
 /**
- * One page of the listed agents. Clients read them under `data` or under `agents`, so both hold the same. While others'
- * remain, a page holds at most three of one owner, unless that owner's were asked for (model/fair-browse.ts).
+ * One page of the listed agents. Clients read them under `data` or under `agents`, so both hold the same. While there
+ * are others, a page holds at most three of one owner, unless that owner's were asked for
+ * (model/listings/fair-browse.ts).
  */
 export const browse = query({
   summary: "The listed agents, searched and sorted",
@@ -46,7 +50,7 @@ export const browse = query({
   },
 });
 
-/** An empty field of a form asks for nothing. */
+/** An empty field of a form counts as absent. */
 function given(field: string | null | undefined): string | undefined {
   return field?.trim() || undefined;
 }
@@ -74,7 +78,7 @@ export const listCategories = query({
       .select(["category as name", "listed as count"])
       .select(emptiness.as("emptiness"))
       .where(emptiness, "<", 0)
-      // The count of all listings stands among them.
+      // The count of all listings is stored among them.
       .where("category", "<>", allListings)
       .$call((all) => cursors.behind(all, after, { emptiness, name: "category" }, "asc"))
       .orderBy(emptiness)

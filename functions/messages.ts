@@ -77,7 +77,7 @@ async function requireRoomForThread(ctx: AgentMutation, connectionId: string): P
   );
 }
 
-/** Where a thread is full, only what ends the negotiation, or adds no terms to it, can follow. */
+/** In a full thread only messages can follow that end the negotiation or add no terms to it. */
 function requireRoomForMessage(thread: ThreadOfCaller, type: MessageType): void {
   if (type === "accept" || type === "reject") return;
   requireRoom(
@@ -98,7 +98,7 @@ const insertMessage = prepared(
   (db, values) => db.insertInto("messages").values(values),
 );
 
-/** What most messages change of their thread: nothing that any index is about. */
+/** What every message changes in its thread: only columns without an index. */
 const countMessage = prepared(
   ["threadId", "proposalMessageId", "proposalAgentId", "proposalCount", "messageCount", "lastMessageAt"],
   (db, { threadId, ...counted }) => db.updateTable("threads").set(counted).where("threadId", "=", threadId),
@@ -223,7 +223,7 @@ function wireRow({ ref }: ExpressionBuilder<Database, "messages">, mark: Express
   return [...wireColumns, cursor.as("cursor")] as const;
 }
 
-/** The last `limit` messages before a time. Read forwards from the first of them, so that nothing has to be sorted. */
+/** The last messages before a time, read forwards from the first of them, so that nothing has to be sorted. */
 const lastBefore = prepared(["threadId", "before", "skip", "mark"], (db, { threadId, before, skip, mark }) => {
   const earlier = db.selectFrom("messages").where("threadId", "=", threadId).where("createdAt", "<", before);
   const first = earlier.select("createdAt").orderBy("createdAt", "desc").limit(1).offset(skip);
@@ -253,8 +253,8 @@ const firstAfter = prepared(
 const oldestFirst = cursorsOf("messages:getForThread", { createdAt: "integer" });
 
 /**
- * A thread's messages, oldest first. `after` gives the first ones behind that time; otherwise the newest, or the newest
- * before `before`. Times are `createdAt` values, in Unix ms. A cursor goes on behind its message, in the place of `after`.
+ * A thread's messages, oldest first. `after` gives the first ones after that time; otherwise the newest, or the newest
+ * before `before`. Times are `createdAt` values, in Unix ms. A cursor continues after its message, instead of `after`.
  */
 export const getForThread = query({
   summary: "Reads a thread's messages, oldest first; pages by createdAt",
@@ -268,7 +268,7 @@ export const getForThread = query({
     const cursors = oldestFirst.under(ctx, { threadId, before: args.before });
     const after = cursors.read(args.cursor)?.createdAt ?? args.after;
     const { mark } = cursors;
-    // Both questions travel together; a stranger's page is read for nothing and goes nowhere.
+    // Both queries travel together; a stranger's page is read in vain and not returned.
     const [page] = await Promise.all([
       after == null
         ? lastBefore(ctx, { threadId, before, skip: most - 1, mark })
@@ -279,7 +279,9 @@ export const getForThread = query({
   },
 });
 
-/** The caller's threads, the most recently active first; of more than a page holds, each peer's newest one first. */
+/**
+ * The caller's threads, the most recently active first. If a page cannot hold all, it begins with each peer's newest.
+ */
 export const getThreadsForAgent = query({
   summary: "Lists the calling agent's threads, the most recently active first",
   auth: "agent",

@@ -24,7 +24,7 @@ const mostItems = 50;
 
 const item = z.object({ providerAgentId: id, taskDescription: taskDescription(1), ...rentalArgs });
 
-/** Rents several agents at once, or none of them. Every item is checked as `sessions:create` checks. */
+/** Rents several agents at once, or none of them. Every item passes the checks of `sessions:create`. */
 export const create = mutation({
   summary: "Rents several agents together, or none of them",
   auth: "user",
@@ -52,7 +52,7 @@ export const create = mutation({
     };
     await ctx.db.insertInto("orders").values(order).execute();
 
-    // Items are listed by their sessions' ids.
+    // Items are listed in the order of their sessions' ids.
     const sessionIds = args.items.map(() => ctx.newUuid()).sort();
     const sessions: SessionsTable[] = [];
     for (const [index, { providerAgentId: agentId, ...request }] of args.items.entries()) {
@@ -91,7 +91,7 @@ async function rentItem(
   }
 }
 
-/** The item's own refusal, which says whose it is. */
+/** The refusal of one item, which says which item it is about. */
 function atItem({ code, message, data }: CallError, index: number): CallError {
   return new CallError(code, message, { ...data, item: index, issues: [{ path: `items.${index}`, message }] });
 }
@@ -129,7 +129,7 @@ export const list = query({
   },
 });
 
-/** The orders at these places of a list, in its order. */
+/** The orders at these positions of a list, in its order. */
 async function ordersAt(ctx: UserQuery, places: readonly Pick<OrdersTable, "orderId">[]): Promise<OrdersTable[]> {
   const orderIds = places.map(({ orderId }) => orderId);
   if (orderIds.length === 0) return [];
@@ -147,7 +147,7 @@ export const get = query({
   handler: async (ctx, args) => viewOrder(ctx, await requireOrder(ctx, args.orderId)),
 });
 
-/** Ends all that is left of an order: pending sessions cost nothing, active ones settle. */
+/** Ends the open sessions of an order: pending ones cost nothing, active ones settle. */
 export const cancel = mutation({
   summary: "Cancels an order and ends its sessions",
   auth: "user",
@@ -170,7 +170,7 @@ export const cancel = mutation({
         await endSession(ctx, session, { as: "aborted", reason: "cancelled" });
       }
     }
-    // Its sessions may say `completed`; what the consumer did is a cancellation.
+    // Even where its sessions are `completed`, the consumer has cancelled the order.
     const cancelled = { status: "cancelled" as const, awaitsApproval: 0, updatedAt: ctx.now };
     await ctx.db.updateTable("orders").set(cancelled).where("orderId", "=", orderId).execute();
     return viewOrder(ctx, { ...order, ...cancelled });

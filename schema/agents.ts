@@ -9,9 +9,9 @@ export interface AgentsTable {
   agentId: string;
   name: string;
   description: string | null;
-  /** Of the link by which a human claims it; a new link takes the place of the old. */
+  /** The hash of the token in the link by which a human claims it; a new link replaces the old one. */
   claimTokenHash: string;
-  /** When that link was used; null for one that still opens something. */
+  /** When that link was used; null for one that still works. */
   claimSpentAt: number | null;
   /** The signed-in user who claimed it, until it has an owner or a new link. */
   claimedBy: string | null;
@@ -21,24 +21,27 @@ export interface AgentsTable {
   createdAt: number;
   /** The user whose agent it is. */
   ownerId: string | null;
-  /** The hash of the agent token that made it, took it over or gave it its token; null where its owner did so themselves. */
+  /**
+   * The hash of the agent token that made it, took it over or gave it its token; null where its owner did so
+   * themselves.
+   */
   parentTokenHash: string | null;
   slug: string | null;
   longDescription: string | null;
-  /** `both` once an admin approved its provider profile; it stays. */
+  /** `both` once an admin has approved its provider profile, and for good. */
   roles: Generated<"consumer" | "both">;
   /** JSON array of permission ids that it asks its consumers for. */
   requiredPermissions: Generated<string>;
-  /** JSON object: fields of a later publish that came with the registration. */
+  /** JSON object: fields for the first publish that came with the registration. */
   publishDefaults: string | null;
   /** JSON array, evaluated by the consumer agent's client. */
   serveRules: string | null;
-  /** Null where nothing changed since it was made. */
+  /** Null if nothing has changed since it was made. */
   updatedAt: number | null;
 }
 
 export const credentialKinds = ["apiKey", "agentToken"] as const;
-/** The registration of the agent, the agent by its own key, its owner by a credential of their own, or an agent token. */
+/** What made a credential: the registration, the agent by its own key, its owner in person, or an agent token. */
 export const credentialMakers = ["registration", "agent", "owner", "agentToken"] as const;
 
 /** One row per secret that stands for an agent: its `c2c_` API key, its `agt_clawrent_` token. Only hashes are kept. */
@@ -50,8 +53,8 @@ export interface AgentCredentialsTable {
   madeBy: Generated<(typeof credentialMakers)[number]>;
   /** The agent whose token made it, where one did. */
   madeByAgentId: string | null;
-  /** When a key ends that was rotated; null for the one of its kind that is current. */
+  /** When a rotated key ends; null for the current one of its kind. */
   expiresAt: number | null;
-  /** 1 for a key that took the place of another and was never used. */
+  /** 1 for a key that replaced another and was never used. */
   isUnused: Generated<number>;
 }

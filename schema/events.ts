@@ -5,7 +5,7 @@ export const eventStatuses = ["scheduled", "live", "ended"] as const;
 export type EventStatus = (typeof eventStatuses)[number];
 
 /**
- * Written by `events:create`, `events:update`, `events:updateTags`, `events:cancel` and what admins do; the timer sets
+ * Written by `events:create`, `events:update`, `events:updateTags`, `events:cancel` and admins; the timer sets
  * `startedAt` and `endedAt`. Never deleted.
  */
 export interface EventsTable {
@@ -15,21 +15,29 @@ export interface EventsTable {
   location: string | null;
   locationLat: number | null;
   locationLng: number | null;
-  /** The square of the coordinates and their exact number (place-code.ts), so that a search near a place reads few rows. */
+  /**
+   * The square of the coordinates and their exact number (place-code.ts), so that a search near a place reads few rows.
+   */
   geoCell: number | null;
   placeCode: number | null;
   /** JSON array of strings. */
   tags: string;
   startAt: number;
   endAt: number;
-  /** When the timer wrote that it has started. Without it the status follows the clock (functions/model/events/event.ts). */
+  /**
+   * When the timer wrote that it has started. Without it the status follows the clock
+   * (functions/model/events/event.ts).
+   */
   startedAt: number | null;
   /** When it was cancelled, or the timer wrote that it is over. Without it the status follows the clock. */
   endedAt: number | null;
   cancelledAt: number | null;
-  /** Set while check-ins and intros are still to be cut to an end that came nearer. */
+  /** Set while check-ins and intros have yet to follow an end that has moved. */
   trimAt: number | null;
-  /** At most three open events of a creator have the same: lists take turns between creators (model/fair-pages.ts). */
+  /**
+   * At most three open events of a creator have the same, so that lists take turns
+   * (functions/model/events/fair-pages.ts).
+   */
   turn: number;
   createdBy: string;
   createdAt: number;
@@ -58,7 +66,7 @@ export interface CheckinsTable {
   introEnabled: number;
   /** Null where nobody chose. */
   outreachMode: OutreachMode | null;
-  /** When the next intro would be due at one a minute; the rate limit of `events:proposeIntro` keeps its place here. */
+  /** When the next intro would be due at one a minute: the state of the rate limit of `events:proposeIntro`. */
   introDueAt: number;
 }
 
@@ -87,7 +95,10 @@ export interface IntrosTable {
   expiresAt: number;
 }
 
-/** Written by the location-share functions, a first check-in (which spends it) and the timer, which deletes it a day after its end. */
+/**
+ * Written by the location-share functions, a first check-in (which spends it) and the timer, which deletes it a day
+ * after its end.
+ */
 export interface LocationSharesTable {
   shareId: string;
   shareTokenHash: string;
@@ -95,7 +106,7 @@ export interface LocationSharesTable {
   label: string | null;
   /** `spent`: used for a check-in, or its time passed; the coordinates are gone. */
   status: "pending" | "completed" | "spent";
-  /** Latitude, longitude and accuracy, which only who holds the share's token can read. */
+  /** Latitude, longitude and accuracy, readable only with the share's token. */
   sealedPlace: string | null;
   createdAt: number;
   sharedAt: number | null;

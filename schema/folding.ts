@@ -3,27 +3,27 @@
  * by. Where this changes, a migration has to fold anew what was stored (schema/migrations/0016-folded-words.ts).
  */
 
-/** What nobody sees: zero-width characters, soft hyphens, direction marks, variation selectors. */
+/** Invisible characters: zero width, soft hyphens, direction marks, variation selectors. */
 const invisible = /\p{Default_Ignorable_Code_Point}/gu;
 
 /** More marks on one letter than any language has; Unicode's Stream-Safe Text Format keeps as many. */
 const tooManyMarks = /(\p{M}{30})\p{M}+/gu;
 
 /**
- * The text in a normal form. For what anybody may send: putting a run of marks in order takes the square of its length,
- * ten seconds for 64,000 of them, so of a run the first 30 are kept.
+ * The text in a normal form, safe for what anybody may send: sorting a run of marks takes the square of its length, ten
+ * seconds for 64,000 of them, so only the first 30 of a run are kept.
  */
 export function normalize(text: string, form: "NFC" | "NFD" | "NFKC" | "NFKD"): string {
   return text.replace(tooManyMarks, "$1").normalize(form);
 }
 
 /**
- * Unicode's NFKC_Casefold, as near as JavaScript has it, and the i's of Turkish as the one of everybody else: `ＦＵＬＬ`,
- * `Straße`, `ΟΔΟΣ` and `İzmir` become `full`, `strasse`, `οδοσ` and `izmir`. Accents stay. Folding again changes nothing.
+ * Unicode's NFKC_Casefold, as near as JavaScript has it, with the Turkish i's as the common one: `ＦＵＬＬ`, `Straße`,
+ * `ΟΔΟΣ` and `İzmir` become `full`, `strasse`, `οδοσ` and `izmir`. Accents stay. Folding again changes nothing.
  */
 export function fold(text: string): string {
   return (
-    // Taken apart, so that what stands under a Greek letter comes behind its accents, as it does once it is a letter.
+    // Decomposed, so that an iota below a Greek letter comes after its accents, as it does once it is a letter.
     normalize(text, "NFKD")
       .replace(invisible, "")
       // Lower-casing alone keeps ß and ς; upper-casing first would keep ẞ.

@@ -5,14 +5,14 @@
 import type { Currency, PricingModel } from "./listings.js";
 
 export const accountKinds = ["wallet", "fees", "outside"] as const;
-/** What a wallet's transactions can be. */
+/** The types of a wallet's transactions. */
 export const transactionTypes = ["recharge", "payment", "income", "refund"] as const;
 
 /**
  * Made when first needed. `balanceMinor`, `heldMinor`, `pendingMinor` and `entryCount` follow from entries, holds and
- * billing records; never deleted.
- * Every user has three per currency, so that no two users ever wait for the same row: what they have, what the platform
- * earned from them as providers, and what they brought in from outside (which is negative).
+ * billing records; never deleted. Every user has three per currency, so that no two users ever wait for the same row:
+ * what they have, what the platform earned from them as providers, and what they brought in from outside (which is
+ * negative).
  */
 export interface LedgerAccountsTable {
   /** `wallet:<userId>:CNY`, `fees:<userId>:CNY`, `outside:<userId>:CNY`. */
@@ -21,20 +21,20 @@ export interface LedgerAccountsTable {
   userId: string;
   currency: Currency;
   balanceMinor: number;
-  /** What open holds reserve of the balance. */
+  /** How much of the balance open holds reserve. */
   heldMinor: number;
-  /** What of the balance is income that a dispute can still take back. It cannot be spent. */
+  /** How much of the balance is income that a dispute can still take back. It cannot be spent. */
   pendingMinor: number;
-  /** How many entries it has: the newest one's `position`. */
+  /** How many entries it has, which is the newest one's `position`. */
   entryCount: number;
 }
 
-/** Journal: inserted, never changed. A kind happens once to what it refers to. */
+/** Journal: inserted, never changed. There is one transfer of each kind per reference. */
 export interface TransfersTable {
   transferId: string;
   kind: "recharge" | "payment" | "refund";
   currency: Currency;
-  /** `record`: what was left of a record that a dispute had refunded in part. */
+  /** `record`: the rest of a record that a dispute had refunded in part. */
   referenceType: "topup" | "credit" | "code" | "session" | "record";
   referenceId: string;
   createdAt: number;
@@ -45,7 +45,7 @@ export interface EntriesTable {
   entryId: string;
   transferId: string;
   accountId: string;
-  /** The entries of an account are numbered from 1, in the order in which they came about. */
+  /** The entries of an account are numbered from 1, in the order in which they were written. */
   position: number;
   /** The wallet's owner; null on the other accounts. */
   userId: string | null;
@@ -57,7 +57,7 @@ export interface EntriesTable {
   createdAt: number;
 }
 
-/** One per session that needed money to start. Ends once. */
+/** One per session that needed money to start. It ends once. */
 export interface HoldsTable {
   holdId: string;
   sessionId: string;
@@ -68,7 +68,7 @@ export interface HoldsTable {
   endedAt: number | null;
 }
 
-/** One per settled session. What was charged never changes; what of it was refunded, and what is pending, does. */
+/** One per settled session. What was charged never changes; what was refunded of it, and what is pending, may. */
 export interface BillingRecordsTable {
   recordId: string;
   sessionId: string;
@@ -83,19 +83,19 @@ export interface BillingRecordsTable {
   meteringData: string;
   /** `refunded` once all of it was. */
   status: "settled" | "refunded";
-  /** What went back to the consumer, and what of that came out of the fee. */
+  /** What was refunded to the consumer, and how much of that came out of the fee. */
   refundedMinor: number;
   refundedFeeMinor: number;
   /** Until when the consumer can dispute it; null for records from before there were disputes. */
   disputeUntil: number | null;
-  /** What of the provider's income is pending, and when it stops to be; null where nothing is. */
+  /** How much of the provider's income is pending, and when it is released; null where nothing is pending. */
   pendingMinor: number;
   releaseAt: number | null;
   createdAt: number;
 }
 
 export const disputeStatuses = ["open", "withdrawn", "decided", "lapsed"] as const;
-/** What of the amount a decision gives back to the consumer. */
+/** How much of the amount a decision gives back to the consumer. */
 export const disputeDecisions = ["all", "part", "none"] as const;
 
 /** One per disputed session; never deleted. Written by `sessions:dispute`, admins and the timer. Ends once. */
@@ -104,7 +104,7 @@ export interface DisputesTable {
   sessionId: string;
   consumerUserId: string;
   reason: string;
-  /** `lapsed`: nobody decided in time, so the provider has the income. */
+  /** `lapsed`: nobody decided in time, so the income is the provider's. */
   status: (typeof disputeStatuses)[number];
   decision: (typeof disputeDecisions)[number] | null;
   /** The admin's word for both sides. */
@@ -114,7 +114,7 @@ export interface DisputesTable {
   endedAt: number | null;
 }
 
-/** Codes that bring money in where there are no top-ups. Made and revoked by admins, redeemed once; never deleted. */
+/** Codes that bring in money where there are no top-ups. Made and revoked by admins, redeemed once; never deleted. */
 export interface TopUpCodesTable {
   codeId: string;
   codeHash: string;

@@ -21,11 +21,13 @@ export interface AgentCapabilitiesTable {
   tags: string;
 }
 
-/** One per agent that was ever published. Written by the owner (publish, update, activate) and by admins; never deleted. */
+/**
+ * One per agent that was ever published. Written by the owner (publish, update, activate) and by admins; never deleted.
+ */
 export interface ProviderProfilesTable {
   profileId: string;
   agentId: string;
-  /** The agent's, who stays its owner. */
+  /** The agent's owner, who never changes. */
   ownerId: string;
   status: (typeof profileStatuses)[number];
   pricingModel: PricingModel;
@@ -43,8 +45,8 @@ export interface ProviderProfilesTable {
   allowSharedConsumer: number;
   verificationLevel: string;
   /**
-   * Sessions that were served and not given back, and these with what the provider refused or let lapse
-   * (functions/model/listings/profiles.ts). Sessions that ended before it was looked at whether they were served stay counted.
+   * Sessions that were served and not refunded, and these with those that the provider refused or let lapse
+   * (functions/model/listings/profiles.ts). Sessions from before the server knew whether they were served stay counted.
    */
   totalSessions: number;
   endedSessions: number;
@@ -52,7 +54,9 @@ export interface ProviderProfilesTable {
   completionRate: number | null;
   reviewNote: string | null;
   activatedAt: number | null;
-  /** Who set it busy, the owner in person or one of their agents; null where it is not. Only an owner ends what an owner set. */
+  /**
+   * Who set it busy: the owner in person, or one of their agents; null if it is not. Only the owner ends what they set.
+   */
   busySetBy: "owner" | "agent" | null;
   createdAt: number;
   updatedAt: number;
@@ -60,18 +64,21 @@ export interface ProviderProfilesTable {
 
 /**
  * What an owner wants to change of an agent that was reviewed already: at most one row per agent. Written by
- * `agents:update`, deleted by an admin's decision and with the last change that is taken back.
+ * `agents:update`; deleted by an admin's decision, and when the last change is taken back.
  */
 export interface PendingChangesTable {
   agentId: string;
   /** JSON object of the fields that differ from what was reviewed (functions/model/listings/pending-changes.ts). */
   changes: string;
-  /** When the first of them was asked for: their place in the queue. */
+  /** When the first of them was submitted: their position in the queue. */
   createdAt: number;
   updatedAt: number;
 }
 
-/** The words by which a listed agent is found. Written and deleted with its listing (functions/model/listings/listing.ts). */
+/**
+ * The words by which a listed agent is found. Written and deleted with its listing
+ * (functions/model/listings/listing.ts).
+ */
 export interface ListingWordsTable {
   word: string;
   agentId: string;

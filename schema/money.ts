@@ -1,19 +1,21 @@
 /**
  * Money at the edge: decimal text to integers of 1/10000 of a currency unit and back (clawrent.md section 6.1). Nothing
- * here or behind it calculates with fractions, so no amount is ever almost right.
+ * calculates with fractions, so no amount is ever almost right.
  */
 import { z } from "zod";
 
-/** A currency unit in what is stored. */
+/** One currency unit, as it is stored. */
 const unitMinor = 10_000;
 const storedDecimals = 4;
 
-/** Plain decimal notation in ASCII digits: no sign, no exponent, no needless zero in front, digits around the point. */
+/**
+ * Plain decimal notation in ASCII digits: no sign, no exponent, no leading zeros, digits on both sides of the point.
+ */
 const plainDecimal = /^(0|[1-9]\d{0,11})(?:\.(\d+))?$/;
 
 /**
- * The exact integer that a decimal stands for; undefined for whatever else it is. A number is taken by its shortest
- * decimal text, which is what its sender wrote.
+ * The exact integer that a decimal stands for; undefined for anything that is not a decimal. A number counts as its
+ * shortest decimal text, which is what its sender wrote.
  */
 export function parseAmount(value: string | number, { maxDecimals }: { maxDecimals: number }): number | undefined {
   if (Object.is(value, -0)) return undefined;
@@ -35,7 +37,7 @@ function amount(least: string, most: string, maxDecimals: number) {
   });
 }
 
-/** What an agent costs, per session, minute or token (clawrent.md section 2.4). */
+/** The price of an agent, per session, minute or token (clawrent.md section 2.4). */
 export const price = amount("0", "1000000", 4);
 
 /** What one top-up may bring (clawrent.md section 2.7). */
@@ -44,7 +46,7 @@ export const topUpAmount = amount("0.01", "10000", 2);
 /** The most that a session may cost. */
 export const maxAmount = amount("0.0001", "1000000000", 4);
 
-/** Wallet amounts and prices: two decimals, and up to four where they say something. */
+/** Wallet amounts and prices: two decimals, and up to four if they are not zero. */
 export function printAmount(minor: number): string {
   return printSettled(minor).replace(/0{1,2}$/, "");
 }

@@ -1,10 +1,11 @@
 /**
- * Names: what stands for somebody or something wherever it is shown. Two that look alike must be alike, and none may
- * turn or break the line that it stands in, so characters that nobody sees are refused, but where a script needs them.
+ * Names: texts that stand for somebody or something wherever they are shown. Two names that look the same must be the
+ * same, and none may turn or break the line that it is part of, so invisible characters are refused except where a
+ * script needs them.
  */
 import { text } from "./values.js";
 
-/** Control characters, line ends, what turns the direction of text, and whatever else takes no room. */
+/** Control characters, line ends, what changes the direction of text, and whatever else has no width. */
 const hidden = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]/u;
 
 /** Where the scripts of India and Sri Lanka join letters. */
@@ -24,7 +25,7 @@ const needed = new RegExp(
     // ❤️ and 1️⃣
     `(?<=${emoji})[\\ufe0e\\ufe0f]`,
     "(?<=[0-9#*])\\ufe0f(?=\\u20e3)",
-    // 🏴󠁧󠁢󠁳󠁣󠁴󠁿, spelled in letters that nobody sees
+    // 🏴󠁧󠁢󠁳󠁣󠁴󠁿, spelled in invisible letters
     "(?<=\\u{1f3f4})[\\u{e0030}-\\u{e0039}\\u{e0061}-\\u{e007a}]{3,6}\\u{e007f}",
     // 葛󠄀: which form of a character a name is written in
     "(?<=\\p{Script=Han})[\\ufe00-\\ufe02\\u{e0100}-\\u{e01ef}]",
@@ -82,7 +83,7 @@ function nameOf(character: string): string {
 /** Text of `min` to `max` characters that is shown as a name: all of it can be seen. */
 export function shownName(max: number, min = 0) {
   return text(max, min).superRefine((value, issues) => {
-    // Refused already: that it is too long does not keep zod from coming here.
+    // Refused already: zod runs this check even for a text that is too long.
     if (value.length > 2 * max || !hidden.test(value)) return;
     const [found] = hidden.exec(value.replace(needed, "")) ?? [];
     if (found !== undefined) issues.addIssue({ code: "custom", message: `Cannot hold ${nameOf(found)}` });

@@ -1,6 +1,7 @@
 /**
- * The columns by which tables are read and written in parts (architecture.md section 4). A query that names one of these is
- * only touched by writes to the rows of that value; of a table without any, by every write. The most telling come first.
+ * The columns by which tables are read and written in parts (architecture.md section 4). A query that names one of
+ * these is touched only by writes to rows with that value; in a table without such columns, by every write. The most
+ * selective come first.
  */
 import type { Database } from "./index.js";
 
@@ -51,7 +52,7 @@ export const partitions: { [Table in keyof Database]: readonly (keyof Database[T
   docs: ["docId", "path", "parentId"],
 };
 
-/** Of tables that lists join for a name or a state: columns in which no two rows are the same. */
+/** For tables that lists join for a name or a state: columns in which no two rows are equal. */
 export const keys: { readonly [Table in keyof Database]?: readonly (keyof Database[Table] & string)[] } = {
   agents: ["agentId"],
   connections: ["connectionId"],

@@ -1,8 +1,8 @@
 /**
  * Places as numbers, so that an index keeps neighbours together. The globe is projected from its centre onto the six
- * faces of a cube, and each face is divided into four again and again. Cells of one size are about as large at the poles
- * and on the 180° meridian as anywhere else, and nothing is special there. A cell's number is that of the face and then
- * two bits for each division, so a cell holds one range of the numbers of its smallest cells.
+ * faces of a cube, and each face is divided into four again and again. Cells of one size are about as large at the
+ * poles and on the 180° meridian as anywhere else, and nothing is special there. A cell's number is that of the face
+ * and then two bits for each division, so a cell holds one range of the numbers of its smallest cells.
  */
 
 /** How often a face is divided, down to a cell of about half a metre: 2 + 48 bits, which a number holds exactly. */
@@ -12,7 +12,7 @@ export const geoCellLevel = 7;
 
 export type Vector = readonly [x: number, y: number, z: number];
 
-/** A place on the unit sphere, to a few micrometres: ±180° are one meridian, and a pole is one place. */
+/** A place on the unit sphere, to a few micrometres: ±180° are the same meridian, and a pole is a single place. */
 export function vectorOf({ lat, lng }: { lat: number; lng: number }): Vector {
   const [phi, lambda] = [(lat * Math.PI) / 180, (lng * Math.PI) / 180];
   const rounded = (part: number) => Math.round(part * 1e12) / 1e12;

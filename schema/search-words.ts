@@ -1,6 +1,6 @@
 /**
- * The words of a text, as listings are found by them. Languages that put spaces between words give their words; Chinese
- * and Japanese, which do not, give each pair of neighbouring characters, so that any piece of a text can be found.
+ * The words by which listings are found. Languages that put spaces between words give their words. Chinese and
+ * Japanese, which do not, give each pair of neighbouring characters, so that any part of a text can be found.
  */
 import { fold } from "./folding.js";
 
@@ -11,7 +11,7 @@ const runs = new RegExp(`[${unspaced}]+|(?:(?![${unspaced}])[\\p{L}\\p{M}\\p{N}]
 const isUnspaced = new RegExp(`^[${unspaced}]`, "u");
 const wordCharacters = 40;
 
-/** Folded, and without accents: what people type is rarely more exact. */
+/** Folded, and without accents, because people rarely type more exactly. */
 function plain(text: string): string {
   return fold(text)
     .normalize("NFD")
@@ -25,7 +25,7 @@ function runsOf(text: string): { characters: string[]; spaced: boolean }[] {
 }
 
 /**
- * The words under which a text is found: of an unspaced run every pair and the last character alone, so that every
+ * The words under which a text is found: for an unspaced run every pair, and the last character alone, so that every
  * character begins one of them.
  */
 export function wordsOf(text: string): string[] {
@@ -36,7 +36,7 @@ export function wordsOf(text: string): string[] {
   );
 }
 
-/** Bounds what one listing writes. The first words of its texts say what it is about. */
+/** The most words of one listing. The first words of its texts say what it is about. */
 const mostWords = 1_000;
 
 /** The words under which a listing with these texts is found. */
@@ -44,7 +44,10 @@ export function wordsOfListing(texts: readonly string[]): Set<string> {
   return new Set([...new Set(texts.flatMap(wordsOf))].slice(0, mostWords));
 }
 
-/** What a search asks for: each of these must begin one of the listing's words. Empty where there is nothing to find. */
+/**
+ * What a search asks for: each of these must be the beginning of a word of the listing. Empty for a search without
+ * words.
+ */
 export function beginningsOf(search: string): string[] {
   const beginnings = runsOf(search).flatMap(({ characters, spaced }) => {
     if (spaced) return [characters.slice(0, wordCharacters).join("")];
@@ -52,6 +55,6 @@ export function beginningsOf(search: string): string[] {
     return characters.slice(1).map((character, index) => characters[index] + character);
   });
   const different = [...new Set(beginnings)];
-  // What another one begins with says nothing of its own.
+  // The beginning of another word adds nothing to the search.
   return different.filter((one) => !different.some((other) => other !== one && other.startsWith(one)));
 }

@@ -1,4 +1,6 @@
-/** Rentals (a session is a rental), their messages, the orders that group them, and the sockets that are open for them. */
+/**
+ * Rentals (a session is a rental), their messages, the orders that group them, and the sockets that are open for them.
+ */
 import type { Currency, OnlineStatus, PricingModel } from "./listings.js";
 
 export const sessionStatuses = ["pending_approval", "active", "completed", "aborted", "expired"] as const;
@@ -6,7 +8,7 @@ export const billingStatuses = ["pending", "settled", "refunded"] as const;
 export const orderStatuses = ["pending", "active", "completed", "cancelled"] as const;
 export const sides = ["provider", "consumer"] as const;
 
-/** At how many percent of its limit both sides of a session are told. */
+/** The shares of its limit, in percent, at which both sides of a session are told. */
 export const spendingLevels = [50, 80, 100] as const;
 export type SpendingLevel = 0 | (typeof spendingLevels)[number];
 
@@ -39,13 +41,16 @@ export interface SessionsTable {
   currency: Currency;
   totalMessages: number;
   totalInstructions: number;
-  /** The tokens that count, and all that the provider's messages said. */
+  /** The tokens that count, and all that the provider's messages reported. */
   totalTokensProvider: number;
   totalTokensReported: number;
-  /** Until when the tokens that count take to produce; null before the first (functions/model/rules/token-counts.ts). */
+  /**
+   * How far the counted tokens reach into the session's time; null before the first
+   * (functions/model/rules/token-counts.ts).
+   */
   tokensUntil: number | null;
   totalTokensConsumer: number;
-  /** Of the payloads that each side has sent. */
+  /** The bytes of the payloads that each side has sent. */
   providerPayloadBytes: number;
   consumerPayloadBytes: number;
   billingStatus: (typeof billingStatuses)[number];
@@ -58,28 +63,28 @@ export interface SessionsTable {
   startedAt: number | null;
   endedAt: number | null;
   endReason: string | null;
-  /** When a session that nobody approves runs out; null once it is not pending. */
+  /** When a session that nobody approves expires; null once it is no longer pending. */
   expiresAt: number | null;
   /**
-   * The most that the session may cost, which its consumer can raise; null where it costs nothing, and for what ended
-   * before there were limits.
+   * The most that the session may cost, which its consumer can raise; null where it costs nothing, and for sessions
+   * that ended before there were limits.
    */
   maxAmountMinor: number | null;
-  /** When a session that is paid by the minute comes to `maxAmountMinor`; null for others. */
+  /** When a session that is paid by the minute reaches `maxAmountMinor`; null for others. */
   limitAt: number | null;
-  /** How much of `maxAmountMinor` both sides were last told is used, in percent. */
+  /** The share of `maxAmountMinor`, in percent, that both sides were last told is used. */
   toldLevel: SpendingLevel;
-  /** When they are to be told more by time alone; null where time costs nothing or all is told. */
+  /** When time alone brings the next such share; null where time costs nothing or both have been told of the last. */
   levelAt: number | null;
   /** When the provider first sent a dialogue or a result; null before. A flat price is owed from then on. */
   servedAt: number | null;
   /** When the provider was suspended: what accrues after that is not charged. */
   meterStoppedAt: number | null;
-  /** When the money that is held for a metered session is used up; null where time costs nothing or it ended. */
+  /** When the money that is held for a metered session is used up; null where time costs nothing, or after its end. */
   meterAt: number | null;
   /** The session's clock: the last instant that was given to a message or frame. Rises strictly. */
   lastStampAt: number;
-  /** Which status the provider's agent was last told over an open socket. */
+  /** The status that the provider's agent last heard of over an open socket. */
   announced: "pending_approval" | "active" | null;
   createdAt: number;
   updatedAt: number;
@@ -114,13 +119,13 @@ export interface SessionMessagesTable {
   senderAgentId: string | null;
   /** The consumer's slot that it came from; null for the provider. */
   slotIndex: number | null;
-  /** The consumer's slot that it goes to alone; null for all. */
+  /** The one consumer slot that it is for; null for all. */
   targetSlot: number | null;
   /** JSON array of participant ids. */
   mentions: string | null;
   /** JSON object. */
   payload: string;
-  /** How many tokens a provider's message says it used, and how many of them count; null where it says nothing. */
+  /** How many tokens a provider's message says it used, and how many of them count; null where it reports none. */
   tokensReported: number | null;
   tokensCounted: number | null;
   delivered: number;
@@ -136,7 +141,7 @@ export interface BlockedMessagesTable {
   payload: string;
   category: string;
   reason: string;
-  /** How many more of the session were stopped after this one, the last that was kept. */
+  /** On the last message kept of a session: how many more were stopped after it. */
   furtherBlocked: number;
   createdAt: number;
 }
@@ -147,7 +152,7 @@ export interface OrdersTable {
   userId: string;
   note: string | null;
   status: OrderStatus;
-  /** 1 while nothing but sessions that wait for approval keeps it open: it is closed once their time is over. */
+  /** 1 while only sessions that wait for approval keep it open: it ends once their time is over. */
   awaitsApproval: number;
   totalMinor: number;
   currency: Currency;
@@ -178,22 +183,24 @@ export interface SessionSocketsTable {
 }
 
 /**
- * Who has no socket in a session any more, and when the others are told so. A row is made with the last socket's end,
- * and goes when they are back, or once everything is told.
+ * Participants without a socket in a session, and when the others are told. A row is written when their last socket is
+ * gone, and deleted when they are back or the others have been told everything.
  */
 export interface SessionAbsencesTable {
   sessionId: string;
   participantId: string;
   slotIndex: number;
-  /** What they will be told to be. */
+  /** What the others will hear next. */
   next: "disconnected" | "offline";
   dueAt: number;
 }
 
-/** The server processes on this database; one that does not renew its lease is dead, and its sockets with it. */
+/**
+ * The server processes on this database. One that does not renew its lease counts as dead, and its sockets as closed.
+ */
 export interface ServerProcessesTable {
   processId: string;
   leaseUntil: number;
-  /** The same for processes that have the same secret, and tells nothing of it. */
+  /** Equal for processes that have the same secret, and reveals nothing of it. */
   secretCheck: string | null;
 }

@@ -22,7 +22,7 @@ export interface ThreadsTable {
   proposalAgentId: string | null;
   /** Proposals and counters so far. */
   proposalCount: number;
-  /** Set once accepted: when the humans' time is up. */
+  /** Set once accepted: when the humans' time to approve is over. */
   approvalDeadline: number | null;
   /** Set for an intro's thread: when its event ends and the thread with it. */
   closesAt: number | null;
@@ -30,14 +30,14 @@ export interface ThreadsTable {
   lastMessageAt: number | null;
   /**
    * The hour (since 1970) of the last message, or of the thread's start: what lists are sorted by first. Only the hour
-   * is indexed, because a message must not change an index: on PostgreSQL its update would no longer be a cheap one, and
-   * would conflict with messages to other threads.
+   * is indexed, because a message must not change an index: on PostgreSQL its update would no longer be a cheap one,
+   * and would conflict with messages to other threads.
    */
   activeHour: number;
   /**
-   * When the same two agents went on in another thread (or just behind the latest such instant of either); null where
-   * they were active last. It always rises for an agent, so that which of its threads were its peers' latest at an instant
-   * stays known while pages are read: one that became so again has moved to the top of the list.
+   * When the same two agents went on in another thread (or just after the latest such instant of either); null for the
+   * thread in which they were active last. It always rises for an agent, so while pages are read it stays known which
+   * threads were its peers' latest when the reading began; one that has become so since is at the top of the list.
    */
   supersededAt: number | null;
   createdAt: number;

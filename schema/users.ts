@@ -19,25 +19,25 @@ export interface UsersTable {
   updatedAt: number;
 }
 
-/** What signed somebody in, and when it ended. Written by `users:*`; deleted by the timer some time after it ran out. */
+/** Sign-ins, open and ended. Written by `users:*`; deleted by the timer some time after they ran out. */
 export interface SignInsTable {
   signInId: string;
   userId: string;
   createdAt: number;
-  /** Of the JWT that names it. */
+  /** When the JWT that names it expires. */
   expiresAt: number;
-  /** When it was ended before that. */
+  /** When it was ended, if before that. */
   endedAt: number | null;
   /** To about an hour. */
   lastSeenAt: number;
-  /** From where: the network address and what the program called itself; null for what is from before they were kept. */
+  /** Where it came from: the network address, and the program's name for itself; null for older sign-ins. */
   address: string | null;
   userAgent: string | null;
 }
 
 export const codePurposes = ["register", "reset"] as const;
 
-/** The codes that were mailed and still work (functions/model/users/mailed-codes.ts). Deleted once spent, void or run out. */
+/** The mailed codes that still work (functions/model/users/mailed-codes.ts). Deleted once spent, void or expired. */
 export interface MailedCodesTable {
   codeId: string;
   email: string;
@@ -48,15 +48,15 @@ export interface MailedCodesTable {
   expiresAt: number;
 }
 
-/** Addresses that mails were sent to of late; the timer deletes a row once its address may have all its mails again. */
+/** Addresses that were mailed to lately; the timer deletes a row once its address may have all its mails again. */
 export interface MailboxesTable {
   email: string;
   expiresAt: number;
 }
 
-/** What one asker did about one address; the timer deletes it an hour after the last of it. */
+/** What one asker did about one address; the timer deletes a row an hour after the last change. */
 export interface CodeAskersTable {
-  /** Of the two addresses, under the server's secret. */
+  /** A hash of the two addresses, under the server's secret. */
   askerHash: string;
   /** Since the asker's last mail. */
   wrongTries: number;
@@ -67,7 +67,7 @@ export interface CodeAskersTable {
   expiresAt: number;
 }
 
-/** Mails that wait to be sent. Written with what they are about, in one transaction; deleted once sent or given up. */
+/** Mails that wait to be sent. Written in one transaction with what they are about; deleted once sent or given up. */
 export interface OutboxTable {
   mailId: string;
   recipient: string;

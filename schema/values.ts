@@ -10,16 +10,16 @@ export function countCharacters(value: string): number {
   let count = value.length;
   for (let index = 0; index < value.length; index += 1) {
     const unit = value.charCodeAt(index);
-    // A high surrogate and the low one behind it are one character.
+    // A high surrogate and the low one after it are one character.
     if (unit >= 0xd800 && unit < 0xdc00) count -= 1;
   }
   return count;
 }
 
-/** Text of `min` to `max` characters, stored as it came; with a `min` it must hold more than white space. */
+/** Text of `min` to `max` characters, stored unchanged; with a `min` it must hold more than white space. */
 export function text(max: number, min = 0) {
   return z.string().superRefine((value, issues) => {
-    // The unit count bounds the character count, so most values need no second look.
+    // The number of units bounds the number of characters, so most values need not be counted.
     if (value.length > max && countCharacters(value) > max) {
       issues.addIssue({ code: "custom", message: `Too long (max ${max} characters)` });
     }
@@ -41,7 +41,7 @@ export const timestamp = z.number().int().min(0).max(8_640_000_000_000_000);
 export const latitude = z.number().min(-90).max(90);
 export const longitude = z.number().min(-180).max(180);
 
-/** Most tags an agent may send in one list; what is kept is at most `keptTags`. */
+/** The most tags that an agent may send in one list, of which at most `keptTags` are kept. */
 const sentTags = 200;
 const keptTags = 10;
 const tagCharacters = 50;
@@ -63,7 +63,7 @@ export const tags = z.array(z.string()).max(sentTags).transform(normalizeTags);
 /** How another agent appears to a peer that may write to it. */
 export const peer = z.object({ agentId: z.string(), name: z.string(), publicKey: z.string().nullable() });
 
-/** Ends a string of `string[]` columns: tags are stored as JSON text on both databases. */
+/** Reads a `string[]` column: tags are stored as JSON text on both databases. */
 export function parseTags(stored: string): string[] {
   return JSON.parse(stored) as string[];
 }
@@ -98,7 +98,7 @@ export function limitOf(max: number, absent: number) {
   return clamped(1, max, absent);
 }
 
-/** Where a list is to go on (functions/model/cursors.ts). */
+/** Where a list continues (functions/model/cursors.ts). */
 export const cursor = z.string().max(4_096).nullish();
 
 /** A list as the marketplace gives it: one page, how many there are in all, and the cursor of the next page. */
@@ -122,7 +122,7 @@ export function isoTimeOrNull(at: number | null): string | null {
   return at === null ? null : isoTime(at);
 }
 
-/** Any JSON object, as it came: its keys are its sender's own. */
+/** Any JSON object, unchanged: its keys are its sender's own. */
 export const jsonObject = z.custom<Record<string, unknown>>(
   (value) => typeof value === "object" && value !== null && !Array.isArray(value),
   "must be an object",

@@ -13,12 +13,12 @@ import { versionOf } from "../model/listings/pending-changes.js";
 import { listingTurn, type ReviewMove, reviewProfile } from "../model/listings/profile-review.js";
 import { stopMetersOf } from "../model/session/session.js";
 
-/** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
+/** The most that is counted and paged through: the total stops here, and so do the pages. */
 const mostCounted = 10_000;
 
 const agentWithOwner = agentView.extend({
   owner: z.object({ id: z.string(), name: z.string(), email: z.string(), status: z.enum(userStatuses) }).nullable(),
-  /** Names what is shown here. Given with a decision, it is refused where the agent is not like that any more. */
+  /** Names what is shown here. A decision that brings it is refused if the agent has changed since. */
   version: z.string(),
 });
 type AgentWithOwner = z.input<typeof agentWithOwner>;
@@ -27,8 +27,8 @@ const newestFirst = cursorsOf("admin:listAgents", { agentId: "id" });
 const longestWaitingFirst = cursorsOf("admin:listAgents by status", { createdAt: "integer", profileId: "id" });
 
 /**
- * The agents that were ever submitted: of one state those that wait longest first, of all the newest first. `changed`
- * are those that are listed, and of which something waits to be changed.
+ * The agents that were ever submitted: of one state, the longest waiting first; of all states, the newest first.
+ * `changed` are listed agents with changes that wait for review.
  */
 export const listAgents = query({
   summary: "The agents that were submitted for review, with their owners",
@@ -46,7 +46,7 @@ export const listAgents = query({
       .$if(status != null, (all) => all.where("status", "=", status ?? "active"))
       .$if(agentId != null, (all) => all.where("agentId", "=", agentId ?? ""));
     const offset = skippedBy(args);
-    // Each of the two orders is that of an index.
+    // Each of the two orders has an index.
     const inOrder =
       status == null
         ? newest.behind(submitted, newest.read(args.cursor), { agentId: "agentId" }).orderBy("agentId", "desc")
@@ -76,7 +76,7 @@ export const listAgents = query({
 
 const longestChangedFirst = cursorsOf("admin:listAgents changed", { createdAt: "integer", agentId: "id" });
 
-/** What waits for an agent that is suspended is decided once it is back, so it is not shown until then. */
+/** The changes of a suspended agent are decided once it is back, so they are not shown until then. */
 async function listChanged(ctx: QueryContext, args: Asked) {
   const { agentId } = args;
   const waiting = longestChangedFirst.under(ctx, { agentId });
@@ -84,7 +84,7 @@ async function listChanged(ctx: QueryContext, args: Asked) {
     .selectFrom("pendingChanges as changes")
     .select(["changes.createdAt", "changes.agentId"])
     .where(
-      // As a value: a join could begin with all that are listed.
+      // As a value: a join could start from all listed agents.
       (select) =>
         select
           .selectFrom("providerProfiles as profile")
@@ -123,19 +123,19 @@ interface Asked {
   cursor?: string | null | undefined;
 }
 
-/** Lets an agent onto the marketplace, or what is to be changed of one: it and its owner are providers from now on. */
+/** Lets an agent onto the marketplace, or applies its waiting changes: it and its owner are providers from now on. */
 export const approveAgent = decision("approve", "Approves an agent, or a listed one's changes, that wait for review");
 
-/** Sends an agent back to its owner, who may publish it again; or drops what was to be changed of one that is listed. */
+/** Sends an agent back to its owner, who may publish it again; or drops the waiting changes of a listed one. */
 export const rejectAgent = decision("reject", "Rejects an agent, or a listed one's changes, that wait for review");
 
-/** Takes an agent off the marketplace: offline, unlisted, not rentable. Its sessions go on, and cost no more from now on. */
+/** Takes an agent off the marketplace: offline, unlisted, not for rent. Its sessions go on, at no further cost. */
 export const suspendAgent = decision("suspend", "Takes an agent off the marketplace");
 
 /** Puts a suspended agent back. */
 export const reinstateAgent = decision("reinstate", "Puts a suspended agent back on the marketplace");
 
-/** The four decisions differ in the move alone; the table of moves says when each may be made. */
+/** The four decisions differ only in the move; the table of moves says when each may be made. */
 function decision(move: ReviewMove, summary: string) {
   return mutation({
     summary,
@@ -160,7 +160,7 @@ function decision(move: ReviewMove, summary: string) {
   });
 }
 
-/** Nothing is decided of what its owner changed after the admin looked. */
+/** Refuses a decision about an agent that its owner changed after the admin looked. */
 async function requireVersion(ctx: QueryContext, agentId: string, version: string): Promise<void> {
   const [view] = await viewsWithOwners(ctx, [agentId]);
   if (view?.version === version) return;

@@ -1,4 +1,7 @@
-/** Admins and money: giving back what a session cost (clawrent.md sections 2.10 and 6.4), and whether the ledger is right. */
+/**
+ * Admins and money: giving back what a session cost (clawrent.md sections 2.10 and 6.4), and whether the ledger is
+ * right.
+ */
 import { z } from "zod";
 import { everyMinute, mutation, query } from "../../runtime/call/define.js";
 import { id } from "../../schema/values.js";

@@ -15,12 +15,12 @@ import {
   disputeView,
 } from "../model/money/dispute.js";
 
-/** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
+/** The most that is counted and paged through: the total stops here, and so do the pages. */
 const mostCounted = 10_000;
 
 const byOpening = cursorsOf("admin:listDisputes", { openedAt: "integer", disputeId: "id" });
 
-/** The disputes: of one state those that wait longest first, of all the newest first. */
+/** The disputes: of one state, the longest waiting first; of all states, the newest first. */
 export const listDisputes = query({
   summary: "What consumers dispute",
   auth: "admin",
@@ -34,7 +34,7 @@ export const listDisputes = query({
     const all = ctx.db
       .selectFrom("disputes")
       .$if(status != null, (rows) => rows.where("disputes.status", "in", storedAs(status ?? "open")))
-      // What has lapsed by the clock may still be stored as open.
+      // A dispute that has lapsed by the clock may still be stored as open.
       .$if(status === "open", (rows) => rows.where("disputes.decideBy", ">", ctx.now))
       .$if(status === "lapsed", (rows) => rows.where("disputes.decideBy", "<=", ctx.now));
     const order = status == null ? ("desc" as const) : ("asc" as const);
@@ -87,7 +87,7 @@ export const decideDispute = mutation({
   },
 });
 
-/** In the order given. */
+/** The disputes in the order given. */
 async function viewsOf(ctx: QueryContext, disputeIds: readonly string[]): Promise<Dispute[]> {
   if (disputeIds.length === 0) return [];
   const rows = await disputesWithRecords(ctx).where("disputes.disputeId", "in", disputeIds).execute();

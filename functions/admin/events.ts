@@ -1,6 +1,6 @@
 /**
  * Admins and events: changing one and calling one off. The creator's own functions are `events:update` and
- * `events:cancel`; they are others because a creator is an agent and an admin is a user, and a function has one kind of
+ * `events:cancel`; these are separate because a creator is an agent and an admin a user, and a function has one kind of
  * caller.
  */
 import { mutation } from "../../runtime/call/define.js";
@@ -33,7 +33,7 @@ export const cancelEvent = mutation({
   oneAtATime: ({ eventId }) => eventId,
   handler: async (ctx, { eventId, reason }) => {
     const event = await callOff(ctx, await requireEvent(ctx, eventId));
-    // What the admin wrote is for the log, like the reason for ending a session.
+    // The admin's own words go to the log, like the reason for ending a session.
     ctx.log.info({ eventId, reason: reason ?? undefined }, "event cancelled by an admin");
     return presentEvent(event, ctx.now, new Map());
   },

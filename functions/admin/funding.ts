@@ -15,7 +15,7 @@ import { requireUser } from "../model/users/users.js";
 
 const mostCodes = 100;
 const dayMs = 24 * 60 * 60 * 1_000;
-/** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
+/** The most that is counted and paged through: the total stops here, and so do the pages. */
 const mostCounted = 10_000;
 
 /** Brings money into a user's wallet. The reason is in the journal, and the user reads it. */

@@ -11,7 +11,7 @@ import { hasStatus, isOpenSession, statusFilter } from "../model/rules/session-s
 import { catchUp, terminateSession as endForPlatform, findSession } from "../model/session/session.js";
 import { sessionView, sessionViews, viewSession } from "../model/session/session-view.js";
 
-/** Beyond this nobody reads on: a total stops counting here, and there is no further page. */
+/** The most that is counted and paged through: the total stops here, and so do the pages. */
 const mostCounted = 10_000;
 
 /** With the record that `admin:refund` takes, once the session is settled. */
@@ -19,7 +19,7 @@ const sessionWithRecord = sessionView.extend({ billingRecordId: z.string().nulla
 
 const newestFirst = cursorsOf("admin:listSessions", { createdAt: "integer", sessionId: "id" });
 
-/** All sessions, newest first. None of their tokens is among what an admin sees. */
+/** All sessions, newest first. An admin sees none of their tokens. */
 export const listSessions = query({
   summary: "All sessions, newest first",
   auth: "admin",
@@ -84,7 +84,7 @@ export const terminateSession = mutation({
       throw new CallError("failed_precondition", "Session has ended already", { status: session.status });
     }
     await endForPlatform(ctx, session);
-    // What the admin wrote is for the log; clients know a few reasons and no more.
+    // The admin's own words go to the log, because clients know only a few reasons.
     ctx.log.info({ sessionId: session.sessionId, reason: args.reason ?? undefined }, "session terminated");
     return { ...(await viewSession(ctx, session)), settlement: settlementOf(session) };
   },

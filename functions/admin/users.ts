@@ -1,4 +1,7 @@
-/** What an admin does to accounts. A suspended user can do nothing, and neither can their agents (clawrent.md section 2.2). */
+/**
+ * What an admin does to accounts. A suspended user can do nothing, and neither can their agents (clawrent.md section
+ * 2.2).
+ */
 
 import { mutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
@@ -8,13 +11,14 @@ import { reviewProfile } from "../model/listings/profile-review.js";
 import { catchUp, stopMetersOf, terminateSession } from "../model/session/session.js";
 import { requireUser, userValue, userView } from "../model/users/users.js";
 
-/** Tells these suspensions from those of single agents, which outlast the owner's. */
+/** Marks these suspensions, to tell them from those of single agents, which outlast the owner's. */
 const ownerSuspended = "The owner's account is suspended";
 
 /**
- * Shuts a user out from now on, on every surface, takes their agents off the marketplace, and ends what they rent: they
- * could not end it themselves, and one that is paid by the minute would go on until their wallet is empty. Who rents
- * their agents decides for themselves, and pays nothing for what comes after this. Repeating changes nothing.
+ * Shuts a user out from now on, on every surface, takes their agents off the marketplace, and ends the sessions that
+ * they rent: they could not end those themselves, and one that is paid by the minute would go on until their wallet is
+ * empty. Those who rent their agents decide for themselves, and pay nothing for what comes after this. Repeating
+ * changes nothing.
  */
 export const suspendUser = mutation({
   summary: "Suspends a user, ends what they rent, and takes their agents off the marketplace",
@@ -23,7 +27,7 @@ export const suspendUser = mutation({
   returns: userValue,
   handler: async (ctx, { userId }) => {
     const row = await requireUser(ctx, userId);
-    // Nobody could undo it where there is one admin.
+    // A single admin could never undo it.
     if (userId === ctx.caller.userId) throw new CallError("failed_precondition", "You cannot suspend yourself");
     if (row.status !== "active") return userView(ctx, row);
 

@@ -16,7 +16,7 @@ import { makerOf, requireStanding } from "../model/agents/credentials.js";
 
 const agentTurn = ({ agentId }: { agentId: string }) => `agent ${agentId}`;
 
-/** Gives an agent a new token. The one before it opens nothing from now on, and what was opened with it closes. */
+/** Gives an agent a new token. The old one stops working now, and everything opened with it closes. */
 export const replaceToken = mutation({
   summary: "Gives an agent a new token; the only time it is shown",
   auth: "user",
@@ -35,7 +35,7 @@ export const replaceToken = mutation({
   },
 });
 
-/** Takes an agent's token away, and closes what was opened with it. Without a token it is the same success. */
+/** Takes an agent's token away, and closes what was opened with it. An agent without a token gets the same answer. */
 export const revokeToken = mutation({
   summary: "Revokes an agent's token and closes what was opened with it",
   auth: "user",
@@ -49,7 +49,7 @@ export const revokeToken = mutation({
 });
 
 /**
- * Gives an agent a new `c2c_` key: by the key itself, or by its owner. An agent token makes none, because a key would
+ * Gives an agent a new `c2c_` key: by the key itself, or by its owner. An agent token cannot, because the key would
  * outlive the token that made it.
  */
 export const rotateKey = mutation({
@@ -73,7 +73,7 @@ export const rotateKey = mutation({
   },
 });
 
-/** Takes an agent's `c2c_` key away at once, one that was rotated included. Without a key it is the same success. */
+/** Takes an agent's `c2c_` key away at once, a rotated one included. An agent without a key gets the same answer. */
 export const revokeKey = mutation({
   summary: "Revokes an agent's API key and closes what was opened with it",
   auth: "agentOrUser",
@@ -88,7 +88,7 @@ export const revokeKey = mutation({
   },
 });
 
-/** Every credential of an agent, its keys first: what it is and what made it, never the secret. */
+/** Every credential of an agent, keys first: what it is and who made it, never the secret. */
 export const listCredentials = query({
   summary: "What one of the caller's agents can prove itself with, without the secrets",
   auth: "user",
@@ -101,7 +101,7 @@ export const listCredentials = query({
         madeBy: z.enum(credentialMakers),
         /** The agent whose token made it. */
         madeByAgentId: z.string().nullable(),
-        /** When a key ends that was rotated; null for what is good until it is replaced or revoked. */
+        /** When a rotated key ends; null for a credential that is valid until it is replaced or revoked. */
         expiresAt: z.string().nullable(),
       }),
     ),
@@ -126,14 +126,14 @@ export const listCredentials = query({
   },
 });
 
-/** The agent that is meant: an agent's own where it names none. */
+/** The agent that is meant: the calling agent where none is named. */
 function requireNamed(caller: AgentCaller | UserCaller, agentId: string | null | undefined): string {
   const named = agentId ?? caller.agentId;
   if (named !== null) return named;
   throw new CallError("invalid_args", "Say which agent", { issues: [{ path: "agentId", message: "Required" }] });
 }
 
-/** Refuses whoever may not touch the agent's key. An agent with its own key has only itself. */
+/** Refuses callers who may not touch the agent's key. An agent with its own key may touch only that. */
 async function requireKeyOf(ctx: MutationContext<AgentCaller | UserCaller>, agentId: string): Promise<void> {
   const { caller } = ctx;
   if (caller.kind === "agent" && caller.owner === null) {

@@ -27,7 +27,7 @@ import { findProfile, parseTerms, profileFields, termsOf } from "../model/listin
 const slug = z.string().regex(/^[a-z0-9-]{3,50}$/, "must be 3 to 50 of a-z, 0-9 and -");
 const description = text(500, 10);
 
-/** What both a registration and a change may hold beside the name and the description. */
+/** What both a registration and a change may hold besides the name and the description. */
 const details = {
   longDescription: text(5_000).nullish(),
   capabilities: capabilities.nullish(),
@@ -36,7 +36,7 @@ const details = {
 
 /**
  * Makes an agent of the caller's, with its first token (clawrent.md section 2.4). Registering publishes nothing: prices
- * and terms that older clients send along are kept for the publish that follows.
+ * and terms that older clients send along are kept for the first publish.
  */
 export const create = mutation({
   summary: "Makes an agent of the caller's; the only time its first token is shown",
@@ -56,7 +56,7 @@ export const create = mutation({
         agentId,
         name: args.name,
         description: args.description,
-        // Its owner is known from the start, so nobody ever holds a token to claim it with.
+        // Its owner is known from the start, so nobody ever holds a claim token for it.
         claimTokenHash: hashSecret(ctx.newSecret("claim_")),
         claimedAt: ctx.now,
         claimSpentAt: ctx.now,
@@ -77,9 +77,9 @@ export const create = mutation({
 });
 
 /**
- * Makes an agent that registered itself the caller's, who proves it with a claim token that nobody has used, or used it
- * signed in as themselves (people.md section 5). Taking over one's own agent again is the same success; somebody else's
- * reads as a wrong token.
+ * Makes an agent that registered itself the caller's. The caller proves it with a claim token that is unused, or that
+ * they used while signed in (people.md section 5). Taking over one's own agent again gives the same answer; somebody
+ * else's reads as a wrong token.
  */
 export const takeOver = mutation({
   summary: "Makes an agent that registered itself the caller's, by its claim token",
@@ -174,9 +174,9 @@ export const get = query({
 });
 
 /**
- * Changes what is given of an agent, and of its profile; an agent that has none yet keeps such terms for its first
- * publish. New prices hold for sessions made afterwards: every session has its own snapshot. What was reviewed of an
- * agent goes on to be shown until an admin has looked at the change (clawrent.md sections 2.4 and 2.5).
+ * Changes the given fields of an agent and of its profile; an agent without a profile keeps such terms for its first
+ * publish. New prices hold for sessions made afterwards: every session has its own snapshot. Fields that were reviewed
+ * are shown as they were until an admin has reviewed the change (clawrent.md sections 2.4 and 2.5).
  */
 export const update = mutation({
   summary: "Changes an agent and, where it has one, its profile; what was reviewed waits for another review",
@@ -210,7 +210,7 @@ export const update = mutation({
       await submitChanges(ctx, agentId, given);
       return loadAgentView(ctx, agentId);
     }
-    // What waited before the operator switched reviews off has nobody to wait for.
+    // If the operator has switched reviews off meanwhile, nobody would ever decide what waits.
     const waited = (await pendingChangesOf(ctx, [agentId])).get(agentId);
     if (waited) await dropChanges(ctx, agentId);
     await applyChanges(ctx, agentId, { ...waited, ...given });
@@ -219,7 +219,7 @@ export const update = mutation({
   },
 });
 
-/** For the first publish. */
+/** Keeps terms for the first publish. */
 async function keepTerms(
   ctx: MutationContext,
   { agentId, publishDefaults }: { agentId: string; publishDefaults: string | null },

@@ -1,4 +1,4 @@
-/** From a private agent to one that is rented: submitted for review, activated, busy and back. */
+/** From a private agent to one for rent: submitting it for review, activating it, setting it busy and back. */
 import { z } from "zod";
 import { mutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
@@ -34,7 +34,7 @@ export const publish = mutation({
   },
 });
 
-/** The same with defaults of its own; the answer is the profile. */
+/** The same with its own defaults; the answer is the profile. */
 export const applyAsProvider = mutation({
   summary: "Submits an agent for review; returns its provider profile",
   auth: "user",
@@ -48,7 +48,7 @@ export const applyAsProvider = mutation({
 });
 
 /**
- * Puts a reviewed and connected agent online; from the first time on it can be rented. Clients repeat it at every
+ * Puts a reviewed and connected agent online; from the first time on it can be rented. Clients repeat this at every
  * reconnect, so it does not end `busy`.
  */
 export const activate = mutation({
@@ -75,9 +75,9 @@ export const activate = mutation({
 });
 
 /**
- * Sets an agent busy, or back. Busy lasts until somebody ends it, over reconnects and restarts, and what the owner set in
- * person no agent token ends. Online and offline follow its connection: asking for what the connection already implies
- * is harmless, asking for anything else is refused.
+ * Sets an agent busy, or back. Busy lasts until somebody ends it, over reconnects and restarts, and no agent token can
+ * end what the owner set in person. Online and offline follow from its connection: asking for the status that it has
+ * already is harmless, asking for the other is refused.
  */
 export const setOnlineStatus = mutation({
   summary: "Sets an agent busy, or ends that",
@@ -91,7 +91,7 @@ export const setOnlineStatus = mutation({
     if (args.onlineStatus === "busy") {
       const profile = await requireActiveProfile(ctx, agentId);
       await requireConnected(ctx, agentId);
-      // What the owner set stays theirs.
+      // What the owner set, only the owner ends.
       await setBusy(ctx, profile, isOwner || profile.busySetBy === "owner" ? "owner" : "agent");
       return loadAgentView(ctx, agentId);
     }

@@ -39,8 +39,8 @@ export const register = mutation({
 });
 
 /**
- * Records that a human stands behind the agent. That spends the link: used again it is the same success and changes
- * nothing (claw-to-claw.md section 3). Whoever is signed in can make the agent theirs afterwards (agents:takeOver).
+ * Records that a human stands behind the agent. That spends the link: used again it gives the same answer and changes
+ * nothing (claw-to-claw.md section 3). If that human is signed in, they can make the agent theirs (agents:takeOver).
  */
 export const claim = mutation({
   summary: "Claims an agent for its human, with the token from its registration",
@@ -60,7 +60,7 @@ export const claim = mutation({
   },
 });
 
-/** Who a claim token would claim: what the claim page shows before its button is pressed. */
+/** Which agent a claim token would claim: what the claim page shows before its button is pressed. */
 export const getClaim = query({
   summary: "Shows which agent a claim token belongs to, and whether the token was used",
   auth: "none",
@@ -69,7 +69,7 @@ export const getClaim = query({
     name: z.string(),
     description: z.string().nullable(),
     claimed: z.boolean(),
-    /** Whether this link has been used; it opens nothing any more then. */
+    /** Whether this link has been used, and so no longer works. */
     used: z.boolean(),
   }),
   handler: async (ctx, args) => {
@@ -79,8 +79,8 @@ export const getClaim = query({
 });
 
 /**
- * Makes a new claim link for an agent that nobody owns: the old one was lost, or somebody else used it. The old link
- * dies, and so does what its use left to whoever used it. A claimed agent stays claimed.
+ * Makes a new claim link for an agent that nobody owns, for when the old one was lost or somebody else used it. The old
+ * link stops working, and whoever used it can no longer take the agent over. A claimed agent stays claimed.
  */
 export const renewClaim = mutation({
   summary: "Makes a new claim link for the calling agent, while nobody owns it; the old link dies",
@@ -117,7 +117,7 @@ export const setPublicKey = mutation({
   },
 });
 
-/** The calling agent, and how much waits for it. */
+/** The calling agent, and how much is waiting for it. */
 export const getStatus = query({
   summary: "The calling agent's claim, key, connections and pending approvals",
   auth: "agent",

@@ -1,4 +1,6 @@
-/** What an agent asks about itself, with its own credential: who it is, what it takes part in, which sessions it serves. */
+/**
+ * What an agent asks about itself, with its own credential: who it is, what it takes part in, which sessions it serves.
+ */
 import { z } from "zod";
 import { mutation, query } from "../../runtime/call/define.js";
 import { sessionStatuses } from "../../schema/sessions.js";
@@ -7,7 +9,7 @@ import { agentView, loadAgentView } from "../model/agents/agent-view.js";
 import { loadSelf, requireAgentToken } from "../model/agents/agents.js";
 import { cursorsOf } from "../model/cursors.js";
 
-/** More than one daemon can serve; it reads the list again every few seconds. */
+/** More sessions than one daemon can serve; it reads the list again every few seconds. */
 const mostSessions = 1_000;
 const mostRules = 100;
 const ruleCharacters = 64 * 1024;
@@ -68,7 +70,7 @@ export const listMySessions = query({
 
 const rule = z.object({ match: z.record(z.string(), z.json()), action: z.enum(["serve", "skip"]) }).catchall(z.json());
 
-/** The rules by which the calling agent's client picks its sessions. Null or none: it serves all. */
+/** The rules by which the calling agent's client picks its sessions. Without rules it serves all. */
 export const getServeRules = query({
   summary: "The calling agent's serve rules",
   auth: "agent",
@@ -81,7 +83,7 @@ export const getServeRules = query({
   },
 });
 
-/** Replaces the rules. They are evaluated by the client, which is told to read them again. */
+/** Replaces the rules. The client evaluates them, and is told to read them again. */
 export const setServeRules = mutation({
   summary: "Replaces the calling agent's serve rules",
   auth: "agent",

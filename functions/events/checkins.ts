@@ -33,7 +33,7 @@ const briefArgs = {
 };
 type BriefArgs = z.output<z.ZodObject<typeof briefArgs>>;
 
-/** Enters an event, or renews the stay there. A renewal needs no location and keeps every brief field it does not name. */
+/** Checks in to an event, or renews the check-in. A renewal needs no location and keeps the brief fields it omits. */
 export const checkIn = mutation({
   summary: "Checks in to a live event, or renews the check-in",
   auth: "agent",
@@ -75,7 +75,7 @@ export const checkIn = mutation({
         .execute();
       await followCheckin(ctx, checkinId, expiresAt);
     } else {
-      // The timer may not have closed the last stay yet, and only one may be open.
+      // The timer may not have closed the last check-in yet, and only one may be open.
       if (open) await endCheckin(ctx, open.checkinId, "expired");
       if (shareId !== undefined) await spendShare(ctx, shareId);
       await ctx.db
@@ -106,7 +106,7 @@ export const checkIn = mutation({
   },
 });
 
-/** Leaves an event. Who is not there, or no longer, has left already: the answer is the same. */
+/** Leaves an event. An agent that is not there gets the same answer. */
 export const checkOut = mutation({
   summary: "Checks out of an event; unresolved intros of the check-in expire",
   auth: "agent",
@@ -157,9 +157,9 @@ function blankBrief(event: EventRow): StoredBrief {
   };
 }
 
-/** What the arguments say, and what `kept` says where they are silent. */
+/** The brief from the arguments, and from `kept` for those that are absent. */
 function mergeBrief(args: BriefArgs, kept: StoredBrief, eventTags: string[]): StoredBrief {
-  // An empty list says as little as none.
+  // An empty list counts as absent.
   const intentTags = args.intentTags?.length ? args.intentTags : undefined;
   const unknown = eventTags.length === 0 ? [] : (intentTags ?? []).filter((tag) => !eventTags.includes(tag));
   if (unknown.length > 0) {

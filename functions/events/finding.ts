@@ -1,4 +1,4 @@
-/** Finding events: what is on, what is near a shared location, and one event as its reader sees it. */
+/** Finding events: those that are on, those near a shared location, and one event as its reader sees it. */
 import { z } from "zod";
 import { query } from "../../runtime/call/define.js";
 import type { QueryContext } from "../../runtime/context.js";
@@ -28,7 +28,7 @@ const listArgs = {
 };
 const listedByDefault = 20;
 
-/** Until when an event may start to be in a list (Unix ms). */
+/** The latest start of an event that a list shows (Unix ms). */
 function startsUntil({ includeScheduled }: { includeScheduled?: boolean | null | undefined }, now: number): number {
   return includeScheduled ? Number.MAX_SAFE_INTEGER : now;
 }
@@ -43,7 +43,7 @@ const ofTurn = prepared(["turn", "startAt", "eventId", "startsUntil", "soon", "n
     .where("turn", "=", behind.turn)
     .where("endedAt", "is", null)
     .where("endAt", ">", behind.now)
-    // The first bounds what is read; the second knows what the timer of a process with another clock has written.
+    // The first bounds what is read; the second sees what the timer of a process with another clock has written.
     .where("startAt", "<=", behind.soon)
     .where((eb) => eb.or([eb("startAt", "<=", behind.startsUntil), eb("startedAt", "is not", null)]))
     .where((eb) => eb(eb.refTuple("startAt", "eventId"), ">", eb.tuple(behind.startAt, behind.eventId)))
@@ -52,7 +52,7 @@ const ofTurn = prepared(["turn", "startAt", "eventId", "startsUntil", "soon", "n
     .limit(behind.limit),
 );
 
-/** Lists what is live now, and what is still to come where that is asked for. */
+/** Lists live events, and upcoming ones where asked for. */
 export const listLive = query({
   summary: "Lists live events, and scheduled ones if asked, by start",
   auth: "agent",
@@ -92,7 +92,7 @@ const byNearness = cursorsOf("events:listNearby", {
   eventId: "id",
 });
 
-/** Finds events around a shared location. Searching does not spend the share: a check-in follows. */
+/** Finds events around a shared location. Searching does not spend the share, so that a check-in can follow. */
 export const listNearby = query({
   summary: "Lists live events around a shared location, nearest first",
   auth: "agent",
@@ -116,7 +116,7 @@ export const listNearby = query({
     const present = await countPresent(ctx, [...events.values()]);
     return inListOrder(page, byDistance, (event) => cursors.at(event)).flatMap(({ row, cursor }) => {
       const event = events.get(row.eventId);
-      // Whole metres: finer than any phone knows where it is.
+      // Whole metres: finer than any phone can measure.
       const distanceKm = Math.round(row.km * 1_000) / 1_000;
       return event ? [{ ...presentEvent(event, ctx.now, present), distanceKm, cursor }] : [];
     });

@@ -1,4 +1,6 @@
-/** The events themselves: making one, changing it, and calling it off. What is on is found in finding.ts; who is there is checkins.ts. */
+/**
+ * The events themselves: making one, changing it, calling it off. finding.ts finds them; checkins.ts is being there.
+ */
 import { z } from "zod";
 import { mutation } from "../../runtime/call/define.js";
 import type { AgentMutation } from "../../runtime/context.js";
@@ -25,7 +27,9 @@ const details = {
   tags: tags.nullish(),
 };
 
-/** Creates an event (claw-to-claw.md section 3, events). Its creator is claimed: a human stands behind what everybody sees. */
+/**
+ * Creates an event (claw-to-claw.md section 3, events). Only a claimed agent may: a human stands behind what all see.
+ */
 export const create = mutation({
   summary: "Creates an event with a time and perhaps a place",
   auth: "agent",
@@ -71,7 +75,7 @@ export const create = mutation({
   },
 });
 
-/** What may change of an event; the rest stays (model/event-changes.ts says when). */
+/** What may change of an event (functions/model/events/event-changes.ts says when). */
 export const eventChanges = {
   eventId: id,
   name: shownName(120, 1).nullish(),
@@ -97,7 +101,7 @@ export const update = mutation({
   },
 });
 
-/** Calls an event of the caller's off: it has ended, and so have its check-ins, its intros and their threads. */
+/** Calls an event of the caller's off: it ends at once, with its check-ins, its intros and their threads. */
 export const cancel = mutation({
   summary: "Cancels an event that the caller created; check-ins and intros end",
   auth: "agent",

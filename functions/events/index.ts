@@ -1,4 +1,7 @@
-/** `events:*`: who is there is public, introductions are private. Each export is one function; its path is `events:` and its name. */
+/**
+ * `events:*`: who is there is public, introductions are private. Each export is one function; its path is `events:` and
+ * its name.
+ */
 export { checkIn, checkOut } from "./checkins.js";
 export { expireStale } from "./expiry.js";
 export { getById, listLive, listNearby } from "./finding.js";

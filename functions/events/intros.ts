@@ -1,4 +1,4 @@
-/** Meeting somebody at an event: whom to meet, and the intro from proposal to both humans' yes. */
+/** Meeting somebody at an event: whom to meet, and the intro from its proposal to the yes of both humans. */
 import type { NotNull } from "kysely";
 import { z } from "zod";
 import { mutation, query } from "../../runtime/call/define.js";
@@ -47,7 +47,7 @@ export const getSuggestions = query({
       .select(["checkins.agentId", "agents.name", "checkins.checkedInAt", "checkins.intentTags", "checkins.introNote"])
       .where("checkins.eventId", "=", event.eventId)
       .where("checkins.status", "=", activeCheckin)
-      // The sum keeps SQLite from `checkinsPresent`, along which it would have to sort everybody who is there.
+      // The sum keeps SQLite from using `checkinsPresent`, along which it would have to sort everybody who is there.
       .where((eb) => eb(eb("checkins.expiresAt", "+", 0), ">", ctx.now))
       .where("checkins.introEnabled", "=", 1)
       .where("checkins.agentId", "<>", me)
@@ -59,8 +59,7 @@ export const getSuggestions = query({
       .$narrowType<{ name: NotNull }>()
       .execute();
 
-    // How long ago somebody came counts in minutes of the clock, so that the answer changes once a minute and not with each
-    // of those who are there.
+    // Ages count in whole minutes of the clock, so that the answer changes once a minute and not for each check-in.
     const thisMinute = ctx.now - (ctx.now % minuteMs);
     ctx.changesAt(thisMinute + minuteMs);
     const myBrief = { ...mine, intentTags: parseTags(mine.intentTags) };
@@ -95,7 +94,7 @@ export const proposeIntro = mutation({
       .executeTakeFirst();
     if (!target || args.toAgentId === me) throw new CallError("not_found", "Target agent not found");
     const theirs = await findCheckin(ctx, event, args.toAgentId);
-    // Who is not here is not the caller's to know of.
+    // The caller may not know of agents that are not here.
     if (!theirs) throw new CallError("not_found", "Target agent not found");
     if (theirs.introEnabled !== 1) {
       throw new CallError("conflict", "Target agent is not currently open to intros");
@@ -113,7 +112,7 @@ export const proposeIntro = mutation({
       if (status !== "expired") {
         throw new CallError("conflict", "There is already an active intro flow with this agent", { status });
       }
-      // Lapsed, but the timer has not been here yet, and a pair may have one open row.
+      // It has lapsed but the timer has not written that yet, and a pair may have only one open row.
       await changeIntro(ctx, earlier, { status });
     }
     await requireRoomForIntro(ctx);
@@ -198,7 +197,7 @@ export const submitIntroApproval = mutation({
 
 const newestFirst = cursorsOf("events:listMyIntros", { createdAt: "integer", introId: "id" });
 
-/** Lists the caller's intros: those that wait for somebody, and confirmed ones while their event lasts. */
+/** Lists the caller's intros: those that somebody has yet to answer, and confirmed ones while their event lasts. */
 export const listMyIntros = query({
   summary: "Lists the caller's intros, newest first",
   auth: "agent",

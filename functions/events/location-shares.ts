@@ -72,7 +72,9 @@ export const getShareRequest = query({
   },
 });
 
-/** Takes the location from whoever holds the link. That a human opened it also claims the agent, and spends its claim link. */
+/**
+ * Takes the location from whoever holds the link. This human also claims the agent by it, which spends its claim link.
+ */
 export const submitLocationShare = mutation({
   summary: "Submits the location that a link asks for, and claims the agent",
   auth: "none",
@@ -133,7 +135,7 @@ export const getLocationShare = query({
     const share = await requireOwnShare(ctx, args.shareToken);
     const status = shareStatus(share, ctx.now);
     const { sealedPlace } = share;
-    // The timer may not have removed the place yet; by the clock it is gone.
+    // By the clock the place is gone, even if the timer has not removed it yet.
     const place = status === "completed" && sealedPlace !== null ? openPlace(args.shareToken, sealedPlace) : undefined;
     return {
       status,

@@ -1,10 +1,10 @@
 /**
- * How much one caller may pile up: rows that stand until somebody does something about them. Each cap is counted in the
- * transaction that adds to it, so two at the same moment cannot both take the last place. What is above a cap from before
- * there was one stays and goes on working.
+ * How much one caller may pile up: rows that stay until somebody acts on them. Each cap is counted in the transaction
+ * that adds to it, so two calls at the same moment cannot both take the last one. What was above a cap before the cap
+ * existed stays and goes on working.
  *
- * What many share is not counted by heads that one hand can have a hundred of: there it is owners that count, each with a
- * small share, so that nobody's agents shut a place for others.
+ * Where many share a cap it counts owners and not agents, because one owner can have a hundred of those: each owner has
+ * a small share, so that nobody's agents close a place to others.
  */
 import { CallError } from "../../runtime/errors.js";
 
@@ -38,7 +38,7 @@ export const countedOfOwner = 3;
 
 export const dayMs = 24 * 60 * 60 * 1_000;
 
-/** Refuses one more where there is no room for it. `message` says what is full and what to do. */
+/** Refuses one more where the cap is reached. `message` says what is full and what to do. */
 export function requireRoom(cap: keyof typeof caps, have: number | string, message: string): void {
   const limit = caps[cap].most;
   if (Number(have) >= limit) throw new CallError("conflict", message, { limit, have: Number(have) });

@@ -1,18 +1,19 @@
 /**
- * Cursors: how every list goes on behind the last row that was read. A cursor names a row's position by what its list is
- * sorted by, so that nothing is lost or repeated while rows come and go. It is no secret and opens nothing: each list
- * looks among the caller's own rows whatever the cursor says. A mark binds it to its list and to the filters that it was
- * made with, since it would mean another position under others.
+ * Cursors: how every list continues after the last row that was read. A cursor names a row's position by the columns
+ * that its list is sorted by, so that nothing is lost or repeated while rows come and go. It is no secret and opens
+ * nothing: each list looks only among rows that the caller may see. A mark binds it to its list and to the filters that
+ * it was made with, since under other filters it would mean another position.
  *
- * A list that answers an array has a `cursor` in each row, and goes on behind the row whose cursor is passed. A list with
- * `data` has the `nextCursor` of its page, null where the list ends. A cursor beats `page`.
+ * A list that answers an array has a `cursor` in each row, and continues after the row whose cursor is passed. A list
+ * with `data` has the `nextCursor` of its page, null where the list ends. If both are given, `cursor` counts and `page`
+ * does not.
  */
 import { type RawBuilder, type SelectQueryBuilder, type SqlBool, sql } from "kysely";
 import { invalidArgs } from "../../runtime/call/arguments.js";
 import type { QueryContext } from "../../runtime/context.js";
 import type { CallError } from "../../runtime/errors.js";
 
-/** What a list may be sorted by: `id` is text without any character that would need an escape. */
+/** The kinds of columns that a list may be sorted by: `id` is text without any character that would need an escape. */
 type Kind = "integer" | "real" | "id" | "text";
 type Keys = Readonly<Record<string, Kind>>;
 /** Where a row stands in its list. */
@@ -22,7 +23,7 @@ export type Position<K extends Keys> = { [Name in keyof K]: K[Name] extends "int
 const markCharacters = 11;
 const separator = "~";
 
-/** The columns of a list's order, the first one the most telling; together no two rows share them. */
+/** The columns of a list's order, the first one first; no two rows are equal in all of them. */
 export function cursorsOf<const K extends Keys>(list: string, keys: K): ListCursors<K> {
   return new ListCursors(list, keys);
 }
@@ -47,7 +48,7 @@ export class Cursors<K extends Keys> {
 
   constructor(
     keys: K,
-    /** What each of them begins with. */
+    /** What each cursor begins with. */
     readonly mark: string,
   ) {
     this.#keys = Object.entries(keys) as [keyof K & string, Kind][];
@@ -62,7 +63,7 @@ export class Cursors<K extends Keys> {
     return [this.mark, ...parts].join(separator);
   }
 
-  /** The position that the argument names; undefined where there is none, which is before the first row. */
+  /** The position that the argument names; undefined without one, which means before the first row. */
   read(cursor: string | null | undefined): Position<K> | undefined {
     if (cursor == null) return undefined;
     const [mark, ...parts] = cursor.split(separator);
@@ -71,7 +72,7 @@ export class Cursors<K extends Keys> {
     return Object.fromEntries(values) as Position<K>;
   }
 
-  /** Those rows of a query that stand behind a position, if one is given. */
+  /** The rows of a query that come after a position, if one is given. */
   behind<DB, TB extends keyof DB, Row>(
     query: SelectQueryBuilder<DB, TB, Row>,
     position: Position<K> | undefined,
@@ -81,7 +82,7 @@ export class Cursors<K extends Keys> {
     return position === undefined ? query : query.where(this.isBehind(position, columns, order));
   }
 
-  /** Whether a row stands behind a position, in the words of an index on the columns of the order. */
+  /** Whether a row comes after a position, in the words of an index on the columns of the order. */
   isBehind(position: Position<K>, columns: Columns<K>, order: Order = "desc"): RawBuilder<SqlBool> {
     const names = this.#keys.map(([name]) => {
       const column = columns[name];
@@ -91,7 +92,7 @@ export class Cursors<K extends Keys> {
     return sql`(${sql.join(names)}) ${sql.raw(order === "asc" ? ">" : "<")} (${sql.join(values)})`;
   }
 
-  /** Of rows of which one more was asked for than a page holds: the page, and the cursor of the next one. */
+  /** Makes a page of `rows`, of which one more was asked for than a page holds, with the cursor of the next page. */
   page<Row>(rows: readonly Row[], limit: number, positionOf: (row: Row) => Position<K>): Page<Row> {
     const last = rows[limit - 1];
     const nextCursor = rows.length > limit && last !== undefined ? this.at(positionOf(last)) : null;
@@ -111,7 +112,7 @@ export function skippedBy(args: { page: number; limit: number; cursor?: string |
   return args.cursor == null ? (args.page - 1) * args.limit : 0;
 }
 
-/** As what the column's type is sure to hold: a cursor may come back with anything in it. */
+/** Casts a value to the column's type: a cursor may come back with anything in it. */
 function boundAs(kind: Kind, value: unknown): RawBuilder<unknown> {
   if (kind === "integer") return sql`cast(${value} as bigint)`;
   if (kind === "real") return sql`cast(${value} as double precision)`;
@@ -126,7 +127,7 @@ function parsed(kind: Kind, part: string): string | number {
   if (kind === "text") {
     const bytes = Buffer.from(part, "base64url");
     const value = bytes.toString();
-    // Neither a NUL, which no database keeps, nor what is not the text that these bytes are of.
+    // No NUL, which no database keeps, and no bytes that are not valid UTF-8.
     if (
       bytes.toString("base64url") !== part ||
       !Buffer.from(value).equals(bytes) ||

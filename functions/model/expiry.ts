@@ -1,7 +1,7 @@
 /**
  * Deadlines: every kind of row that begins or runs out, and what becomes of it. The state that callers see is right by
- * the clock without this; it makes the stored state follow, so that live queries hear of it at that instant, indexes on
- * what is open stay small and coordinates go away.
+ * the clock even without this. Here the stored state follows, so that live queries hear of it at that instant, indexes
+ * of open rows stay small, and coordinates are removed.
  */
 import { type Kysely, type RawBuilder, type SqlBool, sql } from "kysely";
 import type { MutationContext, QueryContext } from "../../runtime/context.js";
@@ -9,7 +9,7 @@ import type { Database } from "../../schema/index.js";
 import { spentShare } from "./events/location-share.js";
 import { hourOf, silentUntil, threadSilenceMs } from "./rules/thread-states.js";
 
-/** How many rows of one kind one transaction changes at most: a backlog of all kinds holds nobody up for over some 20 ms. */
+/** The most rows of one kind that one transaction changes: even with a backlog of all kinds others wait about 20 ms. */
 export const batchSize = 200;
 
 /** What `expireDue` counts. */
@@ -24,7 +24,7 @@ interface Deadline {
   key: string;
   /** The column that holds the deadline, in Unix ms. */
   at: string;
-  /** Which rows have it, in the words of the partial index that finds them (schema/migrations). */
+  /** Which rows have one, in the words of the partial index that finds them (schema/migrations). */
   where: RawBuilder<SqlBool>;
   /** Where the column holds something else: its greatest value that is due now, and when a value is due. */
   otherwise?: { lastDue(now: number): number; dueAt(value: number): number };
@@ -65,7 +65,7 @@ const deadlines: readonly Deadline[] = [
     becomes: () => ({ status: "expired" }),
   },
   {
-    // A negotiation in which nobody writes any more.
+    // A negotiation that has gone silent.
     counts: "threads",
     table: "threads",
     key: "threadId",
@@ -75,7 +75,7 @@ const deadlines: readonly Deadline[] = [
     becomes: () => ({ status: "expired" }),
   },
   {
-    // The humans' time to approve.
+    // The time that the humans have to approve.
     counts: "threads",
     table: "threads",
     key: "threadId",
@@ -110,7 +110,7 @@ const deadlines: readonly Deadline[] = [
   },
 ];
 
-/** Expires what is due, up to `limit` rows of each kind, and says how many that were. */
+/** Expires what is due, up to `limit` rows of each kind. Returns how many rows of each. */
 export async function expireDue(ctx: MutationContext, limit: number): Promise<{ expired: Expired; more: boolean }> {
   const expired: Expired = { starts: 0, events: 0, checkins: 0, intros: 0, threads: 0, invites: 0, locationShares: 0 };
   let more = false;
@@ -153,21 +153,21 @@ export async function nextDeadline(ctx: QueryContext): Promise<number | null> {
 
 const dayMs = 24 * 60 * 60 * 1_000;
 
-/** Rows that mean nothing any more once they are over, or some time after. */
+/** Rows that are of no use once they are over, or some time after. */
 const forgettable = [
   { table: "idempotency", key: "keyHash", afterMs: 0 },
   { table: "mailedCodes", key: "codeId", afterMs: 0 },
   { table: "mailboxes", key: "email", afterMs: 0 },
   { table: "codeAskers", key: "askerHash", afterMs: 0 },
-  // Until then whoever asks for it is told that it has expired.
+  // Until then, whoever asks for it hears that it has expired.
   { table: "locationShares", key: "shareId", afterMs: dayMs },
-  // Until then its user sees from where it was.
+  // Until then, its user sees where it came from.
   { table: "signIns", key: "signInId", afterMs: 30 * dayMs },
 ] as const;
 
 /**
- * Deletes what is over: answers of calls too old to be retried, codes and who asked for them, links to share a location,
- * old sign-ins. Says whether there are more.
+ * Deletes what is over: answers to calls that are too old to be retried, codes and who asked for them, links to share a
+ * location, old sign-ins. Returns whether there is more.
  */
 export async function forgetOld(ctx: MutationContext, limit: number): Promise<boolean> {
   let more = false;
@@ -184,7 +184,7 @@ export async function forgetOld(ctx: MutationContext, limit: number): Promise<bo
   return more;
 }
 
-/** The table above names tables and columns as data, which the types of single tables cannot follow. */
+/** The list above names tables and columns as data, which the types of single tables cannot express. */
 function anyTable(ctx: QueryContext): Kysely<Record<string, Record<string, unknown>>> {
   return ctx.db as unknown as Kysely<Record<string, Record<string, unknown>>>;
 }

@@ -1,7 +1,9 @@
-/** The outbox as functions fill it. What is written here is sent after the commit, and after a crash (functions/system/outbox.ts). */
+/**
+ * Filling the outbox. What is written here is sent after the commit, even after a crash (functions/system/outbox.ts).
+ */
 import type { MutationContext } from "../../runtime/context.js";
 
-/** Has a mail sent once this call is committed. */
+/** Queues a mail, which is sent once this call is committed. */
 export async function queueMail(
   ctx: MutationContext,
   { recipient, subject, body }: { recipient: string; subject: string; body: string },

@@ -11,8 +11,9 @@ const processById = prepared(["processId"], (db, { processId }) =>
 );
 
 /**
- * Refuses a socket of a process that was taken for dead, until it has registered again: the sockets of such a process are
- * forgotten once, and one that it notes after that would stay for ever where it dies before its next renewal.
+ * Refuses a socket of a process that was taken for dead, until it has registered again. The sockets of such a process
+ * are forgotten only once: one that it added after that would stay for ever if the process died before its next
+ * renewal.
  */
 export async function requireRegistered(ctx: MutationContext, processId: string): Promise<void> {
   const { rows } = await processById(ctx, { processId });

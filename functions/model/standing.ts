@@ -1,19 +1,21 @@
 /**
- * Whether what a socket was opened with still stands. It is asked in the transaction that lets the socket in: a
- * revocation that came before is seen there, and the notice of one that comes later finds the socket.
+ * Whether the credential that a socket was opened with still stands. It is asked in the transaction that lets the
+ * socket in: an earlier revocation is seen there, and the notice of a later one finds the socket.
  */
 import { signInOf } from "../../runtime/call/caller.js";
 import type { CredentialId, QueryContext } from "../../runtime/context.js";
 import { prepared } from "../../runtime/store/prepared.js";
 
-/** Why not: the credential was replaced or revoked, the account is suspended, or its agent has another owner now. */
+/**
+ * Why it does not: the credential was replaced or revoked, the account is suspended, or its agent has another owner.
+ */
 export const lapses = ["revoked", "suspended", "moved"] as const;
 export type Lapse = (typeof lapses)[number];
 
 /** Whom a socket is for: what its credential has to stand for. */
 export interface Opener {
   credentialId: CredentialId;
-  /** The agent, where it has to be a credential of this one. */
+  /** The agent that the credential has to belong to; null where any will do. */
   agentId: string | null;
   /** The user that it is opened for; null for an agent that nobody owns. */
   userId: string | null;

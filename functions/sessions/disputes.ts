@@ -1,4 +1,4 @@
-/** A consumer's word against a settlement (clawrent.md section 6.4). What an admin makes of it: functions/admin/disputes.ts. */
+/** A consumer disputes a settlement (clawrent.md section 6.4). Admins decide in functions/admin/disputes.ts. */
 
 import { mutation } from "../../runtime/call/define.js";
 import type { UserMutation } from "../../runtime/context.js";
@@ -9,7 +9,7 @@ import { openDispute, withdrawOpenDispute } from "../model/money/dispute.js";
 import { requirePartyNow } from "../model/session/session.js";
 import { sessionView, viewSession } from "../model/session/session-view.js";
 
-/** Freezes what the provider got for a session until an admin decides. */
+/** Freezes the provider's income from a session until an admin decides. */
 export const dispute = mutation({
   summary: "Disputes what a session that you rented cost",
   auth: "user",
@@ -23,7 +23,7 @@ export const dispute = mutation({
   },
 });
 
-/** Takes a dispute back. There is no second one. */
+/** Takes a dispute back. The session cannot be disputed again. */
 export const withdrawDispute = mutation({
   summary: "Takes a dispute back",
   auth: "user",

@@ -13,7 +13,7 @@ import {
 
 const mostMessages = 1_000;
 
-/** With as much of payloads a list ends early: a thousand of the largest would be 256 MiB. */
+/** After this many bytes of payloads a page ends early: a thousand of the largest would be 256 MiB. */
 export const enoughBytes = 4 * 1_024 * 1_024;
 
 const oldestFirst = cursorsOf("sessions:listMessages", { createdAt: "integer" });
@@ -51,7 +51,7 @@ export const listMessages = query({
     let after = cursors.read(args.cursor)?.createdAt ?? since;
     let more = true;
     while (more && messages.length < args.limit && bytes < enoughBytes) {
-      // However large they are, no more than what is still missing and one message.
+      // However large they are, the page exceeds its bytes by no more than one message.
       const atOnce = Math.min(args.limit - messages.length, Math.ceil((enoughBytes - bytes) / mostPayloadBytes));
       const { rows } = await messagesAfter(ctx, { sessionId, after, atOnce });
       for (const row of rows) bytes += Buffer.byteLength(row.payload);

@@ -1,4 +1,7 @@
-/** Rentals: made, approved, worked in, ended (clawrent.md section 2.6). Their life is functions/model/session/session.ts. */
+/**
+ * Rentals (clawrent.md section 2.6): making, approving, working in and ending them. Their life is
+ * model/session/session.ts.
+ */
 
 export { dispute, withdrawDispute } from "./disputes.js";
 export { listMessages } from "./history.js";

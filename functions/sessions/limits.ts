@@ -1,4 +1,4 @@
-/** What a session may cost, once it is open. */
+/** Changing what an open session may cost. */
 import { mutation } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
 import { maxAmount, printAmount } from "../../schema/money.js";
@@ -12,7 +12,8 @@ import { isMetered } from "../model/session/spending-limit.js";
 
 /**
  * Lets a metered session cost more (clawrent.md section 6.2). Only its consumer can, only upward, and only as far as
- * their money goes; what that session holds already counts. Raised to what it is, it answers the same again.
+ * their money goes, what the session holds already included. Raising it to its present value gives the same answer
+ * again.
  */
 export const raiseLimit = mutation({
   summary: "Lets a session that you rent cost more",

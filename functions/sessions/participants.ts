@@ -20,7 +20,7 @@ const participantView = z.object({
   pausedAt: z.string().nullable(),
 });
 
-/** Closes the participant's socket and keeps it away. Messages to it are stored; it cannot send. */
+/** Closes the participant's sockets and keeps it out. Messages to it are stored; it cannot send. */
 export const pauseParticipant = mutation({
   summary: "Sets a participant of your session aside",
   auth: "user",
@@ -52,7 +52,7 @@ export const resumeParticipant = mutation({
   },
 });
 
-/** The consumer decides about everybody in its active session. */
+/** Refuses everybody but the consumer of the active session, who decides about all its participants. */
 async function requirePausable(ctx: UserMutation, sessionId: string, participantId: string) {
   const { session, side } = await requirePartyNow(ctx, sessionId);
   if (side !== "consumer") throw new CallError("forbidden", "Not authorized for this action");
@@ -60,7 +60,7 @@ async function requirePausable(ctx: UserMutation, sessionId: string, participant
   return requireParticipant(ctx, sessionId, participantId);
 }
 
-/** The row in hand follows. */
+/** Pauses the participant, or lets it back with null, and updates the row in hand. */
 async function setPaused(ctx: UserMutation, participant: SessionParticipantsTable, pausedAt: number | null) {
   await ctx.db
     .updateTable("sessionParticipants")

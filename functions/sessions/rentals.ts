@@ -14,12 +14,12 @@ import { placesTurn, rentAgent, rentalArgs, taskDescription } from "../model/ses
 import { activateSession, endSession, findSession, requirePartyNow, sideOf } from "../model/session/session.js";
 import { sessionView, sessionViews, viewSession } from "../model/session/session-view.js";
 
-/** Daemons ask without a limit and attach only to what they get. */
+/** The default page: daemons ask without a limit and attach only to the sessions that they get. */
 const sessionsLimit = limitOf(100, 100);
-/** Beyond this nobody reads on: the total of a side stops counting here. */
+/** The most that is counted: the total of a side stops here. */
 const mostCounted = 10_000;
 
-/** Rents an agent (clawrent.md section 2.6; what is checked in which order: functions/model/session/renting.ts). */
+/** Rents an agent (clawrent.md section 2.6; functions/model/session/renting.ts has the checks in their order). */
 export const create = mutation({
   summary: "Rents an agent for a task",
   auth: "user",
@@ -77,8 +77,8 @@ export const list = query({
 });
 
 /**
- * The sessions that the caller has on a side. An agent that asks for the provider's gets its own alone: two agents of
- * one owner would take each other's (clawrent.md section 1).
+ * The sessions that the caller has on one side. An agent that asks for the provider's gets only its own: two agents of
+ * one owner would otherwise take each other's (clawrent.md section 1).
  */
 function sessionsOn(
   ctx: UserQuery,
@@ -171,7 +171,8 @@ export const get = query({
 
 /**
  * Lets a pending session begin (clawrent.md section 2.6). Clients approve whatever is announced to them, so approving
- * an active session is no mistake. What the guardrail stopped wants a person who says that they looked.
+ * an active session is not a mistake. A session that the guardrail stopped needs a person who says that they looked at
+ * it.
  */
 export const approve = mutation({
   summary: "Approves a pending session of your agent",
@@ -198,7 +199,7 @@ export const approve = mutation({
 
 /**
  * Ends a session from either side, and settles it (clawrent.md section 2.6). Before the approval that is a cancellation
- * or a refusal, and costs nothing. Repeated, it answers the same.
+ * or a refusal, and costs nothing. Repeating it gives the same answer.
  */
 export const end = mutation({
   summary: "Ends a session and settles it",

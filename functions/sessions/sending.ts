@@ -21,15 +21,15 @@ const mostMentions = 100;
 const slot = z.number().int().min(0).max(99);
 
 /**
- * Sends a message to the other side (clawrent.md section 4.6): stamped, stored and handed to the sockets in one order,
- * whichever way it came. What the gateway stops is kept for audit, and the other side never sees it.
+ * Sends a message to the other side (clawrent.md section 4.6): it is stamped, stored and handed to the sockets in one
+ * order, whichever way it came. A message that the gateway stops is kept for audit, and the other side never sees it.
  */
 export const sendMessage = mutation({
   summary: "Sends a message to the other side of a session",
   auth: "user",
   args: {
     sessionId: id,
-    /** The sender's own id of the message: sent again under it, it is the same message. */
+    /** The sender's own id of the message: a second message with the same id is the same message. */
     id: id.nullish(),
     type: z.string(),
     payload: jsonObject,
@@ -136,7 +136,7 @@ type Sender = Pick<
   "senderSide" | "senderParticipantId" | "senderUserId" | "senderAgentId" | "slotIndex"
 >;
 
-/** Who the message is from, which is what the server knows and never what the client wrote. */
+/** Who the message is from, by what the server knows and never by what the client wrote. */
 async function requireSender(
   ctx: UserMutation,
   session: SessionsTable,
@@ -182,7 +182,7 @@ async function findByClientId(ctx: UserMutation, sessionId: string, side: Side, 
   return rows[0];
 }
 
-/** A socket of a side that is open now; with a slot, one of that slot. */
+/** An open socket of a side, and of a slot if one is given. */
 const openSocketOf = prepared(["sessionId", "side", "slotIndex"], (db, { sessionId, side, slotIndex }) =>
   db
     .selectFrom("sessionSockets")

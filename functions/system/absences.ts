@@ -7,13 +7,13 @@ import { findSession, stampSession } from "../model/session/session.js";
 import { forgetAbsence, offlineAfterMs } from "../model/session/session-absences.js";
 import { senderNotice, socketsOfSession } from "../model/session/session-sockets.js";
 
-/** How many absences one transaction tells of: each may lose to the messages of its session. */
+/** How many absences one transaction announces: each may conflict with the messages of its session. */
 const absencesAtOnce = 20;
 
 /**
- * Tells sessions who is away, where that is due and still so: `disconnected` after a while that a reconnect does not
- * take, `offline` after a longer one. Rows and not timers know of it, so it does not end with the process that saw the
- * socket go.
+ * Tells sessions who is away, where that is due and still true: `disconnected` after longer than a reconnect takes,
+ * `offline` after a longer while. It is kept in rows and not in timers, so it survives the process that saw the socket
+ * go.
  */
 export const announceAbsences = systemMutation("absences.announce", async (ctx) => {
   const due = await ctx.db

@@ -5,7 +5,7 @@ import { notifyStatus, statusWhileConnected } from "../model/agents/agent-presen
 import { requireRegistered } from "../model/server-processes.js";
 import { type Lapse, lapseOf, type Opener } from "../model/standing.js";
 
-/** Most sessions that one look finds. */
+/** The most sessions that one query finds. */
 const mostAbsences = 1_000;
 
 interface AgentSocket {
@@ -16,8 +16,8 @@ interface AgentSocket {
 type Opened = Promise<{ lapse: Lapse } | { name: string; onlineStatus: OnlineStatus }>;
 
 /**
- * An agent's control channel opens, and an older one of its is replaced. From this commit on the agent is connected, so
- * what follows the greeting cannot find it missing (clawrent.md section 0, rule 4). One that was activated before is
+ * An agent's control channel opens, and replaces an older one. From this commit on the agent is connected, so what
+ * follows the greeting cannot find it missing (clawrent.md section 0, rule 4). An agent that was activated before is
  * online at once, because not every client activates again, and one that was set busy is busy.
  */
 export const openAgentSocket = systemMutation(
@@ -54,7 +54,7 @@ export const openAgentSocket = systemMutation(
   { oneAtATime: ({ agentId }) => `socket of agent ${agentId}` },
 );
 
-/** An agent's control channel is gone. One that was replaced before takes nothing with it. */
+/** An agent's control channel is gone. If it was replaced before, nothing changes. */
 export const closeAgentSocket = systemMutation(
   "agentSockets.close",
   async (ctx, { agentId, socketId }: AgentSocket) => {
@@ -72,11 +72,11 @@ interface AgentState {
   /** The socket that is the agent's now; null for none. */
   socketId: string | null;
   onlineStatus: OnlineStatus;
-  /** Active sessions in which it may be, and is not. */
+  /** Active sessions that it may be in but is not. */
   absentFrom: string[];
 }
 
-/** How an agent stands, for a control channel whose notices may have been lost. */
+/** Reads an agent's present state, for a control channel whose notices may have been lost. */
 export const recheckAgent = systemQuery(
   "agentSockets.recheck",
   async (ctx, { agentId }: { agentId: string }): Promise<AgentState> => {

@@ -1,11 +1,14 @@
-/** What agents' control channels announce of sessions: to the provider's agent (clawrent.md section 4.2) and the consumer's (4.5). */
+/**
+ * Announcements of sessions on agents' control channels: the provider's (clawrent.md section 4.2), the consumer's
+ * (4.5).
+ */
 import { sql } from "kysely";
 import { systemMutation, systemQuery } from "../../runtime/call/define.js";
 import type { Currency, PricingModel } from "../../schema/listings.js";
 import { printAmount } from "../../schema/money.js";
 import { sessionToken } from "../model/session/session-token.js";
 
-/** Most sessions that one look announces. */
+/** The most sessions that one query announces. */
 const mostAnnounced = 1_000;
 
 export interface Announcement {
@@ -23,10 +26,10 @@ export interface Announcement {
 }
 
 /**
- * What an agent is still to be told of its sessions (clawrent.md section 4.2). A pending one is new; one that it knows as
- * pending is approved; one that it does not know is approved and then new, the order in which every client attaches.
- * `again` is for a channel that has just opened: behind it may be a client that knows nothing, so it hears of every
- * pending session, and gets both frames for what was approved meanwhile.
+ * What an agent has yet to be told of its sessions (clawrent.md section 4.2). A pending session is announced as new. An
+ * active one is announced as approved; if the agent never heard of it, as approved and then as new, the order in which
+ * every client attaches. `again` is for a channel that has just opened: its client may know nothing, so it hears of
+ * every pending session, and gets both frames for sessions that were approved meanwhile.
  */
 export const listAnnouncements = systemQuery(
   "announcements.list",
@@ -61,7 +64,7 @@ export const listAnnouncements = systemQuery(
           status: status as Announcement["status"],
           sessionToken: sessionToken(ctx, sessionId, "provider", credentialId),
           consumerUserId: session.consumerUserId,
-          // Clients drop a whole frame for one `null`: what is not known is absent (rule 6).
+          // Clients drop a whole frame because of one `null`, so unknown fields are absent (rule 6).
           consumerAgentId: session.consumerAgentId ?? undefined,
           taskDescription: session.taskDescription,
           pricingSnapshot: {
@@ -80,7 +83,7 @@ export const listAnnouncements = systemQuery(
   },
 );
 
-/** Remembers what has reached an open channel. What an older frame said does not undo what a newer one did. */
+/** Remembers which announcements have reached an open channel. An older one does not undo a newer one. */
 export const markAnnounced = systemMutation(
   "announcements.mark",
   async (ctx, { announced }: { announced: readonly Pick<Announcement, "sessionId" | "status">[] }) => {
@@ -95,7 +98,9 @@ export const markAnnounced = systemMutation(
   },
 );
 
-/** What a consumer-side agent's control channel would have told of sessions since an instant. */
+/**
+ * Sessions of a consumer-side agent that began or ended since an instant, for a channel that may have missed notices.
+ */
 export const recheckConsumer = systemQuery(
   "announcements.recheckConsumer",
   async (ctx, { agentId, since }: { agentId: string; since: number }) => {

@@ -17,10 +17,10 @@ interface Swept {
   nextDeadlineAt: number | null;
 }
 
-/** Expires what is due, a bounded amount at a time, and says when the next deadline comes. */
+/** Expires what is due, a bounded amount at a time, and returns when the next deadline comes. */
 export const expireDueRows = systemMutation("deadlines.expire", async (ctx): Promise<Swept> => {
   const { rows } = await sql.raw<{ locked: number }>(dialectOf(ctx.db).tryLock).execute(ctx.db);
-  // Another process is at it; should it fail, this one is there.
+  // Another process is doing it. Should that one fail, this one looks again soon.
   if (rows[0]?.locked !== 1) return { changed: 0, more: false, nextDeadlineAt: ctx.now + lookAgainMs };
   const { expired, more } = await expireDue(ctx, batchSize);
   const moreToFollow = await followMovedEnds(ctx);

@@ -1,6 +1,6 @@
 /**
- * Sockets that come into a session by `/ws/session` and `/ws/group`, and leave it (clawrent.md sections 4.3 and 4.4).
- * What this tells the session is stamped in the transaction, so that it has its place in the one order of the session.
+ * Sockets that join a session over `/ws/session` and `/ws/group`, and leave it (clawrent.md sections 4.3 and 4.4). What
+ * they tell the session is stamped in the transaction, so that everything in the session has one order.
  */
 import { systemMutation } from "../../runtime/call/define.js";
 import type { MutationContext } from "../../runtime/context.js";
@@ -26,7 +26,7 @@ export type JoinRefusal =
   | "revoked"
   | "suspended";
 
-/** Null where the socket is in: a `sessionJoined` notice has said so, at its place among the session's notices. */
+/** Null where the socket is in: a `sessionJoined` notice has said so, in order with the session's other notices. */
 type Joined = Promise<JoinRefusal | null>;
 
 /** The socket that wants to come in. */
@@ -37,9 +37,9 @@ interface Newcomer {
 }
 
 /**
- * A socket of one side, by the session token (section 4.3), for as long as the credential that obtained the token stands.
- * The provider's token opens the provider's side whatever role the client names, because a client without a user id calls
- * itself consumer. The consumer's token never opens the other side.
+ * Joins a socket of one side by the session token (section 4.3), as long as the credential that obtained the token
+ * stands. The provider's token opens the provider's side whatever role the client names, because a client without a
+ * user id calls itself consumer. The consumer's token never opens the other side.
  */
 export const joinSession = systemMutation(
   "joins.bySessionToken",
@@ -76,12 +76,12 @@ export const joinSession = systemMutation(
   { oneAtATime: ({ sessionId }) => sessionId },
 );
 
-/** A socket of one participant, by its agent's token or its user's credential (section 4.4). */
+/** Joins a socket of one participant by its agent's token or its user's credential (section 4.4). */
 export const joinGroup = systemMutation(
   "joins.byCredential",
   async (ctx, { sessionId, socketId, processId, credentialId, agentId, userId }: Newcomer & Opener): Joined => {
     const opener = { credentialId, agentId, userId };
-    // First, so that a credential that has ended does not learn which sessions there are.
+    // Checked first, so that nobody learns from an ended credential which sessions there are.
     const lapse = await lapseOf(ctx, opener);
     if (lapse) return lapse === "moved" ? "revoked" : lapse;
     const session = await findSession(ctx, sessionId);
@@ -103,9 +103,9 @@ export const joinGroup = systemMutation(
 );
 
 /**
- * Whether the side may come in now. A provider that comes to a pending session approves it by that, unless the guardrail
- * stopped it: a host that decides for itself is documented to approve, but only connects. What it came with is looked at
- * before, since that may have ended, or its user be suspended, and a refusal here keeps what was written.
+ * Whether the side may come in now. A provider that connects to a pending session approves it by doing so, unless the
+ * guardrail stopped it: hosts that decide for themselves are documented to approve, but only connect. Its credential
+ * and its user are checked before, because a refusal that is returned here keeps what was written.
  */
 async function admit(
   ctx: MutationContext,
@@ -126,7 +126,7 @@ async function admit(
 
 /** What a new socket's row says beyond its session and participant. */
 interface Entry {
-  /** Of its user. */
+  /** The address of its user. */
   email: string;
   socketId: string;
   processId: string;
@@ -152,7 +152,7 @@ async function enter(
   const mine = open.filter((socket) => socket.participantId === participantId);
   const inSlot = mine.filter((socket) => socket.channel === "session" && socket.slotIndex === (slotIndex ?? 0));
   if (side === "consumer" && channel === "session" && inSlot.length >= sizes.socketsPerSlot) return "slotFull";
-  // The provider has one socket, whichever way it came; on the group channel everybody has one. The newest wins.
+  // The provider has one socket, whichever channel it used; on the group channel everybody has one. The newest wins.
   const replaced = side === "provider" ? mine : channel === "group" ? mine.filter((it) => it.channel === "group") : [];
   for (const older of replaced) {
     await ctx.db.deleteFrom("sessionSockets").where("socketId", "=", older.socketId).execute();
@@ -187,7 +187,8 @@ async function enter(
     participant: senderNotice(participant, slotIndex ?? 0),
     joined: {
       email,
-      // A consumer reads its history over REST: what it is sent first, some clients take for the answer (rule 12).
+      // A consumer reads its history over REST: some clients take the first frame that they get for the answer (rule
+      // 12).
       confirmedAt: side === "provider" || channel === "group" ? participant.confirmedAt : null,
       present: [...others.values()].map((other, index) => ({ participant: other, stamp: place.stamp + 1 + index })),
     },
@@ -195,7 +196,7 @@ async function enter(
   return null;
 }
 
-/** A socket is gone. Says when somebody is to be told so: never where it was replaced, or another of the same is open. */
+/** Notes that a socket is gone. Returns when the others will be told; null if it was replaced, or another is open. */
 export const leaveSession = systemMutation(
   "joins.leave",
   async (ctx, { socketId }: { sessionId: string; socketId: string }) => {

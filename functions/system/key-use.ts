@@ -1,8 +1,8 @@
-/** What the server does when a key that took another's place is used for the first time. */
+/** What happens when a key that replaced another is used for the first time. */
 import { systemMutation } from "../../runtime/call/define.js";
 import { settleKey } from "../model/agents/agent-keys.js";
 
-/** The key before it has ended. Said again, it changes nothing. */
+/** Ends the key before it. Repeating changes nothing. */
 export const noteFirstUse = systemMutation("keyUse.noteFirst", async (ctx, { secretHash }: { secretHash: string }) => {
   await settleKey(ctx, secretHash);
 });

@@ -1,8 +1,8 @@
-/** Whoever opened a marketplace socket: whether their credentials still stand. */
+/** Whether the credentials that opened marketplace sockets still stand. */
 import { systemQuery } from "../../runtime/call/define.js";
 import { type Lapse, lapseOf, type Opener } from "../model/standing.js";
 
-/** Whether credentials still open their sockets: why not, one by one. */
+/** For each credential why it opens its socket no more; null where it still does. */
 export const findLapses = systemQuery(
   "openers.findLapses",
   async (ctx, { openers }: { openers: readonly Opener[] }) => {

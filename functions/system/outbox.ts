@@ -1,10 +1,12 @@
 /**
- * The outbox as the mailer works through it (adapters/mailer.ts). A mail is written with what it is about, in one
- * transaction (model/outbox.ts), and goes out from here: claimed, sent, removed.
+ * The outbox as the mailer works through it (adapters/mailer.ts). A mail is written in one transaction with what it is
+ * about (model/outbox.ts), and is sent from here: claimed, sent, removed.
  */
 import { systemMutation } from "../../runtime/call/define.js";
 
-/** How long a claimed mail is left alone: longer than sending it takes, so that no second process sends it meanwhile. */
+/**
+ * How long a claimed mail is left alone: longer than sending it takes, so that no second process sends it meanwhile.
+ */
 const claimMs = 60_000;
 /** The wait after the first failure; doubled with every further one. Six tries fall into a code's ten minutes. */
 const firstRetryMs = 10_000;
@@ -16,7 +18,7 @@ interface Claimed {
   nextAttemptAt: number | null;
 }
 
-/** Takes the mail that has waited longest. Whoever dies with it in hand leaves it to be taken again after `claimMs`. */
+/** Takes the mail that has waited longest. If the process dies before sending it, it is taken again after `claimMs`. */
 export const claimMail = systemMutation("outbox.claim", async (ctx): Promise<Claimed> => {
   const next = await ctx.db
     .selectFrom("outbox")
@@ -39,7 +41,7 @@ export const removeMail = systemMutation("outbox.remove", async (ctx, args: { ma
   await ctx.db.deleteFrom("outbox").where("mailId", "=", args.mailId).execute();
 });
 
-/** Puts a mail that could not be sent back, to be tried later, or gives it up. */
+/** Keeps a mail that could not be sent, to be tried again later, or gives it up. */
 export const postponeMail = systemMutation("outbox.postpone", async (ctx, args: { mailId: string }) => {
   const mail = await ctx.db
     .selectFrom("outbox")

@@ -10,24 +10,27 @@ import { noteAbsence } from "../model/session/session-absences.js";
 
 /** How long a process counts as alive without renewing its lease. */
 const leaseMs = 30_000;
-/** How many sockets of each kind one transaction forgets: each takes several statements, and a process may have had thousands. */
+/**
+ * How many sockets of each kind one transaction forgets: each takes several statements, and a process may have had
+ * thousands.
+ */
 export const forgottenAtOnce = 100;
 
-/** Tells two secrets apart without telling what they are. */
+/** Tells two secrets apart without revealing either. */
 function secretCheckOf(ctx: MutationContext): string {
   return ctx.derive("check of the secret").slice(0, 16);
 }
 
 /**
- * Makes room for a process that starts: no socket of before is open any more. Where it has the database for itself that
- * goes for all of them, else for those of processes whose lease has run out.
+ * Registers a process that starts, and forgets sockets that cannot be open any more: all of them where the process has
+ * the database for itself, else those of processes whose lease has run out.
  */
 export const startProcess = systemMutation(
   "processes.start",
   async (ctx, { processId, alone }: { processId: string; alone: boolean }) => {
     const others = await ctx.db.selectFrom("serverProcesses").selectAll().execute();
     const dead = others.filter(({ leaseUntil }) => alone || leaseUntil <= ctx.now);
-    // What is left of one is forgotten with the lease's renewals.
+    // What is left of a dead process is forgotten with later renewals of the lease.
     const atOnce = alone ? Number.MAX_SAFE_INTEGER : forgottenAtOnce;
     for (const other of dead) await forgetProcess(ctx, other.processId, atOnce);
     if (alone) {
@@ -56,8 +59,8 @@ interface Renewal {
 }
 
 /**
- * Renews a process's lease, and sweeps those that ran out. `alive: false` says that another process has meanwhile taken
- * this one for dead, after a pause of the machine: its sockets are forgotten and have to come again.
+ * Renews a process's lease, and forgets processes whose lease ran out. `alive: false` says that another process has
+ * taken this one for dead, after a pause of the machine: its sockets are forgotten and have to connect again.
  */
 export const renewLease = systemMutation(
   "processes.renewLease",
@@ -80,7 +83,7 @@ export const renewLease = systemMutation(
       .where("processId", "<>", processId)
       .orderBy("leaseUntil")
       .execute();
-    // Whoever is late itself, because the database was away, has no say in who is dead.
+    // A process that is late itself, because the database was away, cannot judge who is dead.
     const isLate = before !== undefined && before.leaseUntil <= ctx.now;
     const dead = isLate ? [] : others.filter((other) => other.leaseUntil <= ctx.now);
     let forgotten = 0;
@@ -99,7 +102,10 @@ export const endProcess = systemMutation("processes.end", async (ctx, { processI
   more: !(await forgetProcess(ctx, processId, forgottenAtOnce)),
 }));
 
-/** Forgets up to `limit` of a process's sockets of each kind, and with the last of them the process. Whether it was all. */
+/**
+ * Forgets up to `limit` of a process's sockets of each kind, and after the last the process. Returns whether it was
+ * all.
+ */
 async function forgetProcess(ctx: MutationContext, processId: string, limit: number): Promise<boolean> {
   const agentSockets = ctx.db
     .selectFrom("agentSockets")

@@ -1,4 +1,6 @@
-/** What a session's sockets have missed, and how far its participants are known to have read (clawrent.md section 4.6). */
+/**
+ * What a session's sockets have missed, and how far its participants are known to have read (clawrent.md section 4.6).
+ */
 import { type Expression, sql } from "kysely";
 import { systemMutation, systemQuery } from "../../runtime/call/define.js";
 import type { MessageNotice, SenderNotice } from "../../runtime/notices.js";
@@ -9,7 +11,7 @@ import { closeReasonOf, findSession } from "../model/session/session.js";
 import { messageNotice, messagesAfter } from "../model/session/session-messages.js";
 import { senderNotice, socketsOfSession } from "../model/session/session-sockets.js";
 
-/** Stands for the slot of whoever has none and gets what is for any: the provider. */
+/** Stands for the slot of the provider, who has none and gets the messages to any slot. */
 const everySlot = -1;
 
 function isForSlot(slotIndex: Expression<number>) {
@@ -29,21 +31,21 @@ export const readMessage = systemQuery(
   },
 );
 
-/** What a session has come to, for sockets whose notices of it may have been lost. */
+/** The present state of a session, for sockets whose notices of it may have been lost. */
 export interface SessionState {
   messages: MessageNotice[];
   /** Nothing is missing up to this stamp. */
   upTo: number;
   more: boolean;
-  /** With what its sockets close, where it is over. */
+  /** If it is over: the reason with which its sockets close. */
   ended: { reason: string; closeReason: string; stamp: number } | null;
   sockets: { socketId: string; channel: "session" | "group"; participant: SenderNotice }[];
-  /** Those who are to be told to be something later. */
+  /** Participants who are away, with what the others will hear of them next. */
   absences: Pick<SessionAbsencesTable, "participantId" | "slotIndex" | "next">[];
   paused: string[];
 }
 
-/** Reads again what notices would have said after a stamp, in one snapshot and a part at a time. */
+/** Reads what the notices after a stamp would have said, a part at a time, each in one snapshot. */
 export const recheckSession = systemQuery(
   "replay.recheckSession",
   async (
@@ -79,7 +81,7 @@ export const recheckSession = systemQuery(
   },
 );
 
-/** Messages that are for a participant: everybody's but its own, and of those to one slot only its slot's. */
+/** Messages that are for a participant: not its own, and none to another slot than its own. */
 const messagesFor = prepared(
   ["sessionId", "participantId", "after", "upTo", "slotIndex", "atOnce"],
   (db, { sessionId, participantId, after, upTo, slotIndex, atOnce }) =>

@@ -1,4 +1,4 @@
-/** What the server itself notes of sign-ins (runtime/call/caller.ts). */
+/** What the server itself writes about sign-ins (runtime/call/caller.ts). */
 import { systemMutation } from "../../runtime/call/define.js";
 import { keepSignIn } from "../model/users/sign-ins.js";
 
@@ -9,7 +9,9 @@ interface SignIn {
   expiresAt: number;
 }
 
-/** Makes a sign-in of a JWT from before they were kept, at its first use: from then on it can be seen and ended. */
+/**
+ * Makes the sign-in of a JWT from before sign-ins were kept, at its next use: from then on it can be listed and ended.
+ */
 export const adoptSignIn = systemMutation(
   "signIns.adopt",
   async (ctx, { signInId, userId, createdAt, expiresAt }: SignIn) => {

@@ -1,6 +1,6 @@
 /**
- * What a session's sockets are told and nobody keeps (clawrent.md section 4.3). It is stamped in the transaction, so that
- * it has its place in the one order of the session.
+ * What a session's sockets are told but nobody keeps (clawrent.md section 4.3). It is stamped in the transaction, so
+ * that everything in the session has one order.
  */
 import { systemMutation } from "../../runtime/call/define.js";
 import type { SenderNotice } from "../../runtime/notices.js";
@@ -8,14 +8,14 @@ import { isoTime } from "../../schema/values.js";
 import { findSession, stampSession } from "../model/session/session.js";
 import { socketsOfSession } from "../model/session/session-sockets.js";
 
-/** Somebody is typing: told, and not kept (section 4.3). It takes a stamp, because the clients' cursors see it too. */
+/** Somebody is typing: told but not kept (section 4.3). It takes a stamp, because the clients' cursors see it too. */
 export const signalTyping = systemMutation(
   "signals.typing",
   async (ctx, args: { sessionId: string; sender: SenderNotice }) => {
     const session = await findSession(ctx, args.sessionId);
     if (session?.status !== "active") return;
     const { rows: open } = await socketsOfSession(ctx, { sessionId: args.sessionId });
-    // Where nobody hears it, it takes no stamp.
+    // If nobody would hear it, it takes no stamp.
     if (open.every((socket) => socket.participantId === args.sender.participantId)) return;
     ctx.notify({ kind: "sessionTyping", ...(await stampSession(ctx, session)), sender: args.sender });
   },
@@ -31,7 +31,9 @@ interface Reply {
   timed: boolean;
 }
 
-/** Answers one socket: a refusal of what it sent, at its place among all that the socket gets (section 0, rule 8). */
+/**
+ * Answers one socket with a refusal of what it sent, in order with everything else that it gets (section 0, rule 8).
+ */
 export const replyToSocket = systemMutation(
   "signals.reply",
   async (ctx, { sessionId, socketId, type, payload, timed }: Reply) => {

@@ -1,11 +1,11 @@
 /**
  * The password and the API key of an account, changed by its owner (people.md section 6).
  *
- * What each credential may do: whoever holds a JWT or an API key that leaked must not be able to take the account over or
- * shut its owner out. So a new password asks for the present one or for a code from the mailbox. Sign-ins are seen and
- * ended by sign-ins alone: an API key that could end them would keep the owner signed out, and nobody else can take that
- * key back. The API key is replaced by a sign-in, or by the key itself: who has lost control of it signs in and does so. An
- * agent's token does none of it (people.md section 7).
+ * What each credential may do: whoever holds a leaked JWT or API key must not be able to take the account over or shut
+ * its owner out. So a new password asks for the present one or for a code from the mailbox. Only sign-ins can list and
+ * end sign-ins: an API key that could end them would keep the owner signed out, and then nobody could take that key
+ * back. The API key is replaced by a sign-in, or by the key itself: an owner who lost control of it signs in and
+ * replaces it. An agent's token can do none of this (people.md section 7).
  */
 import { z } from "zod";
 import { userKeyCredentialId, userKeyPrefix } from "../../runtime/call/caller.js";
@@ -28,7 +28,7 @@ export const changePassword = mutation({
   summary: "Sets a new password, with the present one; ends your other sign-ins",
   auth: "signIn",
   rate: "signIns",
-  // By sign-in: guesses with a stolen one are not the owner's.
+  // Counted by sign-in: guesses with a stolen one do not count against the owner's.
   limit: (_args, { credentialId }) => [{ rate: "wrongPasswords", who: credentialId, failuresOnly: true }],
   args: { password: text(1_000), newPassword },
   returns: z.object({ message: z.string(), endedSignIns: z.number() }),
@@ -53,7 +53,7 @@ export const changePassword = mutation({
   },
 });
 
-/** Sets a new password with a code from the mailbox. All sign-ins end; what still works is named. */
+/** Sets a new password with a code from the mailbox. All sign-ins end; the reply names what still works. */
 export const resetPassword = mutation({
   summary: "Sets a new password, with the reset code that was mailed; ends all sign-ins",
   auth: "none",
@@ -76,7 +76,7 @@ export const resetPassword = mutation({
     }),
   }),
   prepare: async (world, args) => {
-    // A guess is not worth a hash.
+    // No hash is calculated for a wrong code.
     const looked = await world.read((db) => lookAtCode({ ...world, db }, args.email, "reset", args.resetCode));
     return looked === "right" ? { passwordHash: await world.hashPassword(args.newPassword) } : undefined;
   },
@@ -121,7 +121,7 @@ export const rotateApiKey = mutation({
   },
 });
 
-/** A code that was mailed for the old password is of no use to anybody who means well. */
+/** Writes the new password, and removes codes that were mailed for the old one: nobody who means well needs them. */
 async function setPassword(
   ctx: MutationContext,
   user: { userId: string; email: string },

@@ -1,4 +1,4 @@
-/** Accounts of people: an address proved by a code, a password, and who one is (clawrent.md section 2.3). */
+/** Accounts of people: an address proved by a code, a password, and who is calling (clawrent.md section 2.3). */
 import { z } from "zod";
 import { userKeyPrefix } from "../../runtime/call/caller.js";
 import { mutation, query, Refusal } from "../../runtime/call/define.js";
@@ -37,7 +37,7 @@ export const register = mutation({
   },
   returns: z.object({ user: userValue, token: z.string(), apiKey: z.string() }),
   prepare: async (world, args) => {
-    // A guess is not worth a hash, and neither is what will be refused anyway.
+    // No hash is calculated for a wrong code, nor for what will be refused anyway.
     const isWorthwhile = await world.read(
       async (db) =>
         (await lookAtCode({ ...world, db }, args.email, "register", args.verificationCode)) === "right" &&
@@ -57,7 +57,7 @@ export const register = mutation({
     if (looked === "wrong") await countWrongCode(ctx, args.email);
     const invalid = new CallError("failed_precondition", "Invalid or expired verification code");
     if (looked !== "right") return new Refusal(invalid);
-    // Only whoever holds the address's code gets this far, so nobody else learns that it has an account.
+    // Only somebody with the address's code gets this far, so nobody else learns that it has an account.
     if (await findUserByEmail(ctx, args.email)) throw new CallError("conflict", "Email is already registered");
     if (!prepared) throw invalid;
     const { userId, signInId, passwordHash, token } = prepared;
@@ -90,7 +90,7 @@ export const signIn = mutation({
   limit: (args, _caller, { addressKey }) => [
     { rate: "wrongPasswords", who: `${addressKey} ${args.email}`, failuresOnly: true },
   ],
-  // Whatever the password: only the right one may be told apart.
+  // The same answer for every wrong password: only the right one may make a difference.
   args: { email, password: text(1_000) },
   returns: z.object({ user: userValue, token: z.string() }),
   prepare: async (world, args) => {
@@ -103,7 +103,7 @@ export const signIn = mutation({
   },
   handler: async (ctx, _args, signedIn) => {
     const row = signedIn && (await requireUser(ctx, signedIn.userId));
-    // It may have been changed while the old one was looked at.
+    // It may have been changed while the old one was being verified.
     if (!row || row.passwordHash !== signedIn.passwordHash) {
       throw new CallError("unauthenticated", "Invalid email or password");
     }

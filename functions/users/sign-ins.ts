@@ -1,4 +1,4 @@
-/** A user's sign-ins: seen, and ended (people.md section 6). */
+/** A user's sign-ins: listing and ending them (people.md section 6). */
 import { z } from "zod";
 import { mutation, query } from "../../runtime/call/define.js";
 import { CallError } from "../../runtime/errors.js";
@@ -7,21 +7,21 @@ import { currentSignIn, endSignIns, isOpen, mostKept, signInsOf } from "../model
 
 const signInView = z.object({
   id: z.string(),
-  /** Whether it is the one that asks. */
+  /** Whether it is the one that makes this call. */
   isCurrent: z.boolean(),
   isOpen: z.boolean(),
   createdAt: z.string(),
   /** To about an hour. */
   lastSeenAt: z.string(),
   expiresAt: z.string(),
-  /** When it ended, by whatever. */
+  /** When it ended, for whatever reason. */
   endedAt: z.string().nullable(),
   /** From where; null for one from before sign-ins were kept. */
   address: z.string().nullable(),
   userAgent: z.string().nullable(),
 });
 
-/** The caller's sign-ins, with those that are over and still kept. */
+/** The caller's sign-ins, with ended ones that are still kept. */
 export const listSignIns = query({
   summary: "Your sign-ins, newest first: when, from where, and whether they are over",
   auth: "signIn",
@@ -47,7 +47,9 @@ export const listSignIns = query({
   },
 });
 
-/** Ends one of the caller's sign-ins, or all but this one; what was opened with them closes. Repeating changes nothing. */
+/**
+ * Ends one of the caller's sign-ins, or all but this one; what was opened with them closes. Repeating changes nothing.
+ */
 export const endSignIn = mutation({
   summary: "Ends one of your sign-ins, or without `signInId` all but this one",
   auth: "signIn",

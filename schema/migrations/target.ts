@@ -6,8 +6,10 @@ export interface MigrationTarget {
   fillFactor: boolean;
   /** What makes a text column sort by its bytes: PostgreSQL sorts as its operator's language does, if not told. */
   byteOrder: string;
-  /** Whether a table may be one whose rows a crash of the database forgets, for cheap writes (PostgreSQL's `unlogged`). */
+  /**
+   * Whether a table may be one whose rows a crash of the database forgets, for cheap writes (PostgreSQL's `unlogged`).
+   */
   unloggedTables: boolean;
-  /** Statements that have the database refuse to change or delete a row of the table. */
+  /** Statements that make the database refuse to change or delete a row of the table. */
   appendOnly(table: string): string[];
 }

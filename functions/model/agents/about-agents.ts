@@ -7,7 +7,7 @@ import type { Database } from "../../../schema/index.js";
 /** The numbers of ids that a query is prepared for: one agent, a page, the longest page. */
 const places = [1, 20, 100];
 
-/** Declares a query about agents. Places that a call does not need hold an id that no agent has. */
+/** Declares a query about agents. Parameters that a call does not need hold an id that no agent has. */
 export function aboutAgents<Row>(
   build: (
     db: Kysely<Database>,

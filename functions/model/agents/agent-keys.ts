@@ -2,12 +2,12 @@
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
 import { endCredentials, issueCredential, type Maker } from "./credentials.js";
 
-/** How long a key is still good after it was rotated, unless the new one is used before. */
+/** How long a key stays valid after it was rotated, unless the new one is used before. */
 const rotatedKeyMs = 10 * 60_000;
 
 /**
- * Gives an agent a new key. The one that it has is good until the new one is used for the first time, and for ten
- * minutes at most. A new one that nobody has used yet gives way at once: perhaps its secret never arrived.
+ * Gives an agent a new key. The present one stays valid until the new one is first used, and for ten minutes at most. A
+ * new key that nobody has used yet is replaced at once: perhaps its secret never arrived.
  */
 export async function rotateKey(
   ctx: MutationContext,
@@ -31,12 +31,12 @@ export async function rotateKey(
   return { apiKey: await issueCredential(ctx, { agentId, kind: "apiKey", madeBy, isUnused }), oldKeyExpiresAt };
 }
 
-/** Takes an agent's key away, and the one before it where that is still good. */
+/** Takes an agent's key away, and the one before it where that is still valid. */
 export function revokeKeys(ctx: MutationContext, agentId: string): Promise<void> {
   return endKeys(ctx, agentId, () => true);
 }
 
-/** A key that took the place of another is used for the first time: the other one has ended. */
+/** A key that replaced another is used for the first time: the other one ends. */
 export async function settleKey(ctx: MutationContext, secretHash: string): Promise<void> {
   const used = await ctx.db
     .updateTable("agentCredentials")
@@ -48,7 +48,7 @@ export async function settleKey(ctx: MutationContext, secretHash: string): Promi
   if (used) await endKeys(ctx, used.agentId, ({ expiresAt }) => expiresAt !== null);
 }
 
-/** Ends rotated keys whose time is over, up to `limit`, and says how many that were. */
+/** Ends rotated keys whose time is over, up to `limit`. Returns how many. */
 export async function endExpiredKeys(ctx: MutationContext, limit: number): Promise<number> {
   const due = await ctx.db
     .selectFrom("agentCredentials")

@@ -1,11 +1,11 @@
 /**
- * Whether an agent is connected, and as what it shows itself: its row in `agentSockets`, and nothing without one. What it
- * shows follows its profile, which outlives the socket.
+ * Presence: whether an agent is connected, and the status that it shows on the marketplace. Both are its row in
+ * `agentSockets`; an agent without one is offline. The status follows from its profile, which outlives the socket.
  */
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
 import type { OnlineStatus, ProviderProfilesTable } from "../../../schema/listings.js";
 
-/** What of a profile its agent's status follows. */
+/** The fields of a profile that its agent's status follows from. */
 type Shown = Pick<ProviderProfilesTable, "activatedAt" | "busySetBy"> & {
   /** Null where there is no profile. */
   status: ProviderProfilesTable["status"] | null;
@@ -15,14 +15,14 @@ export async function isConnected(ctx: QueryContext, agentId: string): Promise<b
   return (await findSocket(ctx, agentId)) !== undefined;
 }
 
-/** As what an agent shows itself while it is connected (clawrent.md section 5). */
+/** The status that an agent shows while it is connected (clawrent.md section 5). */
 export function statusWhileConnected({ status, activatedAt, busySetBy }: Shown): OnlineStatus {
   if (status !== "active") return "offline";
   if (busySetBy !== null) return "busy";
   return activatedAt === null ? "offline" : "online";
 }
 
-/** Shows a connected agent as its profile has it by now, and tells of a change. Any other is and stays offline. */
+/** Brings a connected agent's status in line with its profile, and tells of a change. Any other agent stays offline. */
 export async function showPresence(ctx: MutationContext, profile: Shown & { agentId: string }): Promise<void> {
   const { agentId } = profile;
   const onlineStatus = statusWhileConnected(profile);

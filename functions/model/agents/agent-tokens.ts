@@ -1,5 +1,5 @@
 /**
- * The one live `agt_clawrent_` token of an agent, and what hangs below it (people.md section 7). A token acts for the
+ * The one live `agt_clawrent_` token of an agent, and the tokens below it (people.md section 7). A token acts for the
  * owner, so it can make agents and give them tokens; an agent remembers the token that did (`parentTokenHash`). A token
  * ends with all tokens below it. Their agents stay the owner's, offline until they are given a new one.
  */
@@ -12,7 +12,9 @@ import { endCredentials, issueCredential, makerOf, requireStanding } from "./cre
 
 type OwnAgent = Pick<AgentsTable, "agentId" | "parentTokenHash">;
 
-/** The hash of the agent token that acts for its owner here; null where the owner came with a credential of their own. */
+/**
+ * The hash of the agent token that acts for its owner here; null where the owner came with a credential of their own.
+ */
 export function actingTokenOf(caller: UserCaller): string | null {
   return caller.agentId === null ? null : (secretHashOf(caller.credentialId) ?? null);
 }
@@ -23,8 +25,9 @@ export function issueToken(ctx: UserMutation, agentId: string): Promise<string> 
 }
 
 /**
- * Gives an agent a new token in the place of the one that it has. A token that replaces itself hands on what hangs below
- * it. One that is replaced by anybody else ends with that, and its agent hangs below whoever gave it the new one.
+ * Gives an agent a new token in place of the one that it has. A token that replaces itself hands the tokens below it on
+ * to the new one. A token that is replaced by anybody else ends together with those below it, and its agent is from
+ * then on below whoever gave it the new one.
  */
 export async function replaceToken(ctx: UserMutation, agent: OwnAgent): Promise<string> {
   await requireAbove(ctx, agent);
@@ -46,11 +49,11 @@ export async function replaceToken(ctx: UserMutation, agent: OwnAgent): Promise<
   return token;
 }
 
-/** Takes an agent's token away, and what hangs below it. */
+/** Takes an agent's token away, and the tokens below it. */
 export async function revokeToken(ctx: UserMutation, agent: OwnAgent): Promise<void> {
   await requireAbove(ctx, agent);
   const { agentId } = agent;
-  // What its owner takes away with a credential of their own, no token gives back.
+  // If its owner takes it away with a credential of their own, no token can give it back.
   const parent = ctx.caller.agentId === null ? null : agent.parentTokenHash;
   const before = await tokenHashOf(ctx, agentId);
   if (before !== undefined) await endWithDescent(ctx, before, parent);
@@ -58,8 +61,8 @@ export async function revokeToken(ctx: UserMutation, agent: OwnAgent): Promise<v
 }
 
 /**
- * Refuses an agent token that would change a credential of another agent which does not hang below it. The agent itself
- * is no secret to it, since it sees what its owner does, so it is told what is missing.
+ * Refuses an agent token that would change a credential of another agent which is not below it. The token sees all of
+ * its owner's agents, so that agent is no secret to it, and the refusal says what is missing.
  */
 export async function requireAbove(ctx: UserMutation, agent: OwnAgent): Promise<void> {
   const { caller } = ctx;
@@ -75,7 +78,7 @@ export async function requireAbove(ctx: UserMutation, agent: OwnAgent): Promise<
   );
 }
 
-/** Ends a token with every token below it. All their agents hang below `parent` from now on. */
+/** Ends a token with every token below it. All their agents are below `parent` from now on. */
 async function endWithDescent(ctx: MutationContext, tokenHash: string, parent: string | null): Promise<void> {
   const ended = new Set([tokenHash]);
   const agentIds: string[] = [];

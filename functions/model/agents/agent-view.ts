@@ -9,7 +9,7 @@ import { capabilitiesOf, capability } from "../listings/capabilities.js";
 import { pendingChanges, pendingChangesOf } from "../listings/pending-changes.js";
 import { profileView, providerProfile } from "../listings/profiles.js";
 
-/** Derived: an agent without a profile is a draft. */
+/** Follows from the profile: an agent without one is a draft. */
 export const agentStatuses = ["draft", ...profileStatuses] as const;
 
 export const agentView = z.object({

@@ -1,17 +1,17 @@
-/** Agents as other modules meet them. */
+/** What other modules need of agents: finding one, and whose it is. */
 import type { Selectable } from "kysely";
 import type { AgentMutation, QueryContext, UserCaller } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import type { AgentsTable } from "../../../schema/agents.js";
 
-/** The calling agent's own row. It is there: its credential refers to it. */
+/** The calling agent's own row. It exists, because its credential refers to it. */
 export function loadSelf(ctx: QueryContext<AgentMutation["caller"]>): Promise<Selectable<AgentsTable>> {
   return ctx.db.selectFrom("agents").selectAll().where("agentId", "=", ctx.caller.agentId).executeTakeFirstOrThrow();
 }
 
 /**
- * What an agent does on the marketplace it does for its owner, so its own key is not enough where it has one: only a token
- * of its owner's making acts for them (clawrent.md sections 1 and 2.4).
+ * What an agent does on the marketplace it does for its owner. So once it has an owner, its own key is not enough: only
+ * a token that its owner made acts for them (clawrent.md sections 1 and 2.4).
  */
 export function requireAgentToken({ caller }: QueryContext<AgentMutation["caller"]>): void {
   if (caller.ownerId !== null && caller.owner === null) throw new CallError("forbidden", "Agent token required");
@@ -33,7 +33,7 @@ export async function requireOwnAgent(
   return agent;
 }
 
-/** Said of an agent that is not there, and of one that is not the caller's to see. */
+/** The answer for an agent that does not exist, and for one that is not the caller's to see. */
 export function agentNotFound(): CallError {
   return new CallError("not_found", "Agent not found");
 }

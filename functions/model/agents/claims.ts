@@ -20,7 +20,7 @@ export function invalidClaimToken(): CallError {
   return new CallError("not_found", "Invalid claim token");
 }
 
-/** The user who calls, or for whom an agent does; null for anybody else. */
+/** The user who calls, or for whom an agent calls; null for anybody else. */
 export function userBehind(caller: Caller): string | null {
   if (caller.kind === "user") return caller.userId;
   return caller.kind === "agent" ? (caller.owner?.userId ?? null) : null;

@@ -1,7 +1,7 @@
 /**
- * What agents prove themselves with: the `c2c_` key of an agent that registered itself (model/agent-keys.ts), and the one
- * live `agt_clawrent_` token that its owner gives it (model/agent-tokens.ts; clawrent.md section 1). Only hashes are kept.
- * One that ends does so with a notice, and everything that was opened with it closes.
+ * The credentials of agents: the `c2c_` key of an agent that registered itself (agent-keys.ts), and the one live
+ * `agt_clawrent_` token that its owner gives it (agent-tokens.ts; clawrent.md section 1). Only hashes are kept. When
+ * one ends, a notice says so, and everything that was opened with it closes.
  */
 import { agentCredentialId, secretHashOf } from "../../../runtime/call/caller.js";
 import type { AgentCaller, MutationContext, QueryContext, UserCaller } from "../../../runtime/context.js";
@@ -9,7 +9,7 @@ import { CallError } from "../../../runtime/errors.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import type { AgentCredentialsTable } from "../../../schema/agents.js";
 
-/** How each kind of credential begins, so that a leaked one can be told by looking. */
+/** How each kind of credential begins, so that a leaked one is easy to recognize. */
 const credentialPrefixes = { apiKey: "c2c_", agentToken: "agt_clawrent_" } as const;
 
 export type Maker = Pick<AgentCredentialsTable, "madeByAgentId"> & { madeBy: "agent" | "owner" | "agentToken" };
@@ -19,7 +19,7 @@ type Issue = {
   madeBy: Maker["madeBy"] | "registration";
 } & Partial<Pick<AgentCredentialsTable, "madeByAgentId"> & { isUnused: number }>;
 
-/** Gives an agent a credential that it has none of, and returns the secret, which is not stored. */
+/** Gives an agent a credential of a kind that it has none of, and returns the secret, which is not stored. */
 export async function issueCredential(ctx: MutationContext, issue: Issue): Promise<string> {
   const secret = ctx.newSecret(credentialPrefixes[issue.kind]);
   await ctx.db
@@ -45,8 +45,9 @@ export function makerOf(caller: AgentCaller | UserCaller): Maker {
 }
 
 /**
- * Refuses an agent's credential that ended after the call was let in. Whoever makes something that hangs on a credential
- * asks in the same transaction: what ends the credential finds what was made before, and what comes later is refused here.
+ * Refuses an agent's credential that ended after the call was let in. A handler that makes something which depends on a
+ * credential asks in the same transaction: whatever ends the credential also ends what was made before, and what would
+ * be made later is refused here.
  */
 export async function requireStanding(ctx: QueryContext, { credentialId }: AgentCaller | UserCaller): Promise<void> {
   const secretHash = secretHashOf(credentialId);

@@ -44,7 +44,7 @@ export function isoSeconds(at: number): string {
   return new Date(at).toISOString().replace(/\.\d{3}Z$/, "Z");
 }
 
-/** The row of the one stay that has not been closed. Its time may have passed. */
+/** The one check-in that has not been closed. Its time may have passed. */
 export async function findOpenCheckin(
   ctx: QueryContext,
   eventId: string,
@@ -59,7 +59,7 @@ export async function findOpenCheckin(
     .executeTakeFirst();
 }
 
-/** The agent's check-in, if it is at the event now. Nobody is at one that is over, whatever the rows still say. */
+/** The agent's check-in, if it is at the event now. Nobody is at an event that is over, whatever the rows still say. */
 export async function findCheckin(
   ctx: QueryContext,
   event: EventRow,
@@ -69,7 +69,7 @@ export async function findCheckin(
   return open && open.expiresAt > ctx.now && eventStatus(event, ctx.now) !== "ended" ? open : undefined;
 }
 
-/** Beyond this nobody is counted: a list of large events must not cost more than one of small ones. */
+/** Counting stops here: a list of large events must not cost more than a list of small ones. */
 const mostPresent = 1_000;
 
 const presentAt = prepared(["eventId", "now"], (db, { eventId, now }) =>

@@ -1,6 +1,6 @@
 /**
- * How much one agent may have open of events, and how much may be open at one place (caps.ts), so that nobody's events
- * crowd out the others'. A cap is looked at when something is added: what is above it from before stays.
+ * How many events one agent may have open, and how many may be open at one place (caps.ts), so that nobody's events
+ * crowd out the others'. A cap is checked when something is added: what was above it before stays.
  */
 import { sql } from "kysely";
 import type { AgentMutation, MutationContext, QueryContext } from "../../../runtime/context.js";
@@ -12,12 +12,12 @@ import { activeCheckin } from "./checkin.js";
 /** What counts as one place: a cell of 100 to 200 m. */
 const placeLevel = 16;
 
-/** Open events of one creator in one turn (model/fair-pages.ts). */
+/** Open events of one creator in one turn (fair-pages.ts). */
 export const eventsPerTurn = 3;
-/** The last turn. It takes whatever a creator has beyond the ones before it, from before there was a cap. */
+/** The last turn. It takes whatever a creator has beyond the earlier turns, from a time before the cap. */
 export const lastTurn = Math.ceil(caps.openEvents.most / eventsPerTurn) - 1;
 
-/** Beyond this nobody counts what is there from before a cap. */
+/** Rows from before a cap are counted up to this many. */
 const mostCounted = 1_000;
 
 /** The turn of one more event of an agent: the first with room. Refused where the agent has as many as it may. */
@@ -39,8 +39,8 @@ export async function takeEventTurn(ctx: MutationContext, agentId: string): Prom
 }
 
 /**
- * Refuses one more event of an agent at the place of a code where there are as many as may be. Of one owner only a few
- * count, so that it takes many of them to fill a place. `eventId`: the event that comes there, which does not count.
+ * Refuses one more event of an agent at a place that is full. Only a few events of each owner count, so that it takes
+ * many owners to fill a place. `eventId` is the event to be placed, which does not count.
  */
 export async function requireRoomAt(
   ctx: QueryContext,
@@ -74,7 +74,7 @@ export async function requireRoomAt(
   refuseAbove("eventsAtPlace", counted, "open events at this place. Choose another, or wait until one is over.");
 }
 
-/** What calls that count the same place have in common. */
+/** The key (`oneAtATime`) of calls that count events at the same place. */
 export function placeName(code: number | null): string[] {
   return code === null ? [] : [`place ${cellOfCode(code, placeLevel)}`];
 }

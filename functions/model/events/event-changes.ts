@@ -1,6 +1,6 @@
 /**
- * Changing an event and calling it off, by its creator or by an admin. Check-ins and intros follow an end that moves, a
- * bounded number in the call's own transaction and the rest by the timer; what callers see of an event that is over is
+ * Changing an event and calling it off, by its creator or by an admin. When the end moves, check-ins and intros follow:
+ * a bounded number in the call's own transaction, the rest by the timer. What callers see of an event that is over is
  * right at once.
  *
  * | | scheduled | live | ended |
@@ -8,7 +8,7 @@
  * | name, description, location, tags | may change | may change | no |
  * | coordinates | may change | while nobody is checked in | no |
  * | start | may change | no | no |
- * | end | may change, to an instant to come | the same | no |
+ * | end | may change, to a future instant | the same | no |
  * | cancel | ends it | ends it | only what was cancelled: the same success |
  */
 import type { MutationContext } from "../../../runtime/context.js";
@@ -19,7 +19,7 @@ import { activeCheckin } from "./checkin.js";
 import { type EventRow, eventStatus, longestEventMs, storedPlace } from "./event.js";
 import { requireRoomAt } from "./event-caps.js";
 
-/** How far ahead an event may start: an organiser plans a year, and a place is not taken for longer. */
+/** How far ahead an event may start: an organiser plans a year, and nobody blocks a place for longer. */
 const furthestStartMs = 365 * dayMs;
 
 /** Rows of one kind that follow an event's end in one transaction. */
@@ -48,7 +48,7 @@ export function requireTimes({ startAt, endAt }: { startAt: number; endAt: numbe
   if (endAt <= now) throw refusedArg("endAt", "endAt must be in the future");
 }
 
-/** Not for a start that stays: it may be from before there was a limit. */
+/** Only for a start that changes: an unchanged one may be older than the limit. */
 export function requireStart(startAt: number, now: number): void {
   if (startAt > now + furthestStartMs) throw refusedArg("startAt", "startAt cannot be more than 365 days ahead");
 }
@@ -97,7 +97,7 @@ export async function changeEvent(ctx: MutationContext, event: EventRow, changes
   return changed;
 }
 
-/** The columns of the place after a change. It cannot move away from those who have shown that they are there. */
+/** The columns of the place after a change. It cannot move while people are checked in there. */
 async function placeAfter(ctx: MutationContext, event: EventRow, { locationLat, locationLng }: EventChanges) {
   if (locationLat == null || locationLng == null) return {};
   if (locationLat === event.locationLat && locationLng === event.locationLng) return {};
@@ -131,7 +131,7 @@ export async function cancelEvent(ctx: MutationContext, event: EventRow): Promis
   await write(ctx, event, over);
   const cancelled = { ...event, ...over };
   await followOrLeave(ctx, cancelled);
-  // So that the timer writes what callers see already: stays and intros that expired, threads that closed.
+  // Wakes the timer, which writes what callers see already: expired check-ins and intros, closed threads.
   ctx.wakeAt(ctx.now);
   return cancelled;
 }
@@ -150,7 +150,7 @@ async function followOrLeave(ctx: MutationContext, event: EventRow): Promise<voi
   ctx.wakeAt(ctx.now);
 }
 
-/** Goes on where an end moved that more rows follow than one transaction takes. Says whether there is more to do. */
+/** Continues where more rows follow a moved end than one transaction takes. Returns whether there is more to do. */
 export async function followMovedEnds(ctx: MutationContext): Promise<boolean> {
   const event = await ctx.db
     .selectFrom("events")
@@ -165,8 +165,8 @@ export async function followMovedEnds(ctx: MutationContext): Promise<boolean> {
 }
 
 /**
- * Has check-ins and intros end no later than the event, and what rests on the event's own end, confirmed intros with
- * their threads, end with it. Says whether there are more than it took.
+ * Cuts check-ins and intros to the event's end. Confirmed intros and their threads, whose end is the event's own, move
+ * with it. Returns whether there are more rows than it took.
  */
 async function followEnd(ctx: MutationContext, event: EventRow): Promise<boolean> {
   const endsAt = event.cancelledAt ?? event.endAt;

@@ -1,6 +1,6 @@
 /**
  * Events as functions see them: loaded or refused, with their status by the clock, and in the shape that callers get.
- * Who is there is model/checkin.ts.
+ * checkin.ts knows who is there.
  */
 import { z } from "zod";
 import type { QueryContext } from "../../../runtime/context.js";
@@ -31,8 +31,8 @@ export const eventValue = z.object({
 });
 
 /**
- * A cancelled event has ended: clients know three states. What the timer has written holds, also for a process whose clock
- * is behind that of the timer's: nothing would tell it of the instant once more.
+ * A cancelled event has ended, since clients know three states. What the timer has written counts even for a process
+ * whose clock is behind the timer's: nothing would wake that process again at the instant by its own clock.
  */
 export function eventStatus(
   event: Pick<EventRow, "startAt" | "startedAt" | "endAt" | "endedAt" | "cancelledAt">,
@@ -42,7 +42,7 @@ export function eventStatus(
   return event.startedAt !== null || event.startAt <= now ? "live" : "scheduled";
 }
 
-/** How far ahead of this process's clock that of the timer's may be. */
+/** How far the clock of the timer's process may be ahead of this one's. */
 export const mostSkewMs = 60_000;
 
 export async function requireEvent(ctx: QueryContext, eventId: string): Promise<EventRow> {

@@ -49,7 +49,7 @@ export function presentIntro(
     otherAgent: {
       agentId: outgoing ? intro.toAgentId : intro.fromAgentId,
       name: other.name,
-      // Only needed for the thread, so only given once there is one.
+      // Needed only for the thread, so given only once there is one.
       publicKey: status === "confirmed" ? other.publicKey : undefined,
     },
     opener: intro.opener,
@@ -106,7 +106,7 @@ export async function expireIntrosOf(ctx: MutationContext, checkinId: string): P
   }
 }
 
-/** Keeps unresolved intros as long as both their check-ins last, after one of these got a new end. */
+/** Gives unresolved intros the earlier end of their two check-ins, after one of these got a new end. */
 export async function followCheckin(ctx: MutationContext, checkinId: string, expiresAt: number): Promise<void> {
   for (const { checkin, otherCheckin } of ends) {
     await ctx.db

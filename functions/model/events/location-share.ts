@@ -1,8 +1,8 @@
 /**
  * Location shares: a link that a human opens once to say where the agent's principal is. The link is good until
- * `expiresAt`; the submitted location then for an hour. It is stored sealed under the link's token, so that neither the
- * database nor any copy of it says where somebody was. A first check-in spends a share, and a spent one keeps nothing of
- * the place; neither does one whose time has passed.
+ * `expiresAt`; the submitted location can then be used for an hour. It is stored sealed under the link's token, so that
+ * neither the database nor any copy of it says where somebody was. The first check-in spends a share. A share that is
+ * spent or whose time has passed keeps nothing of the place.
  */
 import type { AgentCaller, MutationContext, QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
@@ -32,12 +32,12 @@ export async function requireShare(ctx: QueryContext, shareToken: string): Promi
     .where("shareTokenHash", "=", hashSecret(shareToken))
     .executeTakeFirst();
   if (!share) throw new CallError("not_found", "Invalid location share token");
-  // Then it is expired for whoever reads it, and the timer writes nothing to one that was used before.
+  // From then on it reads as expired. The timer does not touch a share that was used before.
   ctx.changesAt(share.expiresAt);
   return share;
 }
 
-/** The caller's own share; another agent's token reads like one that never was. */
+/** The caller's own share; another agent's token reads as one that does not exist. */
 export async function requireOwnShare(ctx: QueryContext<AgentCaller>, shareToken: string): Promise<LocationShareRow> {
   const share = await requireShare(ctx, shareToken);
   if (share.agentId !== ctx.caller.agentId) throw new CallError("not_found", "Invalid location share token");
@@ -69,7 +69,7 @@ export async function requireSharedPlace(
 
 const keyOf = (shareToken: string) => sealKey(shareToken, "", "tidepool location share");
 
-/** Always as many bytes, so that not even their number says anything. */
+/** Always the same number of bytes, so that not even the length says anything. */
 export function sealPlace(shareToken: string, { lat, lng }: Place, accuracyMeters: number | null): string {
   return seal(keyOf(shareToken), Buffer.from(new Float64Array([lat, lng, accuracyMeters ?? Number.NaN]).buffer));
 }
@@ -84,7 +84,7 @@ export function openPlace(shareToken: string, sealedPlace: string): Place & { ac
   };
 }
 
-/** What a share keeps once it is of no more use: no place. */
+/** The columns of a share that is of no more use: it keeps no place. */
 export const spentShare = { status: "spent", sealedPlace: null } as const;
 
 export async function spendShare(ctx: MutationContext, shareId: string): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * The open events around a place, nearest first. Where there are few, the cells around the place are read whole. Where
- * there are many, cells are looked into from the centre outwards, and one that holds more than a handful is divided into
- * four: what is read depends on how many are wanted, not on how many there are.
+ * there are many, cells are looked into from the centre outwards, and one that holds more than a handful is divided
+ * into four: what is read depends on how many are wanted, not on how many there are.
  */
 import type { Expression, Kysely } from "kysely";
 import type { QueryContext } from "../../../runtime/context.js";
@@ -12,11 +12,11 @@ import { caps, countedOfOwner } from "../caps.js";
 import { distanceKm, geoCellsAround, type Place, quartersOf, reachOf } from "../rules/geo.js";
 import { lastTurn } from "./event-caps.js";
 
-/** More rows than this and a cell is divided. */
+/** A cell with more rows than this is divided. */
 const mostPerCell = 50;
-/** Cells of half a metre are not: so many events can stand on one spot, as each owner can have several that count less. */
+/** The most rows of one smallest cell, which is not divided: so many events may be open on one spot (caps.ts). */
 const mostOnOneSpot = Math.ceil(caps.eventsAtPlace.most / countedOfOwner) * caps.openEventsAtPlace.most;
-/** Rows that one search reads at most. Whoever has more around them than that finds the nearest. */
+/** The most rows that one search reads. Where there are more events around, it finds the nearest. */
 const mostRead = 2_500;
 const cellsAtOnce = 4;
 const cellsOfCover = 16;
@@ -85,7 +85,7 @@ export function byDistance(a: NearPlace, b: NearPlace): number {
   return a.km - b.km || a.startAt - b.startAt || (a.eventId < b.eventId ? -1 : a.eventId > b.eventId ? 1 : 0);
 }
 
-/** What comes after `after`, by turn and then nearest first (model/fair-pages.ts). */
+/** What comes after `after`, by turn and then nearest first (fair-pages.ts). */
 export async function findNearest(ctx: QueryContext, search: NearSearch): Promise<NearEvent[]> {
   const cover = coverOf(search.centre, search.radiusKm);
   const whole = await Promise.all(

@@ -1,8 +1,8 @@
 /**
- * What a command or a path does harm with, whoever asks (clawrent.md section 7.1, row `destructive`): wiping file
- * systems, disks and databases, and reading what holds passwords and private keys. Pure, and linear in the length of
- * the text, which comes from strangers. It looks at what a shell would see behind quotes, escapes and odd spacing. It is
- * a filter for the plain cases and no sandbox: a program can always be written that does harm in another way.
+ * How a command or a path does harm, whoever asks (clawrent.md section 7.1, row `destructive`): wiping file systems,
+ * disks and databases, and reading what holds passwords and private keys. Pure, and linear in the length of the text,
+ * which comes from strangers. It looks at what a shell would see behind quotes, escapes and odd spacing. It is a filter
+ * for the plain cases and no sandbox: a program can always be written that does harm in another way.
  */
 import { findSecret } from "./secret-paths.js";
 import { decodeEscapes, flatten, normalizedPath, programOf, simpleCommands, unquote, type Word } from "./shell-text.js";
@@ -13,7 +13,7 @@ export interface Danger {
   what: string;
   /** The text before it, in the form in which it was found. */
   before: string;
-  /** The text from it on. */
+  /** The text from there on. */
   from: string;
 }
 
@@ -57,7 +57,7 @@ function findInForm(form: string): Danger | null {
     const seen = new Set<string>();
     for (const [position, word] of words.entries()) {
       const program = programOf(word.text);
-      // What follows the first one includes what follows the others, so each program is looked at once in a command.
+      // The words behind a program's first mention include those behind its others, so each program is checked once.
       if (!checks.has(program) || seen.has(program)) continue;
       seen.add(program);
       const what = wipes(program, words, position, earlier);
@@ -78,7 +78,7 @@ const gap = "(?:\\s|/\\*[^*]{0,40}\\*/){1,4}";
 const disk = "/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|r?disk|mapper/|md\\d|dm-)";
 const blockDevice = new RegExp(`^(?:of=)?${disk}`);
 
-/** Harm that is one phrase wherever it stands. Every gap is bounded. */
+/** Phrases that mean harm wherever they stand. Every gap is bounded. */
 const phrases: readonly { pattern: RegExp; what: string }[] = [
   { pattern: new RegExp(`\\bdrop${gap}(?:table|database|schema|keyspace)\\b`), what: "dropping a table or database" },
   { pattern: new RegExp(`\\btruncate${gap}table\\b`), what: "emptying a table" },
@@ -108,10 +108,10 @@ function runsDecoded(form: string): boolean {
   return form.split("\n").some((line) => encodedPowershell.test(line) || (decodes.test(line) && runs.test(line)));
 }
 
-/** Behind these a program's name is only looked up, or is a command of another program. */
+/** After one of these words a program is only looked up, or the word is a command of another program. */
 const notRun = new Set("man which whatis whereis apropos type tldr git svn hg docker podman npm aws gsutil".split(" "));
 
-/** What harm the program at this position does with the words behind it. */
+/** The harm that the program at this position does with the words after it. */
 function wipes(program: string, words: readonly Word[], position: number, earlier: readonly Word[]): string | null {
   if (notRun.has(words[position - 1]?.text ?? "")) return null;
   const args = words.slice(position + 1).map((word) => word.text);
@@ -132,13 +132,13 @@ const remove: Check = (args, piped) => {
   const targets = args.filter((arg) => !isFlag(arg) && !/^\/[sqf]$/.test(arg));
   return [...targets, ...piped].some((target) => isWhole(target, true)) ? wholeSystem : null;
 };
-/** A program whose name is in a variable: only what is unmistakable. */
+/** A program whose name is in a variable: only unmistakable cases count. */
 const removeUnnamed: Check = (args) =>
   hasFlag(args, "r", "recursive") && hasFlag(args, "f", "force") && args.some((arg) => isWhole(arg, false))
     ? wholeSystem
     : null;
 const changeModes: Check = (args) =>
-  // Homes and the like are given to their users that way.
+  // This is how home folders and the like are handed to their users.
   hasFlag(args, "r", "recursive") &&
   args.some((arg) => isWhole(arg, false) && !/^(?:~|\$home|\/(?:home|users|opt|srv|volumes)(?!\w))/.test(arg))
     ? "changing the rights of a whole file system"
@@ -180,7 +180,7 @@ const checks = new Map<string, Check>([
   ["flushall", () => "emptying a database"],
 ]);
 
-/** Is this target a whole system, drive, home or, where `relative`, the whole folder one is in? */
+/** Whether this target is a whole system, drive, home or, where `relative`, the whole current folder. */
 function isWhole(target: string, relative: boolean): boolean {
   const bare = target.replace(/^["'`]|["'`,:!?]{1,3}$/g, "");
   if (bare === "") return false;

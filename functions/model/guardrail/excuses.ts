@@ -1,10 +1,10 @@
 /**
- * When a rule's hit does not count: the clause only talks about it, says not to do it, or describes what is to be built.
- * Each look reads back a bounded distance, so the work is linear in the length of the text.
+ * When a rule's hit does not count: the clause only talks about it, says not to do it, or describes what is to be
+ * built. Each look reads back a bounded distance, so the work is linear in the length of the text.
  */
 import type { Rule } from "./rule.js";
 
-/** A clause is read back this far: each hit costs the same, however many there are. */
+/** How far back a clause is read, so that each hit costs the same, however many there are. */
 const clauseReach = 400;
 
 /** The clause that the text before a hit ends in. */
@@ -31,7 +31,7 @@ export function isExcused(rule: Rule, before: string, hit: string, after: string
 const explainedHit =
   /^["'」』]? ?(?:是什么|的(?:含义|意思|原理|危害|风险|区别|历史)|attacks? (?:work|are)|是如何|如何)/;
 
-/** "Do not", close before the hit; "do not forget to" is an order all the same. */
+/** "Do not", shortly before the hit; "do not forget to" is an order all the same. */
 export function isNegated(before: string): boolean {
   const close = before.slice(-40);
   if (
@@ -50,7 +50,7 @@ export function isNegated(before: string): boolean {
   );
 }
 
-/** "Translate: 'Please pay the invoice'": the order is the matter that the task works on. */
+/** "Translate: 'Please pay the invoice'": the order is the text that the task works on. */
 function isQuotedInTalk(before: string): boolean {
   const near = before.slice(-clauseReach);
   return /(?:^|[\s(:])["'「『][^"'」』]*$/.test(near) && about.test(near);

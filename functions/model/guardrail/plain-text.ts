@@ -1,7 +1,7 @@
 /** A task in one spelling, sentence by sentence: what the guardrail's rules are matched against. */
 import { normalize } from "../../../schema/folding.js";
 
-/** Latin letters in other alphabets' clothes. */
+/** Letters of other alphabets that look like Latin ones. */
 const lookalikes: Readonly<Record<string, string>> = Object.fromEntries(
   [
     ..."аaеeоoрpсcуyхxіiјjѕsԁdһhԛqԝwкkмmтtвbнh",
@@ -17,7 +17,7 @@ const lookalike = new RegExp(`[${Object.keys(lookalikes).join("")}]`, "gu");
 const han = "\\p{Script=Han}";
 const spacedHan = new RegExp(`(?<=${han})[ *_·.-]{1,3}(?=${han})`, "gu");
 
-/** One spelling for what reads alike. Lines stay. */
+/** One spelling for what looks alike. Line breaks stay. */
 function plainText(text: string): string {
   return (
     normalize(text, "NFKD")
@@ -38,8 +38,8 @@ function plainText(text: string): string {
 }
 
 /**
- * The sentences, read in two ways: with every line for itself, so that an order on its own line stands alone, and with
- * lines run together, so that a break inside an order does not hide it.
+ * The sentences, read in two ways: line by line, so that an order on its own line stands alone; and with the lines
+ * joined, so that a break inside an order does not hide it.
  */
 export function sentencesOf(text: string): Set<string> {
   const plain = plainText(text);

@@ -1,11 +1,11 @@
 /** Paths of what holds passwords and private keys, plain or with wildcards. Pure. */
 
-/** The name ends here. */
+/** The end of a file name. */
 const end = "(?![\\w-])";
 const secretPaths: readonly RegExp[] = [
   `(?<![\\w.-])etc/(?:\\{(?:[^{}\\s]{0,60},)?)?(?:shadow|gshadow|master\\.passwd|sudoers|security/passwd)-?${end}`,
   "(?<![\\w.-])id_(?:rsa|dsa|ecdsa|ed25519)(?![a-z0-9]|[\\w.-]{0,40}\\.pub(?!\\w))",
-  // Keys have any name there; what is not one is known.
+  // A key may have any name in that folder; the names of everything else are known.
   "\\.ssh/(?!known_hosts|config(?!\\w)|[\\w.@-]{1,100}\\.pub(?!\\w))[^\\s/\"'`,:;!?)]",
   `ssh_host_\\w{1,40}_key${end}(?!\\.pub)`,
   "etc/ssl/private/",
@@ -20,7 +20,7 @@ const secretPaths: readonly RegExp[] = [
   `(?:system32/config/(?:sam|security)|(?<![\\w-])ntds\\.dit)${end}`,
   `proc/(?:self|[\\d*]{1,10})/(?:environ|mem)${end}`,
 ].map((source) => new RegExp(source));
-/** Where wildcards may point, by the last two segments. */
+/** Secret files that a path with wildcards may mean, by their last two segments. */
 const secretNames = [
   "etc/shadow",
   "etc/gshadow",
@@ -30,7 +30,7 @@ const secretNames = [
   ".aws/credentials",
 ];
 
-/** Where a text with normalised paths names a secret file; -1 if nowhere. */
+/** The index at which a text with normalised paths names a secret file; -1 if it names none. */
 export function findSecret(text: string): number {
   for (const pattern of secretPaths) {
     const at = text.search(pattern);
@@ -49,7 +49,7 @@ function mayMeanSecret(path: string): boolean {
     .slice(-2)
     .join("/")
     .replace(/\[[^\]/]{1,40}\]/g, "?");
-  // `/etc/*` may mean anything; with another letter it means what it finds.
+  // `/etc/*` may mean anything; with one more letter it means the files that it finds.
   if (pattern.replace(/[*?]/g, "").length < 5) return false;
   return secretNames.some((name) => matchesGlob(name, pattern));
 }

@@ -1,10 +1,10 @@
 /**
- * Text as a shell would see it, behind quotes, escapes and odd spacing: one spelling, simple commands, and paths as they
- * resolve. Pure, and linear in the length of the text.
+ * Text as a shell would see it, behind quotes, escapes and odd spacing: one spelling, simple commands, and paths as
+ * they resolve. Pure, and linear in the length of the text.
  */
 import { normalize } from "../../../schema/folding.js";
 
-/** Characters that show nothing: zero width, joiners, variation selectors. */
+/** Characters that cannot be seen: zero width, joiners, variation selectors. */
 const invisible = /\p{Default_Ignorable_Code_Point}|\p{Cf}/gu;
 
 /** One spelling of letters, spaces and comments; lines stay apart, because a line ends a command. */
@@ -56,7 +56,7 @@ interface SimpleCommand {
   earlier: Word[];
 }
 
-/** Commands without joins. Substitutions are commands of their own. */
+/** The simple commands of a line. Substitutions are commands of their own. */
 export function simpleCommands(form: string): SimpleCommand[] {
   const commands: SimpleCommand[] = [{ words: [], earlier: [] }];
   for (const { 0: text, index } of form.matchAll(/[^\s;&|()<>`]+|[;&|()`\n]/g)) {
@@ -82,7 +82,7 @@ export function normalizedPath(path: string): string {
   let decoded = path;
   for (let round = 0; round < 3 && decoded.includes("%"); round += 1) {
     decoded = decoded.replace(/%([0-9a-f]{2})/g, (_encoded, hex: string) =>
-      // No new white space: it would make two words of one.
+      // White space is not decoded: it would make two words of one.
       String.fromCharCode(Number.parseInt(hex, 16)).replace(/\s/, "_"),
     );
   }

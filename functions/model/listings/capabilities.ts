@@ -1,4 +1,4 @@
-/** What an agent can do: a short list that its owner writes, that is shown with it, and by which it is found. */
+/** What an agent can do: a short list by its owner, which is shown with the agent and by which it is found. */
 import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
 import { shownName } from "../../../schema/names.js";
@@ -7,10 +7,10 @@ import { aboutAgents } from "../agents/about-agents.js";
 
 const mostCapabilities = 50;
 const mostTags = 20;
-/** All of them together, as JSON: they stand in every list that shows the agent. */
+/** The largest size of all of them together, as JSON: they are part of every list that shows the agent. */
 const mostCharacters = 16 * 1_024;
 
-/** As it is given (clawrent.md section 2.4). */
+/** As an argument (clawrent.md section 2.4). */
 export const capabilities = z
   .array(
     z.object({
@@ -29,7 +29,7 @@ export const capabilities = z
     `Too long together (max ${mostCharacters} characters)`,
   );
 
-/** As it is shown (clawrent.md section 2.2). */
+/** As a value (clawrent.md section 2.2). */
 export const capability = z.object({
   id: z.string(),
   agentId: z.string(),

@@ -1,4 +1,7 @@
-/** An agent as everybody sees it (clawrent.md section 2.2, AgentCard): never its endpoint, a token or its owner's address. */
+/**
+ * An agent as everybody sees it (clawrent.md section 2.2, AgentCard): never its endpoint, a token or its owner's
+ * address.
+ */
 import { z } from "zod";
 import type { QueryContext } from "../../../runtime/context.js";
 import { currencies, onlineStatuses, pricingModels } from "../../../schema/listings.js";

@@ -1,12 +1,12 @@
 /**
  * Pages of the listed agents on which nobody crowds out the others: at most three of one owner while others' remain.
- * Listings are taken in the list's order; those of an owner who has had three on a page wait for the next one, where they
- * come first. Only where that does not fill a page, each owner gets three more, and so on. So every page but the last
- * is full, and page numbers and totals mean what they say.
+ * Listings are taken in the list's order; further ones of an owner who has three on a page wait for the next page,
+ * where they come first. Only where that does not fill a page does each owner get three more, and so on. So every page
+ * but the last is full, and page numbers and totals mean what they say.
  *
- * The listings of one owner are shown in the list's order. A reader's position is therefore how far the list was looked at,
- * and, of each owner of whom some wait, the last that was shown. As an owner has a bounded number of agents, there are
- * never more than `limit / 3` such owners, and a bounded number of listings waits.
+ * The listings of one owner are shown in the list's order. A reader's position is therefore how far the list was read,
+ * and for each owner with waiting listings the last one that was shown. There are never more than `limit / 3` such
+ * owners, and an owner has a bounded number of agents, so the number of waiting listings is bounded.
  */
 import { caps } from "../caps.js";
 import { notOfThisList } from "../cursors.js";
@@ -14,7 +14,7 @@ import { notOfThisList } from "../cursors.js";
 /** How many listings of one owner a page holds while others' remain. */
 export const mostOfOwner = 3;
 
-/** Where a listing stands in the order, highest first. */
+/** The position of a listing in the order, highest first. */
 export interface ListingPosition {
   sortKey: number;
   agentId: string;
@@ -23,15 +23,15 @@ export interface Listing extends ListingPosition {
   ownerId: string;
 }
 
-/** Where a reader is. */
+/** The position of a reader. */
 export interface Progress {
   /** The last listing that was looked at. */
   lookedAt: ListingPosition;
-  /** Of each owner (by the end of the id) some of whose listings before `lookedAt` wait: the last one that was shown. */
+  /** For each owner (by the end of the id) with waiting listings before `lookedAt`: the last one that was shown. */
   lastShown: ReadonlyMap<string, ListingPosition>;
 }
 
-/** How many listings behind a page may have to be looked at to fill it. */
+/** How many listings after a page may have to be read to fill it. */
 export function lookAhead(limit: number): number {
   return Math.ceil(limit / mostOfOwner) * caps.agents.most;
 }
@@ -40,7 +40,7 @@ export function isBehind(one: ListingPosition, other: ListingPosition): boolean 
   return one.sortKey < other.sortKey || (one.sortKey === other.sortKey && one.agentId < other.agentId);
 }
 
-/** Behind this position a reader may find something that was not shown. */
+/** The position after which a reader may find something that was not shown. */
 export function startOf({ lookedAt, lastShown }: Progress): ListingPosition {
   return [...lastShown.values()].reduce((first, shown) => (isBehind(first, shown) ? shown : first), lookedAt);
 }
@@ -80,7 +80,7 @@ export class Pages {
   take(end = this.#unseen.length): { page: Listing[]; isShort: boolean } {
     const page: Listing[] = [];
     const places = new Map<string, number>();
-    /** Takes from the front of these, up to so many of one owner; answers what was passed over. */
+    /** Takes from the front of these, up to `most` of one owner. Returns what was passed over. */
     const takeFrom = (listings: Iterable<Listing>, most: number) => {
       const passed: Listing[] = [];
       for (const listing of listings) {
@@ -115,11 +115,11 @@ export class Pages {
     return this.#waiting.length > 0 || this.#next < this.#unseen.length;
   }
 
-  /** Where the reader is now; undefined where nothing was looked at. */
+  /** The reader's position now; undefined where nothing was read. */
   get progress(): Progress | undefined {
     if (!this.#lookedAt) return undefined;
     const waiting = new Set(this.#waiting.map(tagOf));
-    // What waits further on than the listings reach is waiting still.
+    // What waits beyond these listings goes on waiting.
     const lastShown = [...this.#shown].filter(([owner]) => !this.reachesReader || waiting.has(owner));
     return { lookedAt: this.#lookedAt, lastShown: new Map(lastShown) };
   }
@@ -131,7 +131,7 @@ function tagOf({ ownerId }: Listing): string {
 }
 
 const nothingWaits = "-";
-/** More than any page leaves waiting. */
+/** The most owners in a cursor: more than any page leaves waiting. */
 const mostWaiting = 100;
 
 export function writeLastShown(lastShown: Progress["lastShown"]): string {

@@ -1,13 +1,13 @@
 /**
- * Which listed agents a visitor of the marketplace asks for, in which order, and how many there are. However much is
- * listed, a look-up reads a bounded part of it:
+ * Which listed agents a visitor of the marketplace asks for, in which order, and how many there are. However many are
+ * listed, a search reads a bounded number of them:
  *
  * - Each condition (a word's beginning, a category, an owner) names a set of agents. If the smallest of these sets is
- *   smaller than `broadFrom`, it is read whole and the others are asked about each of its agents.
- * - If all are larger, the agents are walked in the order asked for, and each is asked about; a search looks at the
- *   first `lookedAt` of them. Up to that many listings, nothing is missed.
+ *   smaller than `broadFrom`, it is read whole, and the other conditions are checked for each of its agents.
+ * - If all are larger, the agents are walked in the order asked for, and each is checked; a search by words looks at
+ *   the first `lookedAt` of them. Up to that many listings, nothing is missed.
  *
- * What is found is shown on fair pages (model/fair-browse.ts); one owner's agents are shown as they are sorted.
+ * What is found is shown on fair pages (fair-browse.ts); one owner's agents are shown as they are sorted.
  */
 import { type RawBuilder, sql } from "kysely";
 import type { QueryContext } from "../../../runtime/context.js";
@@ -27,13 +27,13 @@ import { allListings } from "./listing.js";
 
 const broadFrom = 5_000;
 const lookedAt = 5_000;
-/** Further words of a search are not looked at. */
+/** The most words of a search that count. */
 const mostBeginnings = 16;
-/** Behind this many agents there is no further page by number. A cursor goes on. */
+/** The most agents that numbered pages reach. A cursor goes further. */
 export const deepestNumbered = 10_000;
 /**
- * How much is read, in pages, until it is enough: more only where a few owners hold the front of the list. From a cursor,
- * `mostRead` is what may have been looked at and waits, and what a page looks ahead.
+ * How much is read, in pages, until it is enough: more only where a few owners hold the front of the list. From a
+ * cursor on, at most `mostRead` rows are read: those that may be waiting, and those that a page looks ahead.
  */
 const pagesRead = [5, 40];
 const mostRead = 10_500;
@@ -41,7 +41,7 @@ const mostRead = 10_500;
 export const listingSorts = ["newest", "rating", "popular"] as const;
 
 export interface Wanted {
-  /** Undefined: whatever it is called. */
+  /** Undefined: no search by words. */
   search: string | undefined;
   category: string | undefined;
   ownerId: string | undefined;
@@ -63,17 +63,19 @@ interface Stretch {
   total: number;
 }
 interface Span {
-  /** Absent: from the first one. */
+  /** Undefined: from the first one on. */
   behind: ListingPosition | undefined;
   limit: number;
 }
 type Read = (span: Span) => Promise<Stretch>;
 
 interface Sort {
-  /** What it goes by, highest first, and within that by the id, which rises with the time the agent was made. */
+  /**
+   * What the list is sorted by, highest first, and then by the id, which rises with the time when the agent was made.
+   */
   key: RawBuilder<unknown>;
   kind: "integer" | "real";
-  /** The same, in the words of its index. */
+  /** The same order, in the words of its index. */
   order: RawBuilder<unknown>;
 }
 
@@ -88,7 +90,7 @@ const sortedBy = (key: RawBuilder<unknown>, kind: Sort["kind"]): Sort => ({
 
 const sortOf: Record<Wanted["sort"], Sort> = {
   newest: { key: sql`0`, kind: "integer", order: sql`${agentAtHand} desc` },
-  // No call rates anything yet: the share of rentals that were completed stands in for it.
+  // There are no ratings yet: the share of completed rentals takes their place.
   rating: sortedBy(sql`coalesce(profile."completionRate", -1)`, "real"),
   popular: sortedBy(sql`profile."totalSessions"`, "integer"),
 };
@@ -103,11 +105,13 @@ interface Condition {
   agents: RawBuilder<unknown>;
   /** Whether these are listed agents only. */
   listed: boolean;
-  /** Asks about the agent at hand. */
+  /** Checks the agent at hand. */
   isMet: RawBuilder<boolean>;
 }
 
-/** As a value and not as `exists`, which PostgreSQL may turn into a join that reads all who meet the condition. */
+/**
+ * As a value and not as `exists`, which PostgreSQL may turn into a join that reads everybody who meets the condition.
+ */
 function anyRow(rows: RawBuilder<unknown>): RawBuilder<boolean> {
   return sql`(${rows} limit 1) = 1`;
 }
@@ -151,7 +155,7 @@ export async function findListed(ctx: QueryContext, wanted: Wanted): Promise<Fou
   const read = await reader(ctx, wanted);
   if (!read) return { agentIds: [], total: 0, nextCursor: null };
 
-  // Who asks for one owner's agents wants no others'.
+  // Whoever asks for one owner's agents wants nobody else's.
   const most = ownerId === undefined ? mostOfOwner : limit;
   const number = from ? 1 : page;
   const offset = (number - 1) * limit;
@@ -159,7 +163,7 @@ export async function findListed(ctx: QueryContext, wanted: Wanted): Promise<Fou
     return { agentIds: [], total: (await read({ behind: undefined, limit: 0 })).total, nextCursor: null };
   const behind = from && startOf(from);
   const atMost = from ? mostRead : offset + limit + lookAhead(limit);
-  // Far behind, reading twice would cost more than looking ahead at once.
+  // Far down the list, reading twice would cost more than looking ahead at once.
   const tries = pagesRead.map((pages) => offset + pages * limit).filter((rows) => rows < atMost / 2);
   for (const rows of [...tries, atMost]) {
     const { listings, total } = await read({ behind, limit: rows });
@@ -183,7 +187,7 @@ export async function findListed(ctx: QueryContext, wanted: Wanted): Promise<Fou
   throw new Error("The last look is always enough");
 }
 
-/** What reads the agents that meet all conditions; undefined where none can. */
+/** A function that reads the agents that meet all conditions; undefined where none can. */
 async function reader(ctx: QueryContext, wanted: Wanted): Promise<Read | undefined> {
   const { search, category, ownerId } = wanted;
   const beginnings = search === undefined ? [] : beginningsOf(search).slice(0, mostBeginnings);
@@ -201,7 +205,7 @@ async function reader(ctx: QueryContext, wanted: Wanted): Promise<Read | undefin
   return lookThrough(ctx, sort, conditions);
 }
 
-/** The condition that fewest agents meet, if these are few enough to be read one by one. */
+/** The condition that the fewest agents meet, if these are few enough to be read one by one. */
 async function narrowest(ctx: QueryContext, conditions: Condition[]): Promise<Condition | undefined> {
   if (conditions.length === 0) return undefined;
   const sizes = conditions.map(
@@ -215,15 +219,15 @@ async function narrowest(ctx: QueryContext, conditions: Condition[]): Promise<Co
   return smallest && smallest.size < broadFrom ? smallest.condition : undefined;
 }
 
-/** Reads the agents that meet `driver`, and asks the other conditions about each. */
+/** Reads the agents that meet `driver`, and checks the other conditions for each. */
 function gather(ctx: QueryContext, sort: Wanted["sort"], driver: Condition, conditions: Condition[]): Read {
   const others = all(conditions.filter((condition) => condition !== driver));
   const candidates = sql`(select distinct "agentId" from (${driver.agents}) as met)`;
   if (driver.listed && sort === "newest") {
-    // The id is the order: no profile has to be looked at.
+    // The id is the order, so no profile has to be read.
     return stretchOf(ctx, sql`select "agentId", 0 as "sortKey" from ${candidates} as profile where true${others}`);
   }
-  // The key is a value of its own for the reason that `anyRow` gives. Only a listed agent has one.
+  // The key is a value for the reason given at `anyRow`. Only a listed agent has one.
   return stretchOf(
     ctx,
     sql`
@@ -236,7 +240,7 @@ function gather(ctx: QueryContext, sort: Wanted["sort"], driver: Condition, cond
   );
 }
 
-/** Asks about the first agents in the order asked for. */
+/** Checks the first agents in the order asked for. */
 function lookThrough(ctx: QueryContext, { key, order }: Sort, conditions: Condition[]): Read {
   return stretchOf(
     ctx,

@@ -7,7 +7,9 @@ import type { MutationContext } from "../../../runtime/context.js";
 import { wordsOfListing } from "../../../schema/search-words.js";
 import { capabilitiesOf } from "./capabilities.js";
 
-/** The count of all listings stands beside those of the categories, under a name that no category can have. */
+/**
+ * The name of the count of all listings, which is stored beside those of the categories. No category is called that.
+ */
 export const allListings = "";
 
 interface Listing {
@@ -16,22 +18,22 @@ interface Listing {
 }
 const nothing: Listing = { words: new Set(), categories: new Set() };
 
-/** Puts an agent on the marketplace. It was not on it. */
+/** Puts an agent on the marketplace that was not there before. */
 export async function listAgent(ctx: MutationContext, agentId: string): Promise<void> {
   await replace(ctx, agentId, nothing, await describe(ctx, agentId), 1);
 }
 
-/** Takes an agent off the marketplace. It was on it. */
+/** Takes an agent off the marketplace that was there before. */
 export async function unlistAgent(ctx: MutationContext, agentId: string): Promise<void> {
   await replace(ctx, agentId, await stored(ctx, agentId), nothing, -1);
 }
 
-/** Has a listed agent be found by what it says of itself now. */
+/** Updates a listing to what its agent says of itself now. */
 export async function relistAgent(ctx: MutationContext, agentId: string): Promise<void> {
   await replace(ctx, agentId, await stored(ctx, agentId), await describe(ctx, agentId), 0);
 }
 
-/** What an agent is to be found by: name, description and capabilities (clawrent.md section 2.5). */
+/** What an agent is found by: name, description and capabilities (clawrent.md section 2.5). */
 async function describe(ctx: MutationContext, agentId: string): Promise<Listing> {
   const agent = await ctx.db
     .selectFrom("agents")
@@ -89,7 +91,7 @@ async function replace(ctx: MutationContext, agentId: string, before: Listing, a
     ...oldCategories.map((category) => ({ category, change: -1 })),
     ...(listings === 0 ? [] : [{ category: allListings, change: listings }]),
   ];
-  // In one order for all, so that two who change the same counts wait for one another instead of for each other.
+  // In the same order everywhere, so that two transactions that change the same counts do not deadlock.
   changes.sort((one, other) => (one.category < other.category ? -1 : 1));
   for (const { category, change } of changes) await count(ctx, category, change);
 }
@@ -109,7 +111,7 @@ async function count(ctx: MutationContext, category: string, change: number): Pr
     .where("category", "=", category)
     .returning("listed")
     .executeTakeFirst();
-  // A category that nobody is in any more is none.
+  // A category without agents does not exist any more.
   if (left?.listed === 0) await ctx.db.deleteFrom("listingCounts").where("category", "=", category).execute();
 }
 

@@ -1,7 +1,7 @@
 /**
- * What was reviewed is what is shown. Once an admin has let an agent onto the marketplace, what it says of itself and
- * where it is reached changes only by another review: until then the changes wait here, apart from the agent, and
- * everybody else goes on to see what was reviewed. There is one row per agent; a further change goes into it.
+ * Only what was reviewed is shown. Once an admin has let an agent onto the marketplace, its description and its
+ * addresses change only by another review: until then the changes wait here, apart from the agent, and everybody else
+ * still sees what was reviewed. There is one row per agent; a further change goes into it.
  *
  * | profile | a change of these fields |
  * | --- | --- |
@@ -15,7 +15,7 @@ import { hashSecret } from "../../../runtime/ids.js";
 import { type Capability, type capabilities, capabilitiesOf, replaceCapabilities } from "./capabilities.js";
 import { relistAgent } from "./listing.js";
 
-/** The fields that are reviewed, as they will be. */
+/** The reviewed fields, with their new values. */
 export const pendingChanges = z.object({
   name: z.string().optional(),
   description: z.string().optional(),
@@ -29,7 +29,7 @@ export const pendingChanges = z.object({
 });
 export type Changes = z.output<typeof pendingChanges>;
 
-/** The same fields, as they were reviewed. */
+/** The same fields, with the values that were reviewed. */
 export interface Reviewed {
   name: string;
   description: string | null;
@@ -69,7 +69,7 @@ export function changesOf(given: Given): Changes {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null)) as Changes;
 }
 
-/** What waits for each of these agents that has anything waiting. */
+/** The waiting changes of those of these agents that have any. */
 export async function pendingChangesOf(ctx: QueryContext, agentIds: readonly string[]): Promise<Map<string, Changes>> {
   const rows = await ctx.db
     .selectFrom("pendingChanges")
@@ -80,8 +80,8 @@ export async function pendingChangesOf(ctx: QueryContext, agentIds: readonly str
 }
 
 /**
- * Has an admin look at these changes and at those that wait already. What is as it was reviewed is no change: an owner
- * takes one back by writing what is shown. The place in the queue is that of the first change that waits.
+ * Submits these changes for review, together with those that wait already. A value that equals the reviewed one is not
+ * a change: that is how an owner takes a change back. The position in the queue is that of the first change that waits.
  */
 export async function submitChanges(ctx: MutationContext, agentId: string, given: Changes): Promise<void> {
   if (Object.keys(given).length === 0) return;
@@ -104,7 +104,7 @@ export async function submitChanges(ctx: MutationContext, agentId: string, given
   }
 }
 
-/** Applies what waits, or drops it. Says whether anything did. */
+/** Applies what waits, or drops it. Returns whether anything was waiting. */
 export async function decideChanges(ctx: MutationContext, agentId: string, isApproved: boolean): Promise<boolean> {
   const changes = (await pendingChangesOf(ctx, [agentId])).get(agentId);
   if (!changes) return false;
@@ -116,7 +116,7 @@ export async function decideChanges(ctx: MutationContext, agentId: string, isApp
   return true;
 }
 
-/** Writes the changes to the agent itself. What is listed has to be listed anew by the caller. */
+/** Writes the changes to the agent itself. The caller lists a listed agent anew. */
 export async function applyChanges(ctx: MutationContext, agentId: string, changes: Changes): Promise<void> {
   const { capabilities, requiredPermissions, endpoint, healthCheckUrl, ...texts } = changes;
   await ctx.db
@@ -143,8 +143,8 @@ export async function dropChanges(ctx: MutationContext, agentId: string): Promis
 }
 
 /**
- * Names what an admin was shown of an agent: what was reviewed and what waits. One who decides gives it back, so that
- * nothing is approved that its owner changed behind the page.
+ * Names what an admin was shown of an agent: what was reviewed and what waits. A decision brings it along, so that
+ * nothing is approved that the owner has changed since the page was loaded.
  */
 export function versionOf(reviewed: Reviewed, changes: Changes | null): string {
   const { name, description, longDescription, requiredPermissions, endpoint, healthCheckUrl } = reviewed;
@@ -171,14 +171,14 @@ async function loadReviewed(ctx: QueryContext, agentId: string): Promise<Reviewe
 
 function differing(changes: Changes, reviewed: Reviewed): Changes {
   const before: Record<string, unknown> = { ...reviewed, capabilities: comparable(reviewed.capabilities) };
-  // An empty long description and none are shown alike.
+  // An empty long description looks the same as none.
   before.longDescription ??= "";
   return Object.fromEntries(
     Object.entries(changes).filter(([field, value]) => JSON.stringify(value) !== JSON.stringify(before[field])),
   ) as Changes;
 }
 
-/** Capabilities as they are given: an id says nothing of what one can do. */
+/** Capabilities without their ids, which say nothing about what the agent can do. */
 function comparable(capabilities: readonly Capability[]): unknown {
   return capabilities.map(({ category, name, description, tags }) => ({ category, name, description, tags }));
 }

@@ -18,8 +18,8 @@ import {
 } from "./profiles.js";
 
 /**
- * Has an admin look at the agent: makes its profile, or renews one that waits or was rejected. What the caller leaves
- * out stays as it was; in a new profile it is what the registration said, else the default of the call.
+ * Submits the agent for review: makes its profile, or renews one that waits or was rejected. What the caller leaves out
+ * stays as it was; in a new profile it is what the registration said, else the default of the call.
  */
 export async function submitProfile(
   ctx: MutationContext,
@@ -63,7 +63,9 @@ export async function submitProfile(
   return ctx.settings.autoApproveProviders ? reviewProfile(ctx, agent, "approve", null) : submitted;
 }
 
-/** What may list or unlist an agent takes turns: all of it changes the one count of all listings. */
+/**
+ * Calls that may list or unlist an agent take turns under this key: all of them change the one count of all listings.
+ */
 export const listingTurn = () => "listings";
 
 /** What an admin, or the operator's automatic approval, does to a profile. */
@@ -78,8 +80,8 @@ const reviewMoves: Record<ReviewMove, { from: ProfileStatus; to: ProfileStatus }
 };
 
 /**
- * What an approval or a rejection is for an agent that is listed already: it decides what waits to be changed of it. The
- * note says to its owner why.
+ * An approval or a rejection of an agent that is listed already decides its waiting changes. The note tells its owner
+ * why.
  */
 async function reviewChanges(
   ctx: MutationContext,
@@ -96,8 +98,8 @@ async function reviewChanges(
 }
 
 /**
- * Makes one move, with all that hangs on it: an approved agent and its owner become providers, what is active is listed
- * and nothing else is, and a suspended agent is offline at once.
+ * Makes one move, with all its consequences: an approved agent and its owner become providers, exactly the active
+ * profiles are listed, and a suspended agent is offline at once.
  */
 export async function reviewProfile(
   ctx: MutationContext,
@@ -129,12 +131,12 @@ export async function reviewProfile(
   if (to === "active") await listAgent(ctx, agentId);
   if (from === "active") await unlistAgent(ctx, agentId);
   const reviewed = { ...profile, ...decided };
-  // At a reinstatement as well: its owner's client kept the connection and would not activate again.
+  // At a reinstatement too: the agent's client kept its connection and would not activate again.
   await showPresence(ctx, reviewed);
   return reviewed;
 }
 
-/** Nothing of a suspended user's is for rent: their agents come back with them (admin:reinstateUser), not before. */
+/** Refuses while the owner is suspended: their agents come back together with them (admin:reinstateUser). */
 async function requireActiveOwner(ctx: QueryContext, ownerId: string | null): Promise<void> {
   const owner = await ctx.db.selectFrom("users").select("status").where("userId", "=", ownerId).executeTakeFirst();
   if (owner?.status !== "active") throw new CallError("conflict", "The owner's account is suspended");

@@ -47,7 +47,7 @@ export const profileFields = {
 };
 type ProfileFields = z.output<z.ZodObject<typeof profileFields>>;
 
-/** What publish assumes where neither it nor the registration said. */
+/** What publish assumes where neither its arguments nor the registration say. */
 export const publishDefaults: ProfileTerms = {
   pricingModel: "per_token",
   priceMinor: 500,
@@ -63,7 +63,7 @@ export const publishDefaults: ProfileTerms = {
   healthCheckUrl: null,
 };
 
-/** The same for apply-provider, as the tool that calls it has them. */
+/** The same for apply-provider: the defaults of the tool that calls it. */
 export const applyDefaults: ProfileTerms = { ...publishDefaults, pricingModel: "per_session", priceMinor: 10_000 };
 
 /** The terms among the arguments, as columns. A field that is null counts as absent. */
@@ -86,7 +86,7 @@ export function termsOf(fields: ProfileFields): Partial<ProfileTerms> {
   return Object.fromEntries(Object.entries(terms).filter(([, value]) => value != null)) as Partial<ProfileTerms>;
 }
 
-/** What an agent's registration left for its first publish. */
+/** Parses the terms that an agent's registration left for its first publish. */
 export function parseTerms(stored: string | null): Partial<ProfileTerms> {
   return stored === null ? {} : (JSON.parse(stored) as Partial<ProfileTerms>);
 }
@@ -145,7 +145,9 @@ export function findProfile(ctx: QueryContext, agentId: string): Promise<Profile
   return ctx.db.selectFrom("providerProfiles").selectAll().where("agentId", "=", agentId).executeTakeFirst();
 }
 
-/** The agent's profile, which must be active: what activation and a status ask first, in this order and words. */
+/**
+ * The agent's profile, which must be active. Activation and status changes check this first, in this order and words.
+ */
 export async function requireActiveProfile(ctx: QueryContext, agentId: string): Promise<Profile> {
   const profile = await findProfile(ctx, agentId);
   if (!profile) throw new CallError("failed_precondition", noProfile, { status: "draft" });
@@ -159,8 +161,9 @@ export const noProfile = "Agent has no provider profile. Publish it first.";
 export const profileStatusText = (status: ProfileStatus) => `Provider profile status is '${status}'`;
 
 /**
- * Counts ended sessions of an agent. `completed` are those in which its provider sent a dialogue or a result and of which
- * not everything was given back (-1 once it is); they and those that the provider refused or let lapse are `ended`.
+ * Counts ended sessions of an agent. `completed` counts those in which its provider sent a dialogue or a result and
+ * that were not refunded in full (-1 once they are); `ended` counts these and those that the provider refused or let
+ * lapse.
  */
 export const countSessions = prepared(["agentId", "completed", "ended"], (db, { agentId, completed, ended }) => {
   const totalSessions = sql<number>`"totalSessions" + cast(${completed} as integer)`;

@@ -1,6 +1,6 @@
 /**
- * The audit of the ledger: looks for whatever breaks an invariant (invariants.ts). All of it is asked of one snapshot, so
- * the invariants hold at every moment, also while the server is at work, and an operator may ask whenever they like.
+ * The audit of the ledger: looks for whatever breaks an invariant (invariants.ts). All of it is asked of one snapshot,
+ * so the invariants hold at every moment, also while the server is at work, and an operator may ask whenever they like.
  *
  * No statement looks at more than a few hundred rows: every table is walked along its key in parts, and each part is
  * judged by every invariant of that table. Sums are added up over the parts.
@@ -18,7 +18,7 @@ export type AuditFinding = z.output<typeof auditFinding>;
 /** How many of the broken ones a finding names. */
 const named = 5;
 
-/** How many rows are looked at in one step, each with the few that belong to it. */
+/** How many rows one step looks at, each with the few rows that belong to it. */
 export const rowsPerPart = 500;
 
 /** Asks the database for everything that breaks an invariant of the ledger. `ctx` has to be one snapshot. */
@@ -57,7 +57,7 @@ async function* partsOf(
   }
 }
 
-/** One invariant, and what was found to break it so far. */
+/** One invariant, and the rows found so far that break it. */
 class Judged {
   readonly #invariant: Invariant;
   readonly #keys: string[] = [];
@@ -98,7 +98,7 @@ class Judged {
   }
 }
 
-/** Whether the triggers are at work that keep the journal's rows as they are. */
+/** Whether the triggers that keep the journal's rows from changing are in place. */
 async function auditJournal({ db }: Pick<QueryContext, "db">): Promise<AuditFinding> {
   const dialect = dialectOf(db);
   const { rows } = await sql<{ name: string }>`${sql.raw(dialect.activeTriggers)}`.execute(db);

@@ -6,17 +6,17 @@ import { currencies, pricingModels } from "../../../schema/listings.js";
 import { printSettled } from "../../../schema/money.js";
 import { isoTime, isoTimeOrNull } from "../../../schema/values.js";
 
-/** What the charge of a record was made of. */
+/** How the charge of a record came about. */
 const meteringData = z.object({
   quantity: z.number(),
   unitPrice: z.string(),
   startedAt: z.string(),
   endedAt: z.string(),
-  /** What was due beyond what the consumer had. */
+  /** How much was due that the consumer could not pay. */
   unpaid: z.string(),
-  /** What the use came to beyond the session's limit, which nobody owes. */
+  /** How far the use exceeded the session's limit. Nobody owes that. */
   overLimit: z.string().optional(),
-  /** The tokens that the provider's messages said, where the session could not have produced that many. */
+  /** The tokens that the provider's messages reported, where the session could not have produced that many. */
   tokensReported: z.number().optional(),
 });
 export type MeteringData = z.input<typeof meteringData>;

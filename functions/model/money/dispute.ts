@@ -1,7 +1,7 @@
 /**
- * Disputes (clawrent.md section 6.4): a consumer who is not content with a settlement says so within the dispute window,
- * and its income stays pending until an admin decides, or the consumer withdraws. Nobody decides in time: it lapses, and
- * the provider has the income. There is one for each session.
+ * Disputes (clawrent.md section 6.4): a consumer who is not content with a settlement says so within the dispute
+ * window, and its income stays pending until an admin decides or the consumer withdraws. If nobody decides in time, the
+ * dispute lapses, and the income is the provider's. There is at most one for each session.
  */
 import { z } from "zod";
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
@@ -18,7 +18,7 @@ import { giveBack } from "./refund.js";
 /** How long a dispute waits for a decision. */
 const undecidedMs = 14 * 24 * 60 * 60 * 1_000;
 
-/** What the dispute is by the clock, before the timer wrote it too. */
+/** The dispute's status by the clock: the stored one may lag behind until the timer has run. */
 function statusOf({ status, decideBy }: Pick<DisputesTable, "status" | "decideBy">, now: number) {
   return status === "open" && decideBy <= now ? ("lapsed" as const) : status;
 }
@@ -33,12 +33,12 @@ export const disputeValue = z.object({
   /** What the admin decided to give back; null where nobody decided. */
   decision: z.enum(disputeDecisions).nullable(),
   note: z.string().nullable(),
-  /** What the session cost, and what of it went back. */
+  /** What the session cost, and how much of that was refunded. */
   amount: z.string(),
   refunded: z.string(),
   currency: z.enum(currencies),
   openedAt: z.string(),
-  /** Undecided until then, the provider has the income. */
+  /** If it is still undecided then, the income is the provider's. */
   decideBy: z.string(),
   endedAt: z.string().nullable(),
 });
@@ -103,7 +103,8 @@ export async function openDispute(ctx: MutationContext, session: SessionsTable, 
     throw new CallError("conflict", "Billing record is already refunded", { status: record.status });
   }
   const { disputeUntil, releaseAt } = record;
-  // By another clock, or before this one was set back, it may have been over already: what was released stays so.
+  // By another process's clock, or before this one was set back, the window may have closed: what was released stays
+  // so.
   if (disputeUntil === null || disputeUntil <= ctx.now || releaseAt === null) {
     const until = isoTimeOrNull(disputeUntil);
     throw new CallError("expired", `The time to dispute this session is over${until ? ` since ${until}` : ""}`, {
@@ -136,12 +137,12 @@ export async function withdrawOpenDispute(ctx: MutationContext, sessionId: strin
 
 export interface Decision {
   decision: NonNullable<DisputesTable["decision"]>;
-  /** What goes back; for `part` alone. */
+  /** How much is refunded; for `part` alone. */
   partMinor: number | null;
   note: string | null;
 }
 
-/** Decides a dispute: what goes back goes out of the session's own income, and the rest is the provider's at once. */
+/** Decides a dispute: the refund comes out of the session's own income, and the rest is the provider's at once. */
 export async function decideOpenDispute(ctx: MutationContext, disputeId: string, given: Decision): Promise<void> {
   const found = await ctx.db.selectFrom("disputes").selectAll().where("disputeId", "=", disputeId).executeTakeFirst();
   if (!found) throw new CallError("not_found", "Dispute not found");

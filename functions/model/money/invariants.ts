@@ -1,6 +1,6 @@
 /**
- * The ledger's invariants (architecture.md section 5), each as a query for what breaks it in one part of a table, or for
- * amounts that have to sum to zero over all parts.
+ * The ledger's invariants (architecture.md section 5), each as a query for what breaks it in one part of a table, or
+ * for amounts that have to sum to zero over all parts.
  */
 import { type RawBuilder, type SqlBool, sql } from "kysely";
 
@@ -26,13 +26,13 @@ export interface Invariant {
   of: AuditedTable;
   /** One row for each row of the part that breaks it. */
   broken?(part: Part): RawBuilder<{ key: string }>;
-  /** Amounts of which those of each key have to sum to zero. */
+  /** Amounts that have to sum to zero for each key. */
   sums?: { of: AuditedTable; amounts(part: Part): RawBuilder<{ key: string; minor: number }> }[];
 }
 
 const isOpen = sql`sessions.status in ('pending_approval', 'active')`;
 
-/** What the transfers of a kind for the record's session came to on one party's wallet. */
+/** The sum of the entries on one party's wallet by transfers of this kind for the record's session. */
 function moved(kind: "payment" | "refund", party: "consumerUserId" | "providerUserId"): RawBuilder<unknown> {
   return sql`coalesce((
     select sum(entries."amountMinor") from transfers join entries on entries."transferId" = transfers."transferId"
@@ -67,7 +67,7 @@ export const ledgerInvariants: readonly Invariant[] = [
         or entries."userId" is distinct from case when accounts.kind = 'wallet' then accounts."userId" end)`,
   },
   {
-    // As every entry follows on the one before it, the newest one has the sum and the number of all.
+    // Every entry continues from the one before it, so the newest one has the sum and the number of all.
     invariant: "Every balance is the sum of its entries",
     of: "ledgerAccounts",
     broken: (part) => sql`

@@ -1,7 +1,7 @@
 /**
- * The ledger: accounts, the transfers between them, and holds (clawrent.md section 6, architecture.md section 5). Whatever
- * moves money does it here, inside the transaction of the call that wants it. What moves, and when, is for others to
- * say: top-ups in functions/billing.ts, holds for rents and all that follows from a rent in settlement.ts.
+ * The ledger: accounts, the transfers between them, and holds (clawrent.md section 6, architecture.md section 5).
+ * Whatever moves money does it here, inside the transaction of the call that wants it. Others decide what moves, and
+ * when: functions/billing.ts for top-ups, settlement.ts for rents and all that follows from them.
  *
  * A hold reserves a part of a wallet for one session: money that is held can be spent by nothing else. It ends once, as
  * `captured` by the settlement, `released` or `expired`.
@@ -24,7 +24,7 @@ export interface Wallet {
   pendingMinor: number;
   /** What can be spent. */
   availableMinor: number;
-  /** What stopped being pending, and is still stored as it. */
+  /** What is no longer pending by the clock but is still stored as pending. */
   dueMinor: number;
 }
 
@@ -57,7 +57,7 @@ const incomeDue = prepared(["userId", "currency", "now"], (db, { userId, currenc
     .where("currency", "=", currency),
 );
 
-/** A wallet by the clock. One that nothing happened to yet has no row, and nothing in it. */
+/** A wallet by the clock. A wallet that was never used has no row, and is empty. */
 export async function loadWallet(ctx: QueryContext, userId: string, currency: Currency): Promise<Wallet> {
   const { rows } = await accountById(ctx, { accountId: walletId(userId, currency) });
   const { balanceMinor, heldMinor, ...stored } = rows[0] ?? { balanceMinor: 0, heldMinor: 0, pendingMinor: 0 };
@@ -82,9 +82,9 @@ export interface NewEntry {
   type: EntriesTable["type"];
   amountMinor: number;
   description: string;
-  /** What of the account's held money is let go of in the same step. */
+  /** How much of the account's held money is freed in the same step. */
   capturedMinor?: number;
-  /** What is pending of the account's balance from this step on, or less of it where it is negative. */
+  /** How much more of the account's balance is pending from this step on; negative where it is less. */
   pendingMinor?: number;
 }
 
@@ -96,12 +96,12 @@ export interface NewTransfer {
 }
 
 /**
- * Writes a transfer, and what it makes of each account. A kind happens once to what it refers to: a second one fails.
- * The caller has made sure that no wallet is overdrawn; if one is, the database refuses and the call is a fault.
+ * Writes a transfer, and the new state of each account. There is one transfer of each kind per reference: a second
+ * fails. The caller has made sure that no wallet is overdrawn; if one is, the database refuses and the call is a fault.
  */
 export async function postTransfer(ctx: MutationContext, transfer: NewTransfer): Promise<void> {
   const { kind, currency, reference } = transfer;
-  // The order in which rows are locked is the same for everybody, so that two transfers cannot wait for each other.
+  // Every transfer locks rows in the same order, so that no two of them can deadlock.
   const entries = transfer.entries
     .map((entry) => ({ ...entry, accountId: accountId(entry.account, entry.userId, currency) }))
     .sort((one, other) => (one.accountId < other.accountId ? -1 : 1));
@@ -187,7 +187,7 @@ const addToHeld = prepared(["accountId", "amountMinor"], (db, { accountId, amoun
 
 /**
  * Reserves money for a session, whose row must be there already. Refuses with `insufficient_funds` where less is
- * available. What costs nothing needs no hold. What is due of pending income has been released before (`currentWallet`).
+ * available. What costs nothing needs no hold. Pending income that is due was released before (`currentWallet`).
  */
 export async function placeHold(ctx: MutationContext, session: Payer, amountMinor: number): Promise<void> {
   if (amountMinor === 0) return;
@@ -234,7 +234,7 @@ const addToHold = prepared(["holdId", "amountMinor"], (db, { holdId, amountMinor
     .where("holdId", "=", holdId),
 );
 
-/** Reserves more for a session. Whether that much was available; if not, nothing changed. */
+/** Reserves more for a session. Returns whether that much was available; if not, nothing changed. */
 export async function growHold(ctx: MutationContext, hold: OpenHold, byMinor: number): Promise<boolean> {
   const { rows } = await addToHeld(ctx, { accountId: hold.accountId, amountMinor: byMinor });
   if (rows.length === 0) return false;

@@ -1,6 +1,6 @@
 /**
- * The meters of open sessions (clawrent.md section 6.2): what is held follows what a session has come to, and a session
- * ends where its limit or its consumer's money does. A suspended provider's meters stop.
+ * The meters of open sessions (clawrent.md section 6.2): the hold follows what a session costs so far, and a session
+ * ends when it reaches its limit or its consumer runs out of money. A suspended provider's meters stop.
  */
 import type { MutationContext } from "../../../runtime/context.js";
 import type { SessionsTable } from "../../../schema/sessions.js";
@@ -11,15 +11,15 @@ import { currentWallet } from "./pending-income.js";
 /** Why a meter ends its session: the limit is reached, or the consumer has no more money. */
 export type MeterEnd = "limit_reached" | "insufficient_balance";
 
-/** When what is held for a session that starts now is used up; null where its cost does not grow with time. */
+/** When the money held for a session that starts now is used up; null where its cost does not grow with time. */
 export function firstMeterAt({ pricingModel, priceMinor }: Priced, startedAt: number): number | null {
   return pricingModel === "per_minute" && priceMinor > 0 ? startedAt + minutesHeld * minuteMs : null;
 }
 
 /**
- * Holds more for a session whose held minutes are used up: as many as were held at first, or what of them its limit and
- * its consumer's money allow. Gives the instant at which those will be used up, or why there is no further minute: the
- * session then ended at its `meterAt`. A timer that comes late catches up in one step.
+ * Holds more for a session whose held minutes are used up: as many minutes as were held at first, or as many of them as
+ * its limit and its consumer's money allow. Returns the instant at which those will be used up, or why there is no
+ * further minute: the session then ended at its `meterAt`. A timer that runs late catches up in one step.
  */
 export async function meterMinute(ctx: MutationContext, session: SessionsTable): Promise<number | MeterEnd> {
   const { sessionId, consumerUserId, currency, priceMinor } = session;
@@ -37,8 +37,8 @@ export async function meterMinute(ctx: MutationContext, session: SessionsTable):
 }
 
 /**
- * Has the hold of a session that is paid by the token follow its running cost. Why the session may not go on, if it may
- * not: it has come to its limit, or to all that the consumer has for it.
+ * Raises the hold of a session that is paid by the token to its running cost. Returns why the session may not go on, if
+ * it may not: it has reached its limit, or the consumer has no more money for it.
  */
 export async function meterTokens(ctx: MutationContext, session: SessionsTable): Promise<MeterEnd | undefined> {
   const { sessionId, consumerUserId, currency, pricingModel, priceMinor } = session;
@@ -55,7 +55,7 @@ export async function meterTokens(ctx: MutationContext, session: SessionsTable):
 
 /**
  * Stops the meters of a suspended agent's sessions: what accrues from now on is not charged, for as long as they last.
- * What fell due before has been done (session.ts).
+ * Whatever fell due before has been dealt with already (session.ts).
  */
 export async function stopMeters(ctx: MutationContext, agentId: string): Promise<void> {
   await ctx.db

@@ -1,6 +1,7 @@
 /**
- * The life of an order (clawrent.md section 5): it is what its sessions are. `pending` until one of them is active, then
- * `active`; once all have ended `completed`, or `cancelled` where none of them was completed or the consumer cancelled.
+ * The life of an order (clawrent.md section 5), which follows from its sessions: `pending` until one of them is active,
+ * then `active`; once all have ended `completed`, or `cancelled` where none of them was completed or the consumer
+ * cancelled.
  */
 import type { SelectQueryBuilder } from "kysely";
 import { z } from "zod";
@@ -21,13 +22,13 @@ import { agentCard, agentCards } from "../listings/cards.js";
 import { isOpenSession, sessionApprovalMs, sessionStatusOf } from "../rules/session-states.js";
 import { sessionToken } from "../session/session-token.js";
 
-/** What a list counts and pages through at most: beyond this nobody reads on, and a total stops. */
+/** The most that a list counts and pages through: the total stops here, and so do the pages. */
 export const mostCounted = 10_000;
 
-/** What is stored of an order's state. */
+/** An order's state, as far as it is stored. */
 type OrderState = Pick<OrdersTable, "status" | "awaitsApproval">;
 
-/** What an order is that nobody cancelled, by its sessions. */
+/** The status that an order has by its sessions, if nobody cancelled it. */
 export function orderStateOf(sessions: readonly SessionStatus[]): OrderState {
   const has = (status: SessionStatus) => sessions.includes(status);
   if (has("active")) return { status: "active", awaitsApproval: 0 };
@@ -35,7 +36,7 @@ export function orderStateOf(sessions: readonly SessionStatus[]): OrderState {
   return { status: has("completed") ? "completed" : "cancelled", awaitsApproval: 0 };
 }
 
-/** Has the order follow after one of its sessions moved. What has ended stays so. */
+/** Brings the order up to date after one of its sessions changed state. An order that has ended stays as it is. */
 export async function followOrder(ctx: MutationContext, orderId: string | null): Promise<void> {
   if (orderId === null) return;
   const sessions = await ctx.db.selectFrom("sessions").select("status").where("orderId", "=", orderId).execute();
@@ -50,12 +51,12 @@ export async function followOrder(ctx: MutationContext, orderId: string | null):
 }
 
 /**
- * All sessions of an order are made at one instant, so those that nobody approves run out at one instant too. What the
- * order is then, by the clock, before the timer wrote it:
+ * All sessions of an order are made at one instant, so those that nobody approves run out at one instant too. From
+ * that instant on an order has this status by the clock, even before the timer has written it.
  */
 const afterItsTime: Partial<Record<OrderStatus, OrderStatus>> = { pending: "cancelled", active: "completed" };
 
-/** Orders that were made until this instant have waited for approval long enough. */
+/** Orders made at this instant or earlier have run out of time for approval. */
 const overdueAt = (now: number) => now - sessionApprovalMs;
 
 /** The order as it is by the clock. */
@@ -65,8 +66,8 @@ export function orderByClock(order: OrdersTable, now: number): OrdersTable {
 }
 
 /**
- * Which orders of a user have this status by the clock: those of any part. Each part is one range of an index, in the
- * order of the list, so that a page reads no more than it shows and skips.
+ * The orders of a user that have this status by the clock, as parts that belong together. Each part is one range of an
+ * index, in the order of the list, so that a page reads no more than it shows and skips.
  */
 function partsOf(status: OrderStatus): (OrderState & { isOverdue?: boolean })[] {
   const parts: (OrderState & { isOverdue?: boolean })[] = status === "pending" ? [] : [{ status, awaitsApproval: 0 }];
@@ -80,8 +81,8 @@ function partsOf(status: OrderStatus): (OrderState & { isOverdue?: boolean })[] 
 type Places = SelectQueryBuilder<Database, "orders", Pick<OrdersTable, "orderId" | "createdAt">>;
 
 /**
- * A user's orders of a status by the clock, or all of them, as the places of the list: still to be ordered and cut.
- * `narrowed` is done to each of the parts that the list is put together from.
+ * A user's orders of a status by the clock, or all of them, as positions in the list: the caller sorts and limits them.
+ * `narrowed` is applied to each part that the list is put together from.
  */
 export function placesOfOrders(
   { db, now }: QueryContext,
@@ -165,7 +166,7 @@ export async function orderViews(ctx: QueryContext<UserCaller>, orders: readonly
   }));
 }
 
-/** The sessions of some orders. Their ids are given so that they sort as the items did. */
+/** The sessions of some orders. Their ids were chosen so that they sort as the items did. */
 export function sessionsOfOrders(ctx: QueryContext, orderIds: readonly string[]): Promise<SessionsTable[]> {
   return ctx.db
     .selectFrom("sessions")

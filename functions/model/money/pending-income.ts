@@ -1,7 +1,7 @@
 /**
- * Income that a dispute can still take back. It is in the provider's balance from the settlement on and cannot be spent:
- * first for as long as the consumer may dispute it, then, if they did, until an admin decides, or nobody did in time.
- * So a refund finds the session's own income where it was.
+ * Income that a dispute can still take back. It is in the provider's balance from the settlement on but cannot be
+ * spent: first for as long as the consumer may dispute it; then, if they did, until an admin decides or the time to
+ * decide runs out. So the session's own income is still there when it is to be refunded.
  */
 import { sql } from "kysely";
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
@@ -13,7 +13,7 @@ import { loadWallet, type Wallet, walletId } from "./ledger.js";
 /** How many records one statement releases at most. */
 const releaseBatchSize = 200;
 
-/** The wallet as it is now, for what spends from it: what is no longer pending has been released. */
+/** The wallet as it is now, for whatever spends from it: income that is no longer pending has been released. */
 export async function currentWallet(ctx: MutationContext, userId: string, currency: Currency): Promise<Wallet> {
   const wallet = await loadWallet(ctx, userId, currency);
   if (wallet.dueMinor === 0) return wallet;
@@ -43,7 +43,7 @@ const lessPending = prepared(["accountId", "amountMinor"], (db, { accountId, amo
     .where("accountId", "=", accountId),
 );
 
-/** Makes what is pending of some records available, the disputes over them being over. */
+/** Makes the pending income of these records available: nobody can dispute them any more. */
 export async function releaseIncome(ctx: MutationContext, records: readonly Pending[]): Promise<void> {
   if (records.length === 0) return;
   const sessionIds = records.map(({ sessionId }) => sessionId);
@@ -63,7 +63,7 @@ export async function releaseIncome(ctx: MutationContext, records: readonly Pend
     const accountId = walletId(providerUserId, currency);
     byAccount.set(accountId, (byAccount.get(accountId) ?? 0) + pendingMinor);
   }
-  // In the order in which everybody locks accounts.
+  // In the order in which every transaction locks accounts.
   for (const [accountId, amountMinor] of [...byAccount].sort()) await lessPending(ctx, { accountId, amountMinor });
 }
 
@@ -74,7 +74,7 @@ export async function releaseDueIncome(ctx: MutationContext): Promise<{ changed:
   return { changed: due.length, more: due.length === releaseBatchSize };
 }
 
-/** When the next pending income stops to be, or null. */
+/** When the next pending income is released, or null. */
 export async function nextRelease(ctx: QueryContext): Promise<number | null> {
   const { next } = await ctx.db
     .selectFrom("billingRecords")

@@ -6,7 +6,7 @@ import type { Currency } from "../../../schema/listings.js";
 import { parseAmount, printAmount } from "../../../schema/money.js";
 import { loadWallet, postTransfer } from "./ledger.js";
 
-/** The most that a wallet may be filled to. It keeps every balance and sum far below where integers end. */
+/** The most that a wallet may be filled to. It keeps every balance and sum far below the largest safe integer. */
 const fullWalletMinor = parseAmount("1000000000", { maxDecimals: 0 }) ?? 0;
 
 export interface Recharge {

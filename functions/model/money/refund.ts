@@ -1,7 +1,7 @@
 /**
  * Refunds (clawrent.md section 6.4): a consumer gets back what a session cost, or a part of it, from the provider's
- * income and the platform's fee. Within the dispute window the income is still pending and there; after it, a provider
- * who has spent or reserved it cannot give it back.
+ * income and the platform's fee. Within the dispute window the income is still pending, so it can be given back; after
+ * that, a provider who has spent or reserved it cannot.
  */
 import type { MutationContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
@@ -12,7 +12,7 @@ import { splitFee } from "../rules/charge.js";
 import { type NewEntry, postTransfer } from "./ledger.js";
 import { currentWallet, releaseIncome } from "./pending-income.js";
 
-/** Gives a consumer back all that is left of a record. An open dispute of it is decided by that. */
+/** Gives a consumer back all that is left of a record. That also decides an open dispute of it. */
 export async function refundRecord(ctx: MutationContext, recordId: string): Promise<BillingRecordsTable> {
   const record = await ctx.db
     .selectFrom("billingRecords")
@@ -33,7 +33,7 @@ export async function refundRecord(ctx: MutationContext, recordId: string): Prom
   return giveBack(ctx, record, record.amountMinor - record.refundedMinor);
 }
 
-/** Gives back a part of what is left of a record. What is pending of its income is the provider's from then on. */
+/** Gives back a part of what is left of a record. Its pending income belongs to the provider from then on. */
 export async function giveBack(
   ctx: MutationContext,
   record: BillingRecordsTable,
@@ -41,7 +41,7 @@ export async function giveBack(
 ): Promise<BillingRecordsTable> {
   const { recordId, sessionId, consumerUserId, providerUserId, currency, pendingMinor } = record;
   const refundedMinor = record.refundedMinor + backMinor;
-  // What is kept is divided as if no more had been charged, so every part adds up exactly.
+  // The rest is divided as if only that had been charged, so every part adds up exactly.
   const kept = splitFee(record.amountMinor - refundedMinor);
   const refundedFeeMinor = record.platformFeeMinor - kept.feeMinor;
   const feeBackMinor = refundedFeeMinor - record.refundedFeeMinor;
@@ -68,9 +68,9 @@ export async function giveBack(
     await postTransfer(ctx, {
       kind: "refund",
       currency,
-      // A kind happens once to what it refers to, and a part of this session went back before.
+      // There is one transfer of each kind per reference, and a part of this session was refunded before.
       reference: record.refundedMinor > 0 ? { type: "record", id: recordId } : { type: "session", id: sessionId },
-      // The smallest amounts have no fee, or nothing but a fee.
+      // The smallest amounts have no fee, or consist of the fee alone.
       entries: entries.filter(({ amountMinor }) => amountMinor !== 0),
     });
   } else if (pendingMinor > 0) await releaseIncome(ctx, [record]);

@@ -1,6 +1,7 @@
 /**
- * How a session is paid (clawrent.md sections 6.3 and 6.4): the consumer pays what is due, never more than the session's
- * limit nor than they have, the platform keeps its fee, and the provider gets the rest, pending while it can be disputed.
+ * How a session is paid (clawrent.md sections 6.3 and 6.4): the consumer pays what is due, never more than the
+ * session's limit nor than they have, the platform keeps its fee, and the provider gets the rest, pending while it can
+ * be disputed.
  */
 import { z } from "zod";
 import type { MutationContext } from "../../../runtime/context.js";
@@ -24,7 +25,7 @@ export const settlementValue = z.object({
   quantity: z.number(),
 });
 
-/** How the session was settled; null where it was not, because it never became active or still is. */
+/** How the session was settled; null where it was not, because it never became active or has not ended yet. */
 export function settlementOf(session: SessionsTable): z.input<typeof settlementValue> | null {
   const { billingAmountMinor, platformFeeMinor, providerIncomeMinor, currency, pricingModel } = session;
   if (billingAmountMinor === null || platformFeeMinor === null || providerIncomeMinor === null) return null;
@@ -41,8 +42,8 @@ export function settlementOf(session: SessionsTable): z.input<typeof settlementV
 type Amounts = Pick<BillingRecordsTable, "amountMinor" | "platformFeeMinor" | "providerIncomeMinor">;
 
 /**
- * Settles a session that ends, with its `endedAt` set: one transfer and one record, and its hold is over. Called once
- * per session, by the one transition that ends it; a second time fails, as there is one record per session.
+ * Settles a session that ends, with its `endedAt` set: writes one transfer and one record, and ends its hold. Called
+ * once per session, by the one transition that ends it. A second call fails, because there is one record per session.
  */
 export async function settleSession(ctx: MutationContext, session: SessionsTable): Promise<Amounts> {
   const { sessionId, consumerUserId, providerUserId, currency, pricingModel, priceMinor, startedAt, endedAt } = session;
@@ -51,7 +52,7 @@ export async function settleSession(ctx: MutationContext, session: SessionsTable
   const heldMinor = hold?.amountMinor ?? 0;
   const { amountMinor: chargeMinor, quantity } = chargeFor(session);
   const dueMinor = Math.min(chargeMinor, session.maxAmountMinor ?? chargeMinor);
-  // Money that other sessions hold is theirs.
+  // Money that other sessions hold stays with them.
   const amountMinor = Math.min(dueMinor, heldMinor + wallet.availableMinor);
   const { feeMinor, incomeMinor } = splitFee(amountMinor);
   const disputeUntil = ctx.now + ctx.settings.disputeMs;
@@ -80,7 +81,7 @@ export async function settleSession(ctx: MutationContext, session: SessionsTable
           pendingMinor,
           description: `Income from session ${sessionId}`,
         },
-        // The fee of the smallest amounts rounds to nothing, which is no entry.
+        // The fee of the smallest amounts rounds to zero, and an entry of zero is not written.
         ...(feeMinor > 0
           ? [
               {

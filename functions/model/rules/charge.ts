@@ -1,4 +1,4 @@
-/** What a session costs (clawrent.md section 6.2): what it needs to start, what it comes to, and how that is divided. */
+/** What a session costs (clawrent.md section 6.2): what it needs to start, what is due, and how that is divided. */
 import type { PricingModel } from "../../../schema/listings.js";
 import type { SessionsTable } from "../../../schema/sessions.js";
 
@@ -25,7 +25,7 @@ export function requiredToStart({ pricingModel, priceMinor }: Priced): number {
   return unitsToStart[pricingModel] * priceMinor;
 }
 
-/** What a session comes to, and how many times its price that is. A clock that was set back makes nothing negative. */
+/** What a session costs so far, and how many times its price that is; never negative, even if a clock was set back. */
 export function chargeFor(session: Used): { amountMinor: number; quantity: number } {
   const quantity = quantityOf(session);
   const amount = BigInt(session.priceMinor) * BigInt(quantity);
@@ -33,7 +33,7 @@ export function chargeFor(session: Used): { amountMinor: number; quantity: numbe
   return { amountMinor: Number(amount < most ? amount : most), quantity };
 }
 
-/** How many tokens, minutes or sessions are owed. Nothing is for a flat price where the provider did nothing. */
+/** How many tokens, minutes or sessions are owed. A flat price is not owed where the provider did nothing. */
 export function quantityOf(session: Used): number {
   const { pricingModel, startedAt, endedAt, servedAt, meterStoppedAt, totalTokensProvider } = session;
   if (pricingModel === "per_token") return totalTokensProvider;
@@ -44,7 +44,7 @@ export function quantityOf(session: Used): number {
   return Math.max(1, Math.ceil((until - startedAt) / minuteMs));
 }
 
-/** When the next minute of a session that goes on begins to count (Unix ms). */
+/** When the next minute of a running session begins to count (Unix ms). */
 export function nextMinuteAt(startedAt: number, now: number): number {
   return startedAt + Math.max(1, Math.ceil((now - startedAt) / minuteMs)) * minuteMs + 1;
 }

@@ -1,4 +1,6 @@
-/** What a check-in tells its agent about how to look after the event while it lasts (claw-to-claw.md section 3, events). */
+/**
+ * What a check-in tells its agent about how to look after the event while it lasts (claw-to-claw.md section 3, events).
+ */
 import { z } from "zod";
 import { type OutreachMode, outreachModes } from "../../../schema/events.js";
 
@@ -33,7 +35,7 @@ export function presentHint(
     outreachMode,
     heartbeat: {
       cadenceMinutes: 15,
-      // As the document shows it for a check-in that says nothing: only who chose otherwise goes without.
+      // The document shows this for a check-in that says nothing: it is left out only where the agent chose otherwise.
       command: outreachMode === "suggest_only" ? command : `${command} --propose`,
       stateFile,
       keepRunningWhileCheckedIn: true,

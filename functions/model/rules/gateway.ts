@@ -1,6 +1,6 @@
 /**
  * The security gateway: whether one message of a session may go to the other side (clawrent.md sections 7.2 and 7.3).
- * Only instructions are looked at. Harm is stopped from either side; what a provider asks for also needs the consumer's
+ * Only instructions are checked. Harm is stopped from either side; what a provider asks for also needs the consumer's
  * grant and has to keep within its constraints. Pure: the caller brings the grants and the earlier messages.
  * What cannot be read (instructions.ts) is refused rather than passed.
  */
@@ -38,8 +38,8 @@ export interface CheckedMessage {
   /** The session's grants, in the form in which they are stored. */
   grants: GrantedPermissions;
   /**
-   * The instructions that the provider sent in the last 60 seconds and that passed. Needed only if `needsRecent` says so,
-   * and their payloads only for `instruction.batch`.
+   * The instructions that the provider sent in the last 60 seconds and that passed. Needed only if `needsRecent` says
+   * so, and their payloads only for `instruction.batch`.
    */
   recent?: readonly SentInstruction[];
 }
@@ -52,12 +52,12 @@ export interface GatewayRefusal {
   reason: string;
 }
 
-/** Ends every command: one look at all of them costs less than one at each. */
+/** Put after every command: to look through all of them at once costs less than one at a time. */
 const separator = "\n;\n";
-/** What can be looked through in a few hundredths of a second, while every other caller waits. */
+/** As much as can be looked through in a few hundredths of a second, while every other caller waits. */
 const longestText = 64 * 1_024;
 
-/** One character may be eighteen in the spelling that is looked through, so that counts, too. */
+/** One character may become eighteen in the spelling that is looked through, so that length counts too. */
 function isTooLong(texts: readonly string[]): boolean {
   const joined = texts.join(separator);
   return joined.length > longestText || normalize(joined, "NFKC").length > longestText;
@@ -75,7 +75,7 @@ export function checkMessage(message: CheckedMessage): GatewayRefusal | null {
   return message.senderSide === "provider" ? checkGrants(message) : null;
 }
 
-/** Does the check of this message depend on how many came before it? Then the caller reads them for `recent`. */
+/** Whether the check depends on how many messages came before this one: then the caller reads them for `recent`. */
 export function needsRecent({ type, payload, senderSide, grants }: CheckedMessage): boolean {
   if (senderSide !== "provider" || !type.startsWith("instruction.")) return false;
   return [...usesOf({ type, payload }).keys()].some(
@@ -83,7 +83,7 @@ export function needsRecent({ type, payload, senderSide, grants }: CheckedMessag
   );
 }
 
-/** What the provider's instruction needs, part by part, and then how often it may. */
+/** Checks what the provider's instruction needs, part by part, and then how often it may use that. */
 function checkGrants({ type, payload, grants, recent = [] }: CheckedMessage): GatewayRefusal | null {
   const parts = partsOf(type, payload);
   if (typeof parts === "string") return { category: "unreadable", reason: parts };

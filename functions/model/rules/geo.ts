@@ -25,12 +25,12 @@ export function distanceKm(from: Place, to: Place): number {
 }
 
 function betweenKm(a: Vector, b: Vector): number {
-  // Several times as fast as Math.hypot, and nothing here is near overflow.
+  // Several times as fast as Math.hypot, and no value here is large enough to overflow.
   const chord = Math.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2);
   return 2 * earthRadiusKm * Math.asin(Math.min(chord / 2, 1));
 }
 
-/** Between what distances from `centre` every place of the cell lies. */
+/** The nearest and the farthest that a place of the cell can be from `centre`. */
 export function reachOf(cell: Cell, centre: Place): { nearestKm: number; farthestKm: number } {
   const { middle, corners } = outlineOf(cell);
   const toMiddle = betweenKm(vectorOf(centre), middle);
@@ -43,7 +43,7 @@ export function quartersOf({ level, number }: Cell): Cell[] {
   return [0, 1, 2, 3].map((quarter) => ({ level: level + 1, number: number * 4 + quarter }));
 }
 
-/** The `geoCell`s in which a place within `radiusKm` can lie. */
+/** The `geoCell`s that may hold a place within `radiusKm`. */
 export function geoCellsAround(centre: Place, radiusKm: number): Cell[] {
   let cells: Cell[] = [0, 1, 2, 3, 4, 5].map((face) => ({ level: 0, number: face }));
   for (let level = 0; level < geoCellLevel; level += 1) {

@@ -35,7 +35,7 @@ const partLists = ["instructions", "commands", "steps", "items", "parts", "opera
 const typeNames = ["type", "messageType", "instruction", "action", "op", "kind"];
 const bodyNames = ["payload", "params", "arguments", "args", "input", "data"];
 
-/** The instructions that a message is made of: itself, or the parts of a batch. A text says why they cannot be read. */
+/** The instructions of a message: itself, or the parts of a batch. A string says why they cannot be read. */
 export function partsOf(type: string, payload: Record<string, unknown>): Part[] | string {
   if (type !== batchType) return [{ type, fields: fieldsOf(payload) }];
   const parts: Part[] = [];
@@ -102,13 +102,13 @@ export const pathNames = ["path", "paths", "filePath", "file_path", "file", "fil
 export const addressNames = ["url", "uri", "href", "endpoint", "baseUrl", "baseURL", "proxy"];
 export const contentNames = ["content", "contents", "text", "body", "data"];
 
-/** Every text under these names; undefined if there is none, or one of them is something else. */
+/** Every text under these names; undefined if there is none, or one of them is not a text. */
 export function textsIn(part: Part, names: readonly string[]): string[] | undefined {
   const texts: string[] = [];
   for (const fields of part.fields) {
     for (const name of names) {
       const value = fields[name];
-      // `data` may be the object that holds the others, and is looked into as such.
+      // `data` may be the object that holds the other fields, and is then read as that.
       if (value === undefined || (isObject(value) && bodyNames.includes(name))) continue;
       const listed = Array.isArray(value) ? value : [value];
       if (listed.length === 0 || !listed.every((item) => typeof item === "string")) return undefined;
@@ -118,7 +118,7 @@ export function textsIn(part: Part, names: readonly string[]): string[] | undefi
   return texts.length === 0 ? undefined : texts;
 }
 
-/** The command lines of an instruction: a text or the words of one, with the arguments that stand beside it. */
+/** The command lines of an instruction: a text or a list of words, with the arguments in the field beside it. */
 export function commandsIn(part: Part): string[] | undefined {
   const commands: string[] = [];
   for (const fields of part.fields) {
@@ -178,7 +178,7 @@ export function textsOf({ type, payload }: { type: string; payload: Record<strin
 } {
   const commands: string[] = [];
   const paths: string[] = [];
-  // A list of work to do instead of calls: a payload can be nested deeply.
+  // A work list instead of recursion: a payload can be nested deeply.
   const waiting: { value: unknown; name: string; type: string }[] = [{ value: payload, name: "", type }];
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     const { value, name } = next;
@@ -199,7 +199,7 @@ export function textsOf({ type, payload }: { type: string; payload: Record<strin
   return { commands, paths };
 }
 
-/** A command whose arguments stand beside it. */
+/** A command whose arguments are in a field beside it. */
 function withArguments(fields: Record<string, unknown>): string[] {
   const args = wordsOf(fields["args"]) ?? wordsOf(fields["arguments"]);
   if (!args) return [];

@@ -13,7 +13,10 @@
 import { sql } from "kysely";
 import type { IntroStatus, IntrosTable } from "../../../schema/events.js";
 
-/** What can happen to an intro. `approve` is the first of the two humans, `confirm` the second, `lapse` a check-in's end. */
+/**
+ * What can happen to an intro. `approve` is the first of the two humans, `confirm` the second, `lapse` a check-in's
+ * end.
+ */
 export type IntroMessage = "accept" | "reject" | "approve" | "confirm" | "decline" | "lapse";
 
 const transitions: Record<IntroStatus, Partial<Record<IntroMessage, IntroStatus>>> = {
@@ -30,12 +33,12 @@ export function nextIntroStatus(status: IntroStatus, message: IntroMessage): Int
 }
 
 // Literals, in the migration's order: a bound parameter could not use the partial indexes.
-/** The states that lapse. */
+/** The states that end when a check-in does. */
 export const unresolvedIntros = [sql.lit<IntroStatus>("proposed"), sql.lit<IntroStatus>("accepted")];
-/** The states of which a pair has at most one at an event. */
+/** The states in which a pair has at most one intro at an event. */
 export const openIntros = [...unresolvedIntros, sql.lit<IntroStatus>("confirmed")];
 
-/** The status by the clock: the row's own may lag behind until the timer ran. */
+/** The status by the clock: the stored one may lag behind until the timer has run. */
 export function introStatus(intro: Pick<IntrosTable, "status" | "expiresAt">, now: number): IntroStatus {
   return intro.expiresAt <= now ? (nextIntroStatus(intro.status, "lapse") ?? intro.status) : intro.status;
 }

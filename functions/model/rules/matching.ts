@@ -1,8 +1,8 @@
 /**
  * How well two check-ins fit, as a score from 0 to 100 with its reasons. Pure: the same data at the same instant gives
  * the same answer. Shared tags weigh most, then shared words, then how recently the other one came. Of the other agent
- * only what its check-in shows to others counts, its intent tags and its intro note: whatever moves a score can be read
- * off it, word by word.
+ * only what its check-in shows to everybody counts, its intent tags and its intro note, because whatever moves a score
+ * can be found out from it, word by word.
  *
  * | what is shared | points |
  * |---|---|
@@ -19,7 +19,7 @@ export interface ShownBrief {
   introNote: string | null;
 }
 
-/** What its own agent is served by as well. */
+/** What a check-in keeps for its own agent as well. */
 export interface Brief extends ShownBrief {
   eventGoal: string | null;
 }
@@ -71,7 +71,9 @@ export const meaningfulWords = remembered(
 );
 
 const wordRun = /[\p{L}\p{M}\p{N}]+/gu;
-/** Scripts that put no space between words. Only they need the segmenter, which costs twenty times the pattern above. */
+/**
+ * Scripts that put no space between words. Only they need the segmenter, which costs twenty times the pattern above.
+ */
 const unspacedScript =
   /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
 // A fixed locale: the answer must not depend on the machine.

@@ -10,7 +10,7 @@ const mostPermissions = 100;
 const idCharacters = 100;
 const mostEntries = 100;
 const entryCharacters = 500;
-/** Of a whole grant as JSON: it is read with every message, and stands in every list of sessions. */
+/** The largest size of a whole grant as JSON: it is read with every message, and is part of every list of sessions. */
 const mostCharacters = 16 * 1_024;
 
 /** Field names of the wire hold printable ASCII, and so do ids, because they become field names. */
@@ -47,7 +47,7 @@ const constraints = z
     return kept;
   });
 
-/** The bounds of a grant. A list that is there and empty allows nothing. */
+/** The bounds of a grant. An empty list allows nothing. */
 export interface Constraints {
   commandWhitelist?: string[];
   pathWhitelist?: string[];
@@ -61,7 +61,7 @@ export interface Grant {
   constraints?: Constraints;
 }
 
-/** Permission id → its grant: the one form that is stored and shown. */
+/** Permission id → its grant: the only form that is stored and shown. */
 export type GrantedPermissions = Record<string, Grant>;
 
 const grant = z.object({ granted: z.boolean(), constraints: constraints.nullish() });
@@ -79,11 +79,11 @@ const grantMap = z
 const grantList = z
   .array(grant.extend({ permissionId }))
   .max(mostPermissions)
-  // Two grants of one id could differ, and either reading would surprise somebody.
+  // Two grants of one id could differ, and whichever counted would surprise somebody.
   .refine((list) => new Set(list.map((item) => item.permissionId)).size === list.length, "Names a permission twice")
   .transform((list) => Object.fromEntries(list.map((item) => [item.permissionId, plainGrant(item)])));
 
-/** `grantedPermissions` of a rent or an order item, in either form; comes out as the map form. */
+/** `grantedPermissions` of a rent or an order item, in either form; parsed into the map form. */
 export const grantedPermissions: z.ZodType<GrantedPermissions> = z
   .union([grantMap, grantList])
   .refine((map) => JSON.stringify(map).length <= mostCharacters, `Too long (max ${mostCharacters} characters as JSON)`)
@@ -106,19 +106,19 @@ export function missingPermissions(required: readonly string[], granted: Granted
 }
 
 /**
- * What lets one command line do more than its first word: joining, redirection, and substitution, in POSIX shells, bash,
- * zsh (`=(…)`) and cmd. Quoted ones count too, because nobody here knows which shell will read the quotes.
+ * What lets one command line do more than its first word: joining, redirection, and substitution, in POSIX shells,
+ * bash, zsh (`=(…)`) and cmd. Quoted ones count too, because the server does not know which shell will read the quotes.
  */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a control character can end a command.
 const joining = /[;&|`<>\x00-\x08\x0a-\x1f\x7f\u0085\u2028\u2029]|\$[({]|=\(/;
 
-/** Is the command's first word in the list, and the command only one? */
+/** Whether the command's first word is in the list, and it is a single command. */
 export function isCommandAllowed(command: string, list: readonly string[]): boolean {
   const [first = ""] = command.replace(/^[ \t]+/, "").split(/[ \t]/, 1);
   return first !== "" && list.includes(first) && !joining.test(command);
 }
 
-/** Is the path, normalised, an entry or below one? The list is read once for all the paths of an instruction. */
+/** Whether the normalised path is an entry or below one. The list is read once for all the paths of an instruction. */
 export function pathRule(list: readonly string[]): (path: string) => boolean {
   const entries = list.map(normalizedPath).filter((entry) => entry !== null);
   return (path) => {
@@ -135,7 +135,7 @@ export function pathRule(list: readonly string[]): (path: string) => boolean {
 
 /** Percent-encoded dots, slashes, backslashes, NULs and percent signs: some host would decode them. */
 const encoded = /%(?:2e|2f|5c|00|25|u[0-9a-f]{4}|c0|c1|e0%80)/i;
-/** Segments of dots and spaces alone: Windows drops what trails, so that `.. ` climbs. */
+/** Segments of dots and spaces alone: Windows drops trailing ones, so `.. ` goes up a folder. */
 const climbing = /^(?=.{2})[. ]+$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: no control character is part of an honest path.
 const oddCharacters = /[\x00-\x1f\x7f`]|\$[({]/;
@@ -160,7 +160,7 @@ function normalizedPath(path: string): NormalizedPath | null {
   const [first = ""] = segments;
   if (first.startsWith("~")) return { root: first, segments: segments.slice(1) };
   if (/^[a-z]:/i.test(first)) {
-    // `C:file` is relative to a folder that nobody here knows.
+    // `C:file` is relative to a folder that the server does not know.
     return /^[a-z]:\//i.test(slashed) ? { root: `${first.toUpperCase()}/`, segments: segments.slice(1) } : null;
   }
   // `file:` and the like are addresses.
@@ -187,7 +187,7 @@ interface Target {
 /** Null for anything that is not plainly `http(s)://host[:port]/…`. */
 function hostOf(address: string): Target | null {
   // Parsers differ on backslashes, white space and control characters, and a user name can look like a host.
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is looked for.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this looks for.
   if (/[\s\\\x00-\x1f\x7f]/.test(address)) return null;
   const authority = /^https?:\/\/([^/]+)/i.exec(address)?.[1];
   if (authority === undefined || /[@%]/.test(authority)) return null;
@@ -238,7 +238,7 @@ function plainHost(hostname: string): string {
   return hostname.toLowerCase().replace(/\.$/, "");
 }
 
-/** Does the content, written as UTF-8, fit? */
+/** Whether the content, written as UTF-8, fits. */
 export function isSizeAllowed(content: string, maxFileSize: number): boolean {
   return Buffer.byteLength(content) <= maxFileSize;
 }

@@ -1,8 +1,8 @@
 /**
  * The states of a session and what leads from one to the next (clawrent.md section 5). It starts `active`, or
  * `pending_approval` where the agent's owner approves by hand or the guardrail wants a human to look. Approved, it is
- * `active` until either side ends it or its money has run out: `completed`, and settled in the same transaction. What is
- * ended before it was approved is `aborted`; what nobody approves within a day is `expired`. Both cost nothing.
+ * `active` until either side ends it or its money has run out: `completed`, and settled in the same transaction. What
+ * is ended before it was approved is `aborted`; what nobody approves within a day is `expired`. Both cost nothing.
  */
 import { type Expression, type SqlBool, sql } from "kysely";
 import { z } from "zod";
@@ -23,7 +23,7 @@ export const afterAct: Record<SessionStatus, Partial<Record<SessionAct, SessionS
   expired: { end: "expired" },
 };
 
-/** What the session is by the clock, before the timer wrote it too. */
+/** The session's status by the clock: the stored one may lag behind until the timer has run. */
 export function sessionStatusOf(
   { status, expiresAt, limitAt }: Pick<SessionsTable, "status" | "expiresAt" | "limitAt">,
   now: number,
@@ -44,15 +44,15 @@ export function hasStatus(statuses: readonly SessionStatus[], now: number): Expr
       else sessions.status end in (${sql.join([...statuses])})`;
 }
 
-/** Whether the session still may be worked in, or become so. */
+/** Whether the session is active or may become so. */
 export function isOpenSession(status: SessionStatus): boolean {
   return status === "active" || status === "pending_approval";
 }
 
-/** States that the clients know and ask for, and that no session here is ever in (clawrent.md section 5). */
+/** States that clients know and ask for, but that no session here is ever in (clawrent.md section 5). */
 const unusedStatuses = ["created", "pending_authorization", "paused", "checkpoint_saved", "settled"] as const;
 
-/** What a list is asked for: one status, or several with commas between them. The clients' other states find nothing. */
+/** The status filter of a list: one, or several separated by commas. The clients' other states find nothing. */
 export const statusFilter = z
   .string()
   .transform((given) => given.split(",").map((status) => status.trim()))

@@ -1,14 +1,14 @@
 /**
  * The life of a thread. It is opened `negotiating`; proposals and counters replace one another until the other agent
  * accepts the current one; then both humans have 48 hours. Both approve: `confirmed`, and it is a commitment. One
- * declines, or either agent rejects: `rejected`. Time runs out: `expired`; so is a negotiation in which nobody wrote for
- * 30 days. The short thread of a confirmed intro starts `confirmed`, so it carries `info` only, and expires with its
- * event. (claw-to-claw.md section 3, "The thread's life".)
+ * declines, or either agent rejects: `rejected`. Time runs out: `expired`; so is a negotiation in which nobody wrote
+ * for 30 days. The short thread of a confirmed intro starts `confirmed`, so it carries `info` only, and expires with
+ * its event. (claw-to-claw.md section 3, "The thread's life".)
  */
 import { type RawBuilder, type SqlBool, sql } from "kysely";
 import type { Decision, MessageType, ThreadStatus, ThreadsTable } from "../../../schema/threads.js";
 
-/** How long the humans have. */
+/** How long the humans have to approve. */
 export const threadApprovalMs = 48 * 60 * 60 * 1_000;
 
 /** How long a negotiation may be silent. */
@@ -35,7 +35,7 @@ export function afterDecision(mine: Decision, other: Decision | null): ThreadSta
   return other === "approved" ? "confirmed" : "awaiting_approval";
 }
 
-/** What the thread is by the clock, before the timer wrote it too. */
+/** The thread's status by the clock: the stored one may lag behind until the timer has run. */
 export function threadStatusOf(
   thread: Pick<ThreadsTable, "status" | "approvalDeadline" | "closesAt" | "lastMessageAt" | "createdAt">,
   now: number,
@@ -48,7 +48,7 @@ export function threadStatusOf(
   return status;
 }
 
-/** When somebody last wrote in a thread, or opened it. */
+/** When a thread was last written in, or opened. */
 export const lastActiveAt = sql<number>`coalesce(${sql.ref("threads.lastMessageAt")}, ${sql.ref("threads.createdAt")})`;
 
 /** `threadStatusOf`, for a query to select and filter by. */
@@ -61,7 +61,9 @@ export function threadStatusInSql(now: number): RawBuilder<ThreadStatus> {
     else ${status} end`;
 }
 
-/** Whether a thread still asks something of its agents or their humans, for a query; along the index of those. */
+/**
+ * Whether a thread still waits for its agents or their humans, for a query; in the words of the index of such threads.
+ */
 export function isOpenThreadInSql(now: number): RawBuilder<SqlBool> {
   const open = sql.raw("'negotiating', 'awaiting_approval'");
   return sql<SqlBool>`${sql.ref("threads.status")} in (${open}) and ${threadStatusInSql(now)} in (${open})`;
@@ -74,7 +76,7 @@ export function hourOf(at: number): number {
   return Math.floor(at / hourMs);
 }
 
-/** When a negotiation that nobody writes in any more is over at the latest: its hour counts as a whole. */
+/** When a silent negotiation is over at the latest: its hour counts as a whole. */
 export function silentUntil(activeHour: number): number {
   return (activeHour + 1) * hourMs + threadSilenceMs;
 }

@@ -1,14 +1,13 @@
 /**
- * How many tokens a provider's message used, which is the provider's word, and how many of them count (clawrent.md
- * section 6.2). A session can have produced only so many since its last message: what is beyond that is cut, and both
- * numbers are kept.
+ * How many tokens a provider's message says it used, and how many of them count (clawrent.md section 6.2). A session
+ * can have produced only so many since its last message: the rest does not count, and both numbers are kept.
  */
 import { tokenRate } from "../../../runtime/limits.js";
 import type { SessionsTable } from "../../../schema/sessions.js";
 
 const { perMs, burst } = tokenRate;
 
-/** The tokens that a provider's message says it used: `payload.usage.totalTokens`, or 0 where that is no count. */
+/** The tokens that a provider's message says it used: `payload.usage.totalTokens`, or 0 where that is not a count. */
 export function tokensReported(payload: Record<string, unknown>): number {
   const { usage } = payload;
   if (typeof usage !== "object" || usage === null) return 0;
@@ -22,9 +21,9 @@ type Counting = Pick<
 >;
 
 /**
- * Counts what a message reports, as far as the session can have produced it; the row in hand follows. `tokensUntil` is
- * how far into the session's time the counted tokens reach. It starts a burst before the session does, and never lags
- * behind the clock by more than a burst once a message has come: what was not reported then is not saved up.
+ * Counts what a message reports, as far as the session can have produced it, and updates the row in hand. `tokensUntil`
+ * is how far into the session's time the counted tokens reach. It starts one burst before the session does, and after
+ * each message it is never more than a burst behind the clock: tokens that were not reported are not saved up.
  */
 export function countTokens(session: Counting, reported: number, now: number): number {
   if (reported === 0) return 0;

@@ -35,8 +35,8 @@ export async function addParticipants(ctx: MutationContext, session: SessionsTab
 }
 
 /**
- * As whom the caller takes part: the provider side always as its agent, the consumer's agent as itself, anybody else as
- * the consumer.
+ * The participant that the caller is: on the provider's side always the agent, on the other side the consumer's agent
+ * if that calls, and otherwise the consumer.
  */
 export function participantIdOf(
   session: Pick<SessionsTable, "providerAgentId" | "consumerAgentId" | "consumerUserId">,
@@ -52,7 +52,7 @@ const participantsOfSession = prepared(["sessionId"], (db, { sessionId }) =>
   db.selectFrom("sessionParticipants").selectAll().where("sessionId", "=", sessionId),
 );
 
-/** All of them. */
+/** All participants of a session. */
 export async function listParticipants(ctx: QueryContext, sessionId: string): Promise<SessionParticipantsTable[]> {
   const { rows } = await participantsOfSession(ctx, { sessionId });
   return rows;

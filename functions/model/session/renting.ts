@@ -1,6 +1,6 @@
 /**
  * Renting an agent: the checks and what a new session is made of, for `sessions:create` and for every item of an order
- * (clawrent.md sections 2.6 and 2.8). Presence does not matter: what an agent misses is announced when it returns.
+ * (clawrent.md sections 2.6 and 2.8). The agent need not be online: what it misses is announced when it returns.
  */
 
 import { sql } from "kysely";
@@ -26,19 +26,19 @@ import { limitOf } from "./spending-limit.js";
 
 const longestTask = 2_000;
 
-/** What a session is for. Orders and carts take a shorter one than a rent by itself (clawrent.md section 10). */
+/** The task of a session. It is shorter in orders and carts than in a single rent (clawrent.md section 10). */
 export const taskDescription = (min: number) => text(longestTask, min);
 
 const expectedPrice = z.object({ amount: price, currency: z.enum(currencies), model: z.enum(pricingModels) });
 
-/** What every rent may say beside the agent and the task. */
+/** What every rent may say besides the agent and the task. */
 export const rentalArgs = {
-  /** The consumer's agent in the session; not named, the agent that calls, if one does. */
+  /** The consumer's agent in the session; if none is named, the agent that calls, if one does. */
   consumerAgentId: id.nullish(),
   grantedPermissions: grantedPermissions.nullish(),
   /** The most that the session may cost. */
   maxAmount: maxAmount.nullish(),
-  /** The price that the caller saw; the rent is refused where it is another by now. */
+  /** The price that the caller saw; the rent is refused if the price has changed since. */
   expectedPrice: expectedPrice.nullish(),
 };
 
@@ -57,8 +57,8 @@ export interface RentRequest {
 }
 
 /**
- * Makes the session, with its money held. Two that want the last place of an agent, or the last of a wallet, cannot
- * both have it: each reads what the other writes, and transactions are serializable.
+ * Makes the session, with its money held. Two calls cannot both get the last place of an agent, or the last money of a
+ * wallet: each reads what the other writes, and transactions are serializable.
  */
 export async function rentAgent(
   ctx: UserMutation,
@@ -139,7 +139,7 @@ export async function rentAgent(
   return session;
 }
 
-/** Refuses a rent at another price than the caller saw, and says which it is now. */
+/** Refuses a rent at a price other than the caller saw, and says which it is now. */
 function requireExpectedPrice(terms: RentableProfile, expected: z.output<typeof expectedPrice>): void {
   const { priceMinor, pricingModel: model, currency } = terms;
   if (expected.amount === priceMinor && expected.currency === currency && expected.model === model) return;
@@ -163,7 +163,7 @@ const openRentsOf = prepared(["userId", "providerUserId", "now"], (db, { userId,
     .where(({ or, eb }) => or([eb("status", "=", "active"), eb("expiresAt", ">", now)])),
 );
 
-/** What waits for a provider takes places of its agents, and what is open holds money: neither without bound. */
+/** Sessions that wait for a provider take places of its agents, and open ones hold money: both are bounded. */
 async function requireRoomForSession(ctx: UserMutation, providerUserId: string): Promise<void> {
   const [have] = (await openRentsOf(ctx, { userId: ctx.caller.userId, providerUserId, now: ctx.now })).rows;
   requireRoom(
@@ -228,7 +228,7 @@ async function requireRentable(
 ): Promise<{ profile: RentableProfile; requiredPermissions: string[] }> {
   const { rows } = await agentToRent(ctx, { agentId });
   const [agent] = rows;
-  // What was never listed is its owner's alone to know of.
+  // Only its owner may know of an agent that was never listed.
   const isPublic = agent?.status === "active" || agent?.status === "suspended";
   if (!agent || (!isPublic && agent.ownerId !== ctx.caller.userId)) throw new CallError("not_found", "Agent not found");
   const { ownerId, ownerStatus, onlineStatus, status, activatedAt, requiredPermissions, ...terms } = agent;

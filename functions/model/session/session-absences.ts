@@ -1,12 +1,15 @@
 /**
- * Who has left a session and may come back. Each is a row that says when the others are to be told (clawrent.md section
- * 4.3): a process that dies takes no timer with it that another could not run.
+ * Who has left a session and may come back. Each absence is a row that says when the others are to be told (clawrent.md
+ * section 4.3): if the process dies, another one tells them.
  */
 import type { MutationContext } from "../../../runtime/context.js";
 import { prepared } from "../../../runtime/store/prepared.js";
 import type { SessionAbsencesTable } from "../../../schema/sessions.js";
 
-/** After how long somebody without a socket is told to be disconnected, and how much later to be offline. */
+/**
+ * After how long the others hear that somebody without a socket is disconnected, and how much later that they are
+ * offline.
+ */
 const disconnectedAfterMs = 5_000;
 export const offlineAfterMs = 55_000;
 
@@ -22,7 +25,7 @@ const socketOf = prepared(["sessionId", "participantId", "slotIndex"], (db, { se
     .limit(1),
 );
 
-/** Somebody's socket is gone. Unless another of theirs is open, says when the others will be told. */
+/** Notes that somebody's socket is gone. Returns when the others will be told; null if another of theirs is open. */
 export async function noteAbsence(ctx: MutationContext, absent: Absent): Promise<number | null> {
   const { sessionId, participantId, slotIndex } = absent;
   const { rows: stays } = await socketOf(ctx, { sessionId, participantId, slotIndex });

@@ -1,16 +1,17 @@
 /**
- * The deadlines of sessions: nobody approved in time, or the money that is held for a session paid by the minute is used
- * up. Each moves money, an order and counters, so each goes one by one through the session's own life (session.ts).
+ * The deadlines of sessions: nobody approved in time, or the money that is held for a session paid by the minute is
+ * used up. Each of them moves money, an order and counters, so they are done one by one, like every other change of a
+ * session (session.ts).
  */
 import type { MutationContext, QueryContext } from "../../../runtime/context.js";
 import { catchUp, followLimit, meterTime } from "./session.js";
 
-/** How many of each kind one transaction moves at most; each takes several statements. */
+/** The most of each kind that one transaction takes; each takes several statements. */
 export const sessionBatchSize = 20;
 
 /**
- * Moves what is due, the earliest first. A metered session goes one step at a time, so that two of one consumer share
- * what is left in the order in which they used it.
+ * Does what is due, the earliest first. A metered session moves one step at a time, so that two sessions of one
+ * consumer share what is left in the order in which they used it.
  */
 export async function sweepSessions(ctx: MutationContext): Promise<{ changed: number; more: boolean }> {
   const lapsed = await ctx.db

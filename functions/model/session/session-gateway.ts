@@ -12,16 +12,16 @@ import type { SentInstruction } from "../rules/instructions.js";
 /** Blocked messages of a session that are kept whole. */
 export const mostBlocked = 200;
 
-/** Over which the rates of grants count. */
+/** The window in which the rate limits of grants count. */
 const rateWindowMs = 60_000;
-/** How much of batches is read to count their parts. What is beyond it is not counted but refused. */
+/** How many bytes of batches are read to count their parts. Where there are more, the message is refused. */
 const mostBatchBytes = 1_024 * 1_024;
 const tooManyBatches: GatewayRefusal = {
   category: "rate_limit",
   reason: "The batches of the last minute are too large to be counted",
 };
 
-/** Why the gateway stops a message of the session; null where it may pass. */
+/** Why the gateway stops a message of the session; null if it may pass. */
 export async function stoppedByGateway(
   ctx: MutationContext,
   sessionId: string,
@@ -33,8 +33,8 @@ export async function stoppedByGateway(
 }
 
 /**
- * Keeps what the gateway stopped. The first ones of a session are kept whole; of those that come after, which could
- * otherwise push the first ones out, the last one kept has the count.
+ * Keeps a message that the gateway stopped. The first ones of a session are kept whole. Later ones must not push them
+ * out, so they are only counted, in the last row that was kept.
  */
 export async function keepBlocked(ctx: MutationContext, blocked: BlockedMessagesTable): Promise<void> {
   const kept = await ctx.db
@@ -75,7 +75,9 @@ const batchBytesSince = prepared(["sessionId", "since"], (db, { sessionId, since
     .where("type", "=", "instruction.batch"),
 );
 
-/** What of the provider's counts against a rate of the consumer's grants; undefined where that is too much to read. */
+/**
+ * The provider's recent instructions, which count against the rates of grants; undefined if they are too large to read.
+ */
 async function recentInstructions(ctx: MutationContext, sessionId: string): Promise<SentInstruction[] | undefined> {
   const window = { sessionId, since: ctx.now - rateWindowMs };
   const [batches] = (await batchBytesSince(ctx, window)).rows;

@@ -12,18 +12,18 @@ import { isoTime, jsonObject } from "../../../schema/values.js";
 /** The most bytes of a payload as JSON. */
 export const mostPayloadBytes = 256 * 1_024;
 
-/** The four families; the names in them are open, because shipped agents use a few of their own. */
+/** The four families. Any name may follow, because shipped agents use a few of their own. */
 const messageType = /^(dialogue|instruction|result|session)\.[a-z][a-z0-9_]{0,63}$/;
 
-/** What a provider sends that is its work: a flat price is owed from the first of them on (section 6.2). */
+/** Whether a provider's message counts as work: a flat price is owed from the first one on (section 6.2). */
 export function isWork(type: string): boolean {
   return type.startsWith("dialogue.") || type.startsWith("result.");
 }
 
-/** The one type that only sockets carry, past everything else. */
+/** The one type that only sockets carry, and that is neither checked nor kept. */
 export const typingType = "dialogue.typing";
 
-/** Refuses what is no type of a message. */
+/** Refuses what is not a message type. */
 export function requireMessageType(type: string): void {
   if (!messageType.test(type)) throw new CallError("invalid_args", "Invalid message type");
   if (type === typingType) throw new CallError("invalid_args", "dialogue.typing is sent over the WebSocket only");
@@ -56,7 +56,9 @@ export const sessionMessage = z.object({
   createdAt: z.string(),
 });
 
-/** A stored message as JSON: its payload is JSON already, and to parse the largest ones takes longer than all else. */
+/**
+ * A stored message as JSON. Its payload is JSON already, and parsing a large one would take longer than all the rest.
+ */
 export function sessionMessageJson(row: SessionMessagesTable): string {
   const shown: Omit<z.input<typeof sessionMessage>, "payload"> = {
     id: row.messageId,
@@ -73,7 +75,7 @@ export function sessionMessageJson(row: SessionMessagesTable): string {
     tokensCounted: row.tokensCounted ?? undefined,
     mentions: parseMentions(row.mentions) ?? undefined,
     delivered: row.delivered === 1,
-    // What the gateway stopped is not in the history.
+    // Messages that the gateway stopped are not in the history.
     gatewayResult: "passed",
     timestamp: row.createdAt,
     createdAt: isoTime(row.createdAt),

@@ -1,7 +1,7 @@
 /**
  * The token that opens one side of one session (clawrent.md section 1). It is derived and not stored: the same for as
- * long as the session and the credential that obtained it, and good after a restart. It names that credential, so that
- * it ends with it. Whether the session has ended and the credential stands is for whoever takes a token to check.
+ * long as the session and the credential that obtained it, also after a restart. It names that credential, so that it
+ * ends with it. Whoever takes a token checks that the session is open and that the credential still stands.
  */
 import { timingSafeEqual } from "node:crypto";
 import type { CredentialId, QueryContext } from "../../../runtime/context.js";
@@ -9,14 +9,14 @@ import { type Side, sides } from "../../../schema/sessions.js";
 
 type Deriving = Pick<QueryContext, "derive">;
 
-/** What proves that the rest was written here: 256 bits in base64url. */
+/** The length of what proves that this server wrote the rest: 256 bits in base64url. */
 const proofCharacters = 43;
 
 export function sessionToken(ctx: Deriving, sessionId: string, side: Side, credentialId: CredentialId): string {
   return ctx.derive(`session ${sessionId} ${side} ${credentialId}`) + credentialId;
 }
 
-/** The credential that a token says it was obtained with. Nothing is proven by that. */
+/** The credential that a token claims to have been obtained with. This alone proves nothing. */
 export function credentialNamedBy(token: string): CredentialId {
   return token.slice(proofCharacters);
 }

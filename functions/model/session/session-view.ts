@@ -38,13 +38,13 @@ export const sessionView = z.object({
   totalInstructions: z.number(),
   totalTokensProvider: z.number(),
   totalTokensConsumer: z.number(),
-  /** What the provider's messages said they used; `totalTokensProvider` is what of it counts. */
+  /** What the provider's messages said they used; `totalTokensProvider` is how much of it counts. */
   totalTokensReported: z.number(),
   /** The most that it may cost; null where it costs nothing. */
   maxAmount: z.string().nullable(),
-  /** What it has come to by now. */
+  /** What it has cost so far. */
   currentAmount: z.string(),
-  /** At how many percent of `maxAmount` a metered session is: 0, 50, 80 or 100. */
+  /** How much of `maxAmount` a metered session has used, in percent: 0, 50, 80 or 100. */
   limitLevel: z.number(),
   activeDurationMs: z.number(),
   billingAmount: z.string().nullable(),
@@ -151,8 +151,8 @@ function viewOf(
 }
 
 /**
- * The caller's token of its side. One agent of a user gets none that opens the session of another: coming in as the
- * provider is for that agent and its owner.
+ * The caller's token for its side. An agent gets none for the session of another agent of the same owner: only the
+ * session's own agent and its owner come in as the provider.
  */
 function tokenFor(ctx: QueryContext<UserCaller>, session: SessionsTable, role: Side | null): string | null {
   const { credentialId, agentId } = ctx.caller;

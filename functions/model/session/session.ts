@@ -1,4 +1,4 @@
-/** Sessions as other modules meet them: finding one, its clock, and every change of its state (model/rules/session-states.ts). */
+/** Sessions: finding one, its clock, and every change of its state (model/rules/session-states.ts). */
 import type { MutationContext, QueryContext, UserCaller } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import type { Place } from "../../../runtime/notices.js";
@@ -32,7 +32,7 @@ export async function requireParty(
   return { session, side };
 }
 
-/** The same, for what changes the session: with everything done that fell due before. */
+/** The same, for what changes the session: everything that fell due before is done first. */
 export async function requirePartyNow(
   ctx: MutationContext<UserCaller>,
   sessionId: string,
@@ -54,9 +54,8 @@ export function requireActive(session: SessionsTable): void {
 }
 
 /**
- * The next instant of the session's clock (clawrent.md section 4.6, step 1): later than everything that was stamped
- * before, however the machine's clock went. A mutation that takes one has to write it, so that stamps rise in the order
- * of commits.
+ * The next instant of the session's clock (clawrent.md section 4.6, step 1): later than every stamp before, whatever
+ * the machine's clock did. A mutation that takes one has to write it, so that stamps rise in the order of commits.
  */
 export function nextStamp(session: Pick<SessionsTable, "lastStampAt">, now: number): number {
   return Math.max(now, session.lastStampAt + 1);
@@ -67,8 +66,8 @@ const writeStamp = prepared(["sessionId", "lastStampAt"], (db, { sessionId, last
 );
 
 /**
- * Takes the next instant of the session's clock and keeps it, or as many as are asked for, one millisecond apart, and
- * returns the place of the first. The row in hand follows.
+ * Takes the next instant of the session's clock, or as many as are asked for, one millisecond apart, writes the last
+ * one, and returns the first. Updates the row in hand as well.
  */
 export async function stampSession(ctx: MutationContext, session: SessionsTable, count = 1): Promise<Place> {
   const { sessionId, lastStampAt: after } = session;
@@ -78,7 +77,7 @@ export async function stampSession(ctx: MutationContext, session: SessionsTable,
   return { sessionId, after, stamp };
 }
 
-/** What a session is from the moment on in which it becomes active. Polling from `startedAt` has to miss nothing. */
+/** The columns of a session that becomes active now. Polling from `startedAt` on must miss nothing. */
 export function startedNow(
   session: SessionsTable,
   now: number,
@@ -102,7 +101,7 @@ export function startedNow(
   };
 }
 
-/** Tells those whom an active session concerns. */
+/** Tells everybody whom a session that became active concerns. */
 export function announceStart(ctx: MutationContext, session: SessionsTable): void {
   const { sessionId, providerAgentId, consumerAgentId } = session;
   ctx.notify({ kind: "announcementsDue", agentId: providerAgentId });
@@ -110,7 +109,7 @@ export function announceStart(ctx: MutationContext, session: SessionsTable): voi
   for (const at of [session.meterAt, session.levelAt]) if (at !== null) ctx.wakeAt(at);
 }
 
-/** Moves a pending session to active; the row in hand follows. Who may approve is the caller's to check. */
+/** Makes a pending session active, and updates the row in hand. The caller checks who may approve. */
 export async function activateSession(ctx: MutationContext, session: SessionsTable): Promise<void> {
   requireMove(session, "approve", "active");
   const profile = await ctx.db
@@ -128,11 +127,11 @@ export interface Ending {
   as: Extract<SessionStatus, "completed" | "aborted" | "expired">;
   /** Kept as `endReason`, and told to its sockets. */
   reason: string;
-  /** When it ended, where that is not now. */
+  /** When it ended, if not now. */
   endedAt?: number;
 }
 
-/** Ends an open session: money, counters, its order and its sockets follow. The row in hand does too. */
+/** Ends an open session, with its money, counters, order and sockets. Updates the row in hand. */
 export async function endSession(ctx: MutationContext, session: SessionsTable, ending: Ending): Promise<void> {
   requireMove(session, ending.as === "expired" ? "expire" : "end", ending.as);
   const { sessionId, providerAgentId, consumerAgentId } = session;
@@ -168,7 +167,7 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
     await releaseHold(ctx, sessionId, ending.as === "expired" ? "expired" : "released");
     await change(ctx, session, ended);
   }
-  // What the consumer called off before anything came of it says nothing of the provider, and neither side gains by it.
+  // A session that its consumer called off before it began says nothing about the provider, so it is not counted.
   const isServed = wasActive && session.servedAt !== null;
   const wasLetDown = !wasActive && reason !== "cancelled";
   if (isServed || wasLetDown) {
@@ -182,19 +181,19 @@ export async function endSession(ctx: MutationContext, session: SessionsTable, e
   }
 }
 
-/** With which the sockets of an ended session close (section 4.7). */
+/** The reason with which the sockets of an ended session close (section 4.7). */
 export function closeReasonOf(reason: string): string {
   return reason === "terminated" ? "Session terminated" : "Session ended";
 }
 
-/** Ends an open session for the platform: what was active settles. What had ended stays as it is. */
+/** Ends an open session in the name of the platform: an active one settles. One that has ended stays as it is. */
 export async function terminateSession(ctx: MutationContext, session: SessionsTable): Promise<void> {
   const reason = "terminated";
   if (session.status === "active") await endSession(ctx, session, { as: "completed", reason });
   else if (session.status === "pending_approval") await endSession(ctx, session, { as: "aborted", reason });
 }
 
-/** Does what fell due for the session, at the instant at which it did, before anything else is done with it. */
+/** Does whatever fell due for the session, as of the instant when it did, before anything else changes it. */
 export async function catchUp(ctx: MutationContext, session: SessionsTable): Promise<void> {
   if (session.status === "pending_approval" && sessionStatusOf(session, ctx.now) === "expired") {
     await endSession(ctx, session, { as: "expired", reason: "expired", endedAt: session.expiresAt ?? ctx.now });
@@ -203,7 +202,7 @@ export async function catchUp(ctx: MutationContext, session: SessionsTable): Pro
   while (session.meterAt !== null && session.meterAt <= ctx.now) await meterTime(ctx, session);
 }
 
-/** One step of a session that is paid by the minute: its hold grows, or its limit or the money ends it. */
+/** One step of a session that is paid by the minute: its hold grows, or it ends for its limit or for lack of money. */
 export async function meterTime(ctx: MutationContext, session: SessionsTable): Promise<void> {
   const { meterAt } = session;
   if (meterAt === null) return;
@@ -216,7 +215,7 @@ export async function meterTime(ctx: MutationContext, session: SessionsTable): P
   ctx.wakeAt(extendedTo);
 }
 
-/** Has both sides know how much of its limit an active session has used. */
+/** Tells both sides how much of its limit an active session has used. */
 export async function followLimit(ctx: MutationContext, session: SessionsTable): Promise<void> {
   const before = session.toldLevel;
   await change(ctx, session, toldOf(session, ctx.now));
@@ -224,7 +223,7 @@ export async function followLimit(ctx: MutationContext, session: SessionsTable):
   if (session.levelAt !== null) ctx.wakeAt(session.levelAt);
 }
 
-/** Lets an open session cost more. Where it stands under its new limit both sides are told. */
+/** Lets an open session cost more, and tells both sides how much of the new limit is used. */
 export async function raiseSessionLimit(
   ctx: MutationContext,
   session: SessionsTable,
@@ -242,7 +241,7 @@ export async function raiseSessionLimit(
   if (session.levelAt !== null) ctx.wakeAt(session.levelAt);
 }
 
-/** Does what fell due for an agent's sessions, and then stops their meters: the agent is suspended. */
+/** Does what fell due for the sessions of an agent that is suspended, and then stops their meters. */
 export async function stopMetersOf(ctx: MutationContext, agentId: string): Promise<void> {
   const due = await ctx.db
     .selectFrom("sessions")
@@ -260,7 +259,7 @@ async function change(ctx: MutationContext, session: SessionsTable, changes: Par
   Object.assign(session, changes);
 }
 
-/** A move that the table does not have is a mistake in here, not the caller's. */
+/** A move that the table does not have is a mistake of this file, not of the caller. */
 function requireMove(session: SessionsTable, act: SessionAct, to: SessionStatus): void {
   if (session.status === to || afterAct[session.status][act] !== to) {
     throw new Error(`A session cannot go from ${session.status} to ${to}`);

@@ -1,6 +1,7 @@
 /**
- * The most that a session may cost (clawrent.md section 6.2): what its consumer allowed, or else a default by its price.
- * A metered session ends there. Before that its consumer can raise it, and both sides see how much of it is used.
+ * The most that a session may cost (clawrent.md section 6.2): what its consumer allowed, or else a default by its
+ * price. A metered session ends when it gets there. Until then its consumer can raise the limit, and both sides see how
+ * much of it is used.
  */
 import type { MutationContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
@@ -9,12 +10,12 @@ import { parseAmount, printAmount, printSettled } from "../../../schema/money.js
 import { type SessionsTable, type SpendingLevel, spendingLevels } from "../../../schema/sessions.js";
 import { chargeFor, minuteMs, type Priced, requiredToStart, type Used } from "../rules/charge.js";
 
-/** Where the consumer names no limit it is so many times what the session needs to start. */
+/** Where the consumer names no limit, it is this many times what the session needs to start. */
 const timesNeeded: Record<PricingModel, number> = { per_session: 1, fixed: 1, per_minute: 100, per_token: 2 };
-/** What a session that is paid by the token may cost at least. */
+/** The least default limit of a session that is paid by the token. */
 const leastPerToken = parseAmount("10.00", { maxDecimals: 2 }) ?? 0;
 
-/** Some hundred years: no instant that is calculated from minutes is beyond what a date can say. */
+/** Some hundred years, so that no instant calculated from minutes is beyond the largest date. */
 const mostMinutes = 100_000_000;
 
 export function isMetered({ pricingModel }: Pick<SessionsTable, "pricingModel">): boolean {
@@ -25,8 +26,8 @@ export function isMetered({ pricingModel }: Pick<SessionsTable, "pricingModel">)
 export type Limited = Used & Pick<SessionsTable, "status" | "maxAmountMinor">;
 
 /**
- * The limit of a session that is being rented: never more than its consumer has, nor than a flat price. Null for what
- * costs nothing. Refuses one that would not let the session start.
+ * The limit of a session that is being rented: never more than its consumer has, nor more than a flat price. Null for a
+ * session that costs nothing. Refuses a limit that is too low for the session to start.
  */
 export function limitOf(terms: Priced, asked: number | null, availableMinor: number): number | null {
   const needed = requiredToStart(terms);
@@ -46,12 +47,12 @@ export function limitOf(terms: Priced, asked: number | null, availableMinor: num
   return Math.max(needed, Math.min(limit, availableMinor));
 }
 
-/** How many started minutes a session's limit allows. */
+/** How many minutes, the begun one included, a session's limit allows. */
 function minutesAllowed(session: Pick<Limited, "maxAmountMinor" | "priceMinor">): number {
   return Math.min(Math.floor((session.maxAmountMinor ?? 0) / session.priceMinor), mostMinutes);
 }
 
-/** When a session that is paid by the minute comes to its limit; null where time does not bring it there. */
+/** When a session that is paid by the minute reaches its limit; null where time does not bring it there. */
 export function limitReachedAt(session: Limited, startedAt: number): number | null {
   const { pricingModel, priceMinor, maxAmountMinor } = session;
   if (pricingModel !== "per_minute" || priceMinor === 0 || maxAmountMinor === null) return null;
@@ -59,13 +60,13 @@ export function limitReachedAt(session: Limited, startedAt: number): number | nu
 }
 
 export interface Spending {
-  /** What the session has come to by now, and never more than its limit. */
+  /** What the session has cost so far, at most its limit. */
   amountMinor: number;
-  /** How much of the limit that is; 0 below the first level, and where nothing is metered. */
+  /** The highest level of the limit that was reached; 0 below the first level, and where nothing is metered. */
   level: SpendingLevel;
 }
 
-/** What an active or ended session has come to. */
+/** What an active or ended session has cost. */
 export function spendingOf(session: Limited, ctx: { readonly now: number }): Spending {
   if (session.startedAt === null) return { amountMinor: 0, level: 0 };
   const charged = chargeFor({ ...session, endedAt: session.endedAt ?? ctx.now });
@@ -89,11 +90,11 @@ function nextLevelAt(session: Limited, told: SpendingLevel): number | null {
   if (next === undefined) return null;
   const due = Number((BigInt(maxAmountMinor) * BigInt(next) + 99n) / 100n);
   const minutes = Math.min(Math.ceil(due / priceMinor), minutesAllowed(session));
-  // The first minute counts from the first instant, each further one as soon as the one before is over.
+  // The first minute counts from the first instant on, each further one as soon as the one before is over.
   return minutes <= 1 ? startedAt : startedAt + (minutes - 1) * minuteMs + 1;
 }
 
-/** The columns that say what both sides know of the limit, as they are to be now. */
+/** The columns that record what both sides know of the limit, with their present values. */
 export function toldOf(session: Limited, now: number): Pick<SessionsTable, "toldLevel" | "levelAt"> {
   const { level } = spendingOf(session, { now });
   return { toldLevel: level, levelAt: nextLevelAt(session, level) };

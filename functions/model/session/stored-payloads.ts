@@ -1,6 +1,6 @@
 /**
- * How much of the payloads of messages is stored: for one session, and for one account as the sender in all its sessions.
- * Messages are never deleted, so over a bound no further one is taken.
+ * How much of the payloads of messages is stored: for one session, and for one account as the sender in all its
+ * sessions. Messages are never deleted, so above the bound no further one is accepted.
  */
 import type { QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
@@ -9,9 +9,9 @@ import { prepared } from "../../../runtime/store/prepared.js";
 import type { SessionsTable, Side } from "../../../schema/sessions.js";
 import { dayMs } from "../caps.js";
 
-/** An account's sessions of this time count. */
+/** Sessions of an account count for this long. */
 const countedMs = 30 * dayMs;
-/** The account's sum is looked at whenever a side of a session has sent as much again. */
+/** The account's sum is checked each time a side of a session has sent this much more. */
 const stepBytes = 64 * 1_024;
 
 const sumOfAccount = prepared(["userId", "since"], (db, { userId, since }) =>

@@ -7,10 +7,10 @@ const sides = [
   { mine: "agentBId", theirs: "agentAId" },
 ] as const;
 
-/** How many threads are looked into at once. */
+/** How many threads are read at a time. */
 const lookedInto = 500;
 
-/** Where a list of plans is to go on. */
+/** The position of a plan in the list. */
 interface Behind {
   approvalDeadline: number;
   threadId: string;
@@ -24,11 +24,11 @@ async function awaitingThreads(ctx: AgentQuery, behind: Behind | undefined) {
         .selectFrom("threads")
         .select(["threadId", "connectionId", "proposalMessageId", "approvalDeadline", `${theirs} as otherAgentId`])
         .where(mine, "=", ctx.caller.agentId)
-        // Written out, not bound: only so can the partial index of awaiting threads answer.
+        // Written out, not bound: otherwise the partial index of awaiting threads could not be used.
         .where("status", "=", sql.lit("awaiting_approval"))
         .where("approvalDeadline", ">", ctx.now)
         .orderBy("approvalDeadline")
-        // An awaiting thread has its deadline: a constraint says so.
+        // A constraint ensures that an awaiting thread has a deadline.
         .$narrowType<{ approvalDeadline: NotNull }>()
         .execute(),
     ),
@@ -45,8 +45,8 @@ function byUrgency(one: Behind, other: Behind): number {
 
 /**
  * Those that await the caller's own human: on a connection that both still keep, and not yet decided by this side; the
- * most urgent first, at most `limit`. Nearly always there are none, which one look tells; otherwise what belongs to them
- * is asked for by its ids, so that nobody else's plans are read.
+ * most urgent first, at most `limit`. Nearly always there are none, which one query shows. Otherwise what belongs to
+ * them is read by its ids, so that nobody else's plans are read.
  */
 async function waitingPlans(ctx: AgentQuery, limit: number, behind?: Behind) {
   const awaiting = await awaitingThreads(ctx, behind);
@@ -88,7 +88,9 @@ export async function countPendingApprovals(ctx: AgentQuery): Promise<number> {
   return (await waitingPlans(ctx, Number.POSITIVE_INFINITY)).length;
 }
 
-/** The waiting threads with the proposal that was accepted, the most urgent first; at most `limit`, behind a position. */
+/**
+ * The waiting threads with the proposal that was accepted, the most urgent first; at most `limit`, behind a position.
+ */
 export async function listPendingApprovals(ctx: AgentQuery, limit: number, behind: Behind | undefined) {
   const plans = await waitingPlans(ctx, limit, behind);
   if (plans.length === 0) return [];

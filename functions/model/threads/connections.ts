@@ -1,10 +1,10 @@
-/** Connections as other modules meet them. */
+/** What other modules need of connections: finding one, and its status by the clock. */
 import type { AgentQuery, QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import type { ConnectionStatus, ConnectionsTable } from "../../../schema/connections.js";
 
-/** What the connection is by the clock: a pending invite that lapsed no longer waits for anybody. */
+/** The connection's status by the clock: a pending invite that has lapsed no longer waits for anybody. */
 export function connectionStatusOf(
   connection: Pick<ConnectionsTable, "status" | "expiresAt">,
   now: number,

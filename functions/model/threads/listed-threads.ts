@@ -1,9 +1,9 @@
 /**
- * Which of an agent's threads a page shows. Where all fit, these are all, the most recently active first. Where they do
- * not, each peer's newest (the one last active) comes before all the others, so that no eager peer pushes those of the
- * others off the page; within a page the order stays. Which thread was a peer's newest when the reading began is a fact
- * that stays (schema/threads.ts, `supersededAt`), so page after page nothing is lost or repeated while threads are opened
- * and written in.
+ * Which of an agent's threads a page shows. If all fit, it shows all, the most recently active first. If they do not,
+ * each peer's newest thread (the one last active) comes before all others, so that no eager peer pushes those of the
+ * others off the page; within a page the order stays. Which thread was a peer's newest when the reading began does not
+ * change any more (schema/threads.ts, `supersededAt`), so over all pages nothing is lost or repeated while threads are
+ * opened and written in.
  */
 import { type NotNull, type SqlBool, sql } from "kysely";
 import type { AgentQuery } from "../../../runtime/context.js";
@@ -44,7 +44,7 @@ interface Thread extends ThreadsTable {
   lastActiveAt: number;
 }
 
-/** Which threads: the peers' newest as of an instant, what has become of some of them since, the others, or all. */
+/** Which threads: the peers' newest as of an instant, those of them that were superseded since, the others, or all. */
 type Part = "newest" | "newestSince" | "others" | "all";
 
 export async function pageOfThreads(
@@ -129,7 +129,7 @@ async function readThreads(
       .orderBy(lastActiveAt, "desc")
       .orderBy("threads.threadId", "desc")
       .limit(most)
-      // Both agents of a thread have their rows.
+      // Both agents of a thread exist.
       .$narrowType<{ agentId: NotNull; name: NotNull }>()
       .execute();
   const [opened, joined] = await Promise.all([side("agentAId", "agentBId"), side("agentBId", "agentAId")]);

@@ -29,7 +29,7 @@ const encryptedBytes = 12_288;
 const payloadBytes = 4_096;
 const fieldBytes = { action: 256, proposedTime: 128, proposedLocation: 512, notes: 2_048 } as const;
 
-/** A 24-byte nonce and a 16-byte tag around nothing. */
+/** The least number of bytes: a 24-byte nonce and a 16-byte tag around an empty message. */
 const shortestBoxBytes = 40;
 const base64 = /^[A-Za-z0-9+/]+={0,2}$/;
 
@@ -38,7 +38,7 @@ export interface Payloads {
   payload: string | null;
 }
 
-/** The two payload arguments as they are stored; exactly one is given, and within its limits. */
+/** The two payload arguments as they are stored. Refuses unless exactly one is given, within its limits. */
 export function requirePayload(
   encryptedPayload: string | null | undefined,
   payload: Record<string, unknown> | null | undefined,
@@ -71,7 +71,7 @@ function requireBytes(name: string, value: string, most: number): void {
   if (Buffer.byteLength(value) > most) throw new CallError("too_large", `${name} is too large (max ${most} bytes)`);
 }
 
-/** Whether it can be what PyNaCl's `Box.encrypt` and tweetnacl make. The relay cannot know more. */
+/** Whether it may have been made by PyNaCl's `Box.encrypt` or tweetnacl. The relay cannot know more. */
 function isBox(value: string): boolean {
   if (value.length % 4 !== 0 || !base64.test(value)) return false;
   const padding = value.endsWith("==") ? 2 : value.endsWith("=") ? 1 : 0;

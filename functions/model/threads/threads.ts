@@ -1,4 +1,7 @@
-/** Threads as rows: found for one of their two agents, opened, and superseded. Their states are model/rules/thread-states.ts. */
+/**
+ * Threads as rows: found for one of their two agents, opened, and superseded. Their states are
+ * model/rules/thread-states.ts.
+ */
 import type { AgentQuery, MutationContext, QueryContext } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { prepared } from "../../../runtime/store/prepared.js";
@@ -33,7 +36,7 @@ export async function requireThread(ctx: AgentQuery, threadId: string): Promise<
 
 const sides = ["agentAId", "agentBId"] as const;
 
-/** The thread of two agents in which they were active last is so no longer. */
+/** Marks the last active thread of two agents as superseded: they go on in another one. */
 async function supersede(ctx: MutationContext, one: string, other: string): Promise<void> {
   const newest = await Promise.all(
     [[one, other] as const, [other, one] as const].map(([agentAId, agentBId]) =>
@@ -56,13 +59,13 @@ async function supersede(ctx: MutationContext, one: string, other: string): Prom
     .execute();
 }
 
-/** Somebody writes again in a thread that was not the last one in which its two agents were active. */
+/** Makes a thread the last active one of its two agents again, because somebody writes in it. */
 export async function resumeThread(ctx: MutationContext, thread: ThreadsTable): Promise<void> {
   await supersede(ctx, thread.agentAId, thread.agentBId);
   await ctx.db.updateTable("threads").set({ supersededAt: null }).where("threadId", "=", thread.threadId).execute();
 }
 
-/** The latest `supersededAt` of an agent's threads; each one that comes is greater, whatever the clock says. */
+/** The latest `supersededAt` of an agent's threads; the next one must be greater, whatever the clock says. */
 export async function lastSupersededAt(ctx: Pick<QueryContext, "db">, agentId: string): Promise<number> {
   const latest = await Promise.all(
     sides.map((side) =>

@@ -1,20 +1,22 @@
 /**
- * Codes that prove a mailbox (clawrent.md section 2.3). Each mail brings one of six digits, which opens an account for an
- * address that has none; to an address that has one it brings a second, of ten characters, which sets a new password.
+ * Codes that prove a mailbox (clawrent.md section 2.3). Each mail holds a code of six digits, which opens an account
+ * for an address that has none. To an address that has one it brings a second code, of ten characters, which sets a new
+ * password.
  *
- * Strangers ask for codes and guess at them, and none of it is to keep the owner of the mailbox out:
+ * Strangers ask for codes and guess at them, and none of that may keep the owner of the mailbox out:
  * - A newer code leaves the older ones as they are, so whatever is in the mailbox works for its ten minutes.
- * - Mails are counted by asker and address together, and in all by address: 10 at once and one more every 6 minutes, which
- *   is less than a code lives. Where others have used them up, the newest in the mailbox still works.
- * - Wrong guesses are counted by asker and address together, and in all by code. A code that was guessed at too often is
- *   void, and another one goes to the mailbox by itself.
+ * - Mails are counted by asker and address together, and in all by address: 10 at once and one more every 6 minutes,
+ *   which is less than a code lives. Where others have used them up, the newest in the mailbox still works.
+ * - Wrong guesses are counted by asker and address together, and in all by code. A code that was guessed at too often
+ *   is void, and another one is mailed at once.
  *
- * What guessing comes to: a code of six digits is void after 50 wrong guesses, whoever made them, so it is hit with at most
- * 50 in 1,000,000; an address gets at most 20 codes an hour, so all of a guesser's luck with it in an hour is at most 1 in
- * 1,000, however many codes are live at a time, and takes ten network addresses for every fifty guesses. From one it is at
- * most 5 mails and 36 guesses an hour, each at 12 live codes at the most: 1 in 2,300. It wins an account at an address that
- * had none. A code of ten characters is one of 2^50, and guesses at it are not counted, so that none of them is ever void:
- * a million network addresses at their 20 guesses a minute, at 12 live codes, hit one with 1 in 450,000 in its ten minutes.
+ * How likely a guess is: a code of six digits is void after 50 wrong guesses, whoever made them, so it is guessed with
+ * a chance of at most 50 in 1,000,000. An address gets at most 20 codes an hour, so within an hour the chance is at
+ * most 1 in 1,000, however many codes are live at a time, and that takes ten network addresses for every fifty guesses.
+ * From a single one it is at most 5 mails and 36 guesses an hour, each at no more than 12 live codes: 1 in 2,300. What
+ * it wins is an account at an address that had none. A code of ten characters is one of 2^50, and wrong guesses never
+ * make it void: a million network addresses at their 20 guesses a minute, at 12 live codes, have a chance of 1 in
+ * 450,000 in ten minutes.
  */
 import type { Kysely } from "kysely";
 import type { MutationContext, Origin } from "../../../runtime/context.js";
@@ -28,19 +30,19 @@ import { findUserByEmail } from "./users.js";
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
 const codeMs = 10 * minuteMs;
-/** By one asker: after so many, one more may still be right. */
+/** Wrong guesses of one asker: after so many, one more may still be right. */
 const mostWrongTries = 5;
-/** At one code, by all. */
+/** Wrong guesses at one code, by all askers. */
 const mostWrongTriesInAll = 50;
-/** To one address, for one asker. */
+/** Mails to one address, for one asker. */
 const mailsPerHour = 5;
-/** To one address, for all askers: at once, and how long until there is one more. 20 in any hour. */
+/** Mails to one address, for all askers: how many at once, and how long until one more may go. 20 in any hour. */
 const mailsAtOnce = 10;
 const mailEveryMs = 6 * minuteMs;
 
 type Purpose = MailedCodesTable["purpose"];
 
-/** What looking at a code takes; `prepare` has it as well as a handler. */
+/** What looking at a code needs; `prepare` has it as well as a handler. */
 interface Looking {
   db: Kysely<Database>;
   now: number;
@@ -53,7 +55,7 @@ function codeHash(ctx: Looking, purpose: Purpose, email: string, code: string): 
   return ctx.derive(`${kind} code ${code} for ${email}`);
 }
 
-/** One who asks or guesses, about one address. The hash tells whoever has the database neither. */
+/** Somebody who asks or guesses about one address. From the hash, nobody who has the database learns either. */
 function askerHash(ctx: Looking, email: string): string {
   return ctx.derive(`asker ${ctx.from.addressKey} about ${email}`);
 }
@@ -80,7 +82,7 @@ async function keepAsker(
     .execute();
 }
 
-/** Mails new codes at somebody's wish. Throws `rate_limited` where the asker or the address had too many. */
+/** Mails new codes because somebody asked. Throws `rate_limited` where the asker or the address had too many. */
 export async function mailCodes(ctx: MutationContext, email: string): Promise<void> {
   const before = await findAsker(ctx, email);
   if (before && ctx.now < before.sentAt + minuteMs) throw tooManyMails(before.sentAt + minuteMs - ctx.now);
@@ -196,7 +198,7 @@ export async function lookAtCode(
   return isRight ? "right" : "wrong";
 }
 
-/** Counts a wrong code of six digits: the caller must keep that, although it refuses. */
+/** Counts a wrong code of six digits. The caller must keep that count although it refuses (`Refusal`). */
 export async function countWrongCode(ctx: MutationContext, email: string): Promise<void> {
   const before = await findAsker(ctx, email);
   const { sentAt = 0, hourStartedAt = 0, sentInHour = 0, wrongTries = 0 } = before ?? {};
@@ -219,7 +221,7 @@ export async function countWrongCode(ctx: MutationContext, email: string): Promi
   }
 }
 
-/** A code was used: the address has proved what it had to, and no other one of the kind is needed. */
+/** A code was used: the address is proved, so the other codes of its kind are removed. */
 export async function spendCodes(ctx: MutationContext, email: string, purpose: Purpose): Promise<void> {
   await ctx.db.deleteFrom("mailedCodes").where("email", "=", email).where("purpose", "=", purpose).execute();
 }

@@ -1,6 +1,6 @@
 /**
- * Sign-ins (people.md section 6): one row for each, named by its JWT, which is good only while the row says so. A user has
- * a bounded number of them; those that are over are shown for a while.
+ * Sign-ins (people.md section 6): one row for each, named by its JWT, which is good only while the row says so. A user
+ * has a bounded number of them; those that are over are shown for a while.
  */
 import type { Selectable } from "kysely";
 import { signInCredentialId, signInOf } from "../../../runtime/call/caller.js";
@@ -10,10 +10,10 @@ import type { SignInsTable } from "../../../schema/users.js";
 
 export type SignInRow = Selectable<SignInsTable>;
 
-/** Of one user: open at a time, where a further one ends the oldest; and kept, those that are over included. */
+/** Of one user: how many are open at a time, where a further one ends the oldest; and how many are kept in all. */
 const mostOpen = 50;
 export const mostKept = 100;
-/** What is kept of how a program names itself. */
+/** How many characters are kept of a program's name for itself. */
 const userAgentCharacters = 200;
 
 /** The user's sign-ins that are kept, the oldest first. */
@@ -27,7 +27,7 @@ export function currentSignIn({ credentialId }: UserCaller): string | undefined 
   return signInOf(credentialId);
 }
 
-/** Whether its JWT is still good. */
+/** Whether its JWT is still valid. */
 export function isOpen({ endedAt, expiresAt }: Pick<SignInRow, "endedAt" | "expiresAt">, now: number): boolean {
   return endedAt === null && expiresAt > now;
 }
@@ -62,12 +62,12 @@ export async function keepSignIn(ctx: MutationContext, signIn: Omit<SignInRow, "
   }
 }
 
-/** One from before sign-ins were kept is made anew at the next use of its JWT, so until that runs out it has to stay. */
+/** A sign-in from before they were kept is made anew at the next use of its JWT, so it stays until that runs out. */
 function isForgettable({ signInId, expiresAt }: SignInRow, now: number): boolean {
   return expiresAt <= now || signInId.includes("-");
 }
 
-/** Ends those of the user's sign-ins that are meant and open, with all that was opened with them. Says how many they were. */
+/** Ends those of the user's open sign-ins that are meant, with all that was opened with them. Returns how many. */
 export async function endSignIns(
   ctx: MutationContext,
   userId: string,
@@ -84,7 +84,7 @@ async function end(ctx: MutationContext, signIns: readonly Pick<SignInRow, "sign
   for (const signInId of ids) ctx.notify({ kind: "credentialEnded", credentialId: signInCredentialId(signInId) });
 }
 
-/** Ends what has run out, up to `limit`, so that sockets which were opened with it close. Says how many there were. */
+/** Ends sign-ins that have run out, up to `limit`, so that sockets opened with them close. Returns how many. */
 export async function endRunOut(ctx: MutationContext, limit: number): Promise<number> {
   const due = await ctx.db
     .selectFrom("signIns")

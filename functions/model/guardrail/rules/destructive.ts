@@ -1,4 +1,6 @@
-/** To destroy data, or read protected files, in plain words. What a command does is for dangerous-commands.ts to say. */
+/**
+ * To destroy data, or read protected files, in plain words. What a command does is for dangerous-commands.ts to say.
+ */
 import type { Rule } from "../rule.js";
 
 export const destructiveRules: readonly Rule[] = [
