@@ -197,6 +197,15 @@ describe("what is cited is there", () => {
     }
   });
 
+  test("commands", () => {
+    const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { scripts: object };
+    for (const page of pages) {
+      for (const [said, name = ""] of readPage(page).matchAll(/npm run ([\w:-]+)/g)) {
+        expect(Object.keys(scripts), `${page}: ${said}`).toContain(name);
+      }
+    }
+  });
+
   test("the two commands of the README are the ones that CI runs and that start a server", () => {
     const readme = readPage("README.md");
     expect(readme.split("\n").length).toBeLessThanOrEqual(181);
