@@ -1,4 +1,4 @@
-/** The two calls that are measured, and what each server must answer to them before it is. */
+/** The two calls that are measured, and the check that each server answers them correctly first. */
 import { isDeepStrictEqual } from "node:util";
 import { payload, type Seat } from "./data.js";
 
@@ -20,8 +20,8 @@ export function readCall({ threadId }: Pick<Seat, "threadId">): MeasuredCall {
 }
 
 /**
- * Asks both servers the same and throws where an answer differs. Only a new message's id and time may; what was stored
- * before must be the same bytes.
+ * Makes the same calls to both servers and throws if an answer differs. Only a new message's id and time may differ;
+ * what was stored before must be the same bytes.
  */
 export async function checkAnswers(oursPort: number, floorPort: number, seats: Seat[]): Promise<void> {
   const [seat, stranger] = seats as [Seat, Seat];
@@ -82,7 +82,7 @@ async function ask(port: number, apiKey: string, { url, body }: MeasuredCall): P
   return { status: response.status, body: await response.text() };
 }
 
-/** The same value; a field named in `free` keeps its type only. */
+/** The same value, in which fields named in `free` keep only their type. */
 function without(value: unknown, free: string[]): unknown {
   if (Array.isArray(value)) return value.map((item) => without(item, free));
   if (typeof value !== "object" || value === null) return value;

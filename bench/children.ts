@@ -1,4 +1,4 @@
-/** The processes of a run: spawned, waited for, and gone when the run is, however it ends. */
+/** Starts the processes of a run, and ends them when the run ends, for whatever reason. */
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
 import { get } from "node:http";
@@ -17,7 +17,7 @@ process.on("exit", () => {
 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(1));
 
-/** Runs `act` when this process ends, after its children; it must be synchronous. */
+/** Runs `act`, which must be synchronous, when this process ends, after its children have ended. */
 export function atExit(act: () => void): void {
   lastly.unshift(act);
 }
@@ -29,12 +29,12 @@ export function removeAtExit(folder: string): void {
 
 export interface RunningServer {
   port: number;
-  /** From the spawn to the first 200 of its health route. */
+  /** The time from the spawn to the first 200 of its health route. */
   startedInMs: number;
   stop(): Promise<void>;
 }
 
-/** Spawns a server with `PORT` set and waits until `healthPath` answers 200. What it prints goes to `logFile`. */
+/** Starts a server with `PORT` set and waits until `healthPath` answers 200. Its output goes to `logFile`. */
 export async function startServer(
   script: string,
   { args = [], env = {}, logFile, healthPath }: ServerStart,
@@ -74,7 +74,7 @@ export interface ServerStart {
   healthPath: string;
 }
 
-/** Spawns a script that this process talks to by messages. */
+/** Starts a script with which this process exchanges messages. */
 export function startWorker(script: string): ChildProcess {
   const child = fork(join(root, script), { cwd: root, execArgv: ["--import", "tsx"] });
   void track(child);

@@ -1,10 +1,10 @@
-/** What the servers of a run hold before it: agents in connected pairs, and threads full of messages. */
+/** What the servers of a run contain before it: agents in connected pairs, and threads full of messages. */
 import { randomBytes } from "node:crypto";
 import { hourOf } from "../functions/model/rules/thread-states.js";
 import { hashSecret, newId, newSecret, newUuid } from "../runtime/ids.js";
 import type { Store } from "../runtime/store/store.js";
 
-/** An agent's key and one of its threads: what one caller needs. */
+/** What one caller needs: an agent's key and one of its threads. */
 export interface Seat {
   apiKey: string;
   threadId: string;
@@ -16,16 +16,16 @@ export interface Filling {
 }
 
 const pairs = 64;
-/** Threads that grow side by side, as they do where agents really talk: a thread's rows do not arrive together. */
+/** How many threads grow side by side. When agents really talk, the rows of one thread do not arrive together. */
 const sideBySide = 500;
 const startedMs = Date.UTC(2025, 0, 1);
 
-/** 400 characters of base64: what an encrypted message of some 200 bytes takes. */
+/** 400 characters of base64, the size of an encrypted message of about 200 bytes. */
 export function payload(): string {
   return randomBytes(300).toString("base64");
 }
 
-/** Fills a migrated database. Every pair of agents has its own threads; there is one seat per thread. */
+/** Fills a migrated database. Every pair of agents has its own threads; each thread gives one seat. */
 export async function fill(store: Store, { threads, messagesPerThread }: Filling): Promise<Seat[]> {
   const people = Array.from({ length: pairs }, () => ({
     apiKey: newSecret("c2c_"),

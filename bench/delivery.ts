@@ -1,10 +1,13 @@
-/** How long a session's message takes from its sender's REST call to the provider's open socket, beside an echo over bare `ws`. */
+/**
+ * Measures how long a session's message takes from its sender's REST call to the provider's open socket, beside an echo
+ * over bare `ws`.
+ */
 import { Agent, request } from "node:http";
 import { WebSocket } from "ws";
 import type { Measured } from "./load.js";
 import type { Marketplace } from "./marketplace-data.js";
 
-/** One way to have a text appear on a socket: resolves with the milliseconds that it took. */
+/** Makes a text appear on a socket, and resolves with the milliseconds that it took. */
 type Delivery = () => Promise<number>;
 
 export interface Channels {
@@ -15,7 +18,7 @@ export interface Channels {
 const keptAlive = new Agent({ keepAlive: true });
 const openedAtOnce = 50;
 
-/** Rents `count` sessions and opens each one's provider socket. */
+/** Rents `count` sessions and opens the provider's socket of each. */
 export async function openSessions(port: number, market: Marketplace, count: number): Promise<Channels> {
   const [consumer = ""] = market.consumers;
   const sessions: { id: string; socket: WebSocket }[] = [];
@@ -69,7 +72,7 @@ export async function openEchoes(port: number, count: number): Promise<Channels>
   };
 }
 
-/** Delivers one after the other for a while. */
+/** Delivers texts one after the other for a while. */
 export async function measureDelivery({ deliver }: Channels, seconds: number): Promise<Measured> {
   const until = performance.now() + seconds * 1_000;
   const latencies: number[] = [];
@@ -90,7 +93,7 @@ function open(url: string): Promise<WebSocket> {
   });
 }
 
-/** The instant at which the next frame arrives that is meant. */
+/** The instant at which the next frame arrives for which `isMeant` is true. */
 function next(socket: WebSocket, isMeant: (frame: string) => boolean): Promise<number> {
   return new Promise((resolve) => {
     const listen = (data: Buffer) => {

@@ -1,4 +1,4 @@
-/** The floor of a delivery: bare `ws` that sends back what it gets. */
+/** The floor of a delivery: bare `ws` that sends back what it receives. */
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
 

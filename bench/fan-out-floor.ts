@@ -1,4 +1,7 @@
-/** The floor of a fan-out: bare `ws` that commits what is posted, as durably as our server, and sends it to all of its sockets. */
+/**
+ * The floor of a fan-out: bare `ws`. It commits what is posted, as durably as our server does, and sends it to all its
+ * sockets.
+ */
 import { createServer } from "node:http";
 import SqliteDatabase from "better-sqlite3";
 import { WebSocketServer } from "ws";

@@ -1,4 +1,7 @@
-/** How long from a write to its subscribers over the sync socket, beside a server of bare `ws` that fans the same bytes out. */
+/**
+ * Measures how long a write takes to reach its subscribers over the sync socket, beside a server of bare `ws` that
+ * sends the same bytes to all.
+ */
 import { randomUUID } from "node:crypto";
 import { WebSocket } from "ws";
 import { call } from "./delivery.js";
@@ -7,9 +10,9 @@ import type { Measured } from "./load.js";
 const openedAtOnce = 50;
 
 export interface Audience {
-  /** Writes once; resolves with the milliseconds until each subscriber had it. */
+  /** Writes once. Resolves with the milliseconds until each subscriber had it. */
   publish(): Promise<number[]>;
-  /** Frames that subscribers got since this was asked last. */
+  /** Frames that subscribers have got since the last call of this. */
   countFrames(): number;
   close(): void;
 }
@@ -32,7 +35,7 @@ class Subscriber {
   }
 }
 
-/** Subscribers of the ends of threads, one thread for all or one for each. */
+/** Subscribes to the last messages of threads: all to one thread, or each to its own. */
 export async function openSubscribers(
   port: number,
   seats: { apiKey: string; threadId: string }[],
@@ -74,7 +77,7 @@ export async function openSubscribers(
   );
 }
 
-/** The same on the floor: a POST that is sent to all sockets. */
+/** The same on the floor: what is posted goes to all sockets. */
 export async function openFloorSubscribers(port: number, count: number): Promise<Audience> {
   const subscribers = await openAll(
     count,
@@ -83,7 +86,7 @@ export async function openFloorSubscribers(port: number, count: number): Promise
   return audience(subscribers, subscribers, () => call(port, "", "POST", "/publish", { text: "x".repeat(640) }));
 }
 
-/** Publishes one after the other for a while. */
+/** Publishes again and again for a while. */
 export async function measureFanOut({ publish }: Audience, seconds: number): Promise<Measured> {
   const until = performance.now() + seconds * 1_000;
   const started = performance.now();

@@ -1,10 +1,10 @@
 /**
- * The floor on PostgreSQL: `pg` as most programs use it, with a pool of our server's size, named prepared statements and
- * no pipelining. It keeps the promises that ours keeps, a mutation being one serializable transaction and a query one
- * snapshot, in four round trips by hand:
+ * The floor on PostgreSQL: `pg` as most programs use it, with a pool of our server's size, named prepared statements
+ * and no pipelining. It keeps the same promises as ours: a mutation is one serializable transaction, and a query reads
+ * one snapshot. Each call takes four handwritten round trips:
  *
- * 1. begin, 2. one look-up of the key's agent, the thread and its connection, 3. for `messages:send` one statement that
- * updates the thread and inserts the message, for `messages:getForThread` the last messages, and 4. commit.
+ * 1. begin; 2. one look-up of the key's agent, the thread and its connection; 3. for `messages:send` one statement that
+ * updates the thread and inserts the message, for `messages:getForThread` the last messages; 4. commit.
  */
 import { hash } from "node:crypto";
 import pg from "pg";
@@ -29,7 +29,7 @@ const pool = new pg.Pool({
   connectionString: process.argv[2] ?? "",
   max: 16,
   keepAlive: true,
-  // As ours: without it the planner may read a small table whole.
+  // As in our server: without it the planner may read a small table whole.
   options: "-c enable_seqscan=off -c synchronous_commit=on -c client_min_messages=warning",
   types: {
     getTypeParser: (oid: number, format?: "text" | "binary") =>
@@ -68,7 +68,7 @@ async function rows<Row>(client: pg.PoolClient, statement: { name: string; text:
   return (await client.query({ ...statement, values })).rows as Row[];
 }
 
-/** The thread, for the agent of the key. */
+/** The thread, if the key's agent may see it. */
 async function requireThread(client: pg.PoolClient, bearer: string, threadId: string) {
   type Found = ThreadRow & { agentId: string; connectionStatus: string | null };
   const [found] = await rows<Found>(client, findThread, [hash("sha256", bearer, "hex"), threadId]);
@@ -77,7 +77,7 @@ async function requireThread(client: pg.PoolClient, bearer: string, threadId: st
   return found;
 }
 
-/** Runs `work` in a transaction that begins and ends with a round trip of its own; again where it lost a race. */
+/** Runs `work` in a transaction whose begin and commit take a round trip each. Repeats it if it lost a race. */
 async function inTransaction<T>(begin: string, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   try {
@@ -108,7 +108,7 @@ serveFloor({
       const messageId = newMessageId(now);
       const values = [threadId, now, thread.status, messageId, thread.agentId, type, encryptedPayload];
       const [inserted] = await rows<{ createdAt: number }>(client, insertMessage, values);
-      // The thread was moved on between its look-up and this.
+      // Another call changed the thread's status between the look-up and this statement.
       if (!inserted) throw threadClosed(thread.status);
       return { messageId, threadId, threadStatus: thread.status, createdAt: inserted.createdAt };
     }),

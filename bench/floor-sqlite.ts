@@ -1,6 +1,6 @@
 /**
- * The floor on SQLite: what the two calls cost where nothing but `node:http` and better-sqlite3 stands between socket and
- * disk. Prepared statements, the pragmas of our own server (WAL, `synchronous=FULL`), one commit per send.
+ * The floor on SQLite: what the two calls cost if only `node:http` and better-sqlite3 stand between socket and disk.
+ * Prepared statements, the pragmas of our own server (WAL, `synchronous=FULL`), one commit per send.
  */
 import { hash } from "node:crypto";
 import SqliteDatabase from "better-sqlite3";

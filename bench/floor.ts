@@ -1,6 +1,6 @@
 /**
- * What both floor servers share: bare `node:http`, JSON in and out, the checks of arguments. It answers the two measured
- * calls as our server does and nothing else; there is no router, no schema, no log and no context.
+ * What both floor servers share: bare `node:http`, JSON in and out, and the checks of arguments. It answers the two
+ * measured calls as our server does, without router, schema, log or context.
  */
 import { createServer } from "node:http";
 import { v7 as uuidV7 } from "uuid";
@@ -16,7 +16,7 @@ export interface Message {
   createdAt: number;
 }
 
-/** A row as the database gives it. */
+/** A row as the database returns it. */
 export interface MessageRow {
   messageId: string;
   threadId: string;
@@ -44,7 +44,7 @@ export interface SendArgs {
   encryptedPayload: string;
 }
 
-/** The calls, as one database serves them. Both may throw a `Refusal`. */
+/** The calls, as implemented for one database. Both may throw a `Refusal`. */
 export interface FloorCalls {
   send(bearer: string, args: SendArgs): unknown;
   getForThread(bearer: string, threadId: string, limit: number): unknown;
@@ -68,7 +68,7 @@ export const threadClosed = (status: string) =>
 
 export const openStatuses = new Set(["negotiating", "awaiting_approval", "confirmed"]);
 
-/** Sorts by time, like ours: a random key would make the floor's inserts dearer. */
+/** Sorts by time like our ids: a random key would make the floor's inserts slower. */
 export function newMessageId(now: number): string {
   return `msg_${uuidV7({ msecs: now }).replaceAll("-", "")}`;
 }
@@ -134,7 +134,7 @@ function call(calls: FloorCalls, authorization: string | undefined, text: string
   return calls.send(bearer, { threadId, type, encryptedPayload });
 }
 
-/** Called once the caller is known, as ours does. */
+/** Called once the caller is known, as in our server. */
 export function requireBox(encryptedPayload: string): void {
   if (Buffer.byteLength(encryptedPayload) > 12_288) {
     throw new Refusal("too_large", "encryptedPayload is too large (max 12288 bytes)");

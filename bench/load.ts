@@ -1,21 +1,21 @@
 /**
- * The load generator, in a process of its own so that it takes no time from a server's event loop. Each connection is
- * kept alive and asks again as soon as it has its answer. Requests are bytes that were made before, and of a reply only
- * its length, its status and the start of its body are looked at.
+ * The load generator, in its own process so that it takes no time from a server's event loop. Each connection is kept
+ * alive, and sends the next request as soon as it has its answer. Requests are prepared bytes. Of a reply, only its
+ * length, its status and the start of its body are checked.
  */
 import { connect, type Socket } from "node:net";
 import { type MeasuredCall, readCall, sendCall } from "./calls.js";
 import type { Seat } from "./data.js";
 
 export interface Load {
-  /** Of several, the connections take turns. */
+  /** With several ports, the connections take them in turn. */
   port: number | readonly number[];
   connections: number;
   seconds: number;
-  /** Each connection has its own, or with `anySeat` picks one at random for each request. */
+  /** Each connection uses its own seat, or with `anySeat` a random one for each request. */
   seats: Seat[];
   anySeat?: boolean;
-  /** Where these are given, each connection picks one of them at random for each request, and seats say nothing. */
+  /** If given, each connection picks one of these at random for each request, and `seats` is ignored. */
   requests?: { apiKey: string; call: MeasuredCall }[];
   /** 0 is reads only, 1 is sends only. */
   writeShare: number;
@@ -32,7 +32,7 @@ export type LoadReply = { measured: Measured } | { error: string };
 const head = "HTTP/1.1 200";
 const bodyStart = '{"status":"success"';
 
-/** One keep-alive connection: sends a request, resolves once the whole reply is read. */
+/** One keep-alive connection. Sends a request and resolves once it has read the whole reply. */
 class Connection {
   readonly #socket: Socket;
   #unread = 0;
@@ -46,7 +46,7 @@ class Connection {
       port,
       host: "127.0.0.1",
       noDelay: true,
-      // One buffer for all that arrives: nothing of it is kept.
+      // One buffer for everything that arrives: none of it is kept.
       onread: {
         buffer: Buffer.allocUnsafe(64 * 1024),
         callback: (bytes, buffer) => {
@@ -84,7 +84,7 @@ class Connection {
       const bytes = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk]);
       const end = bytes.indexOf("\r\n\r\n");
       if (end < 0 || bytes.length < end + 4 + bodyStart.length) {
-        // Copied, since the buffer is about to be read into again.
+        // Copied, because the next read overwrites the buffer.
         this.#pending = Buffer.from(bytes);
         return;
       }

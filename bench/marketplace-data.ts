@@ -1,4 +1,4 @@
-/** What the marketplace holds before it is measured: people with keys and wallets, and listed agents. */
+/** What the marketplace contains before it is measured: people with keys and wallets, and listed agents. */
 
 import { userKeyPrefix } from "../runtime/call/caller.js";
 import { hashSecret, newSecret, newUuid } from "../runtime/ids.js";
@@ -6,7 +6,7 @@ import type { Store } from "../runtime/store/store.js";
 import { wordsOf } from "../schema/search-words.js";
 
 export interface Marketplace {
-  /** An API key each. */
+  /** One API key for each consumer. */
   consumers: string[];
   provider: string;
   agentIds: string[];
@@ -29,12 +29,14 @@ const subjects = [
 const skills = ["translate", "summarise", "review", "plan", "draw", "count", "draft", "test", "explain", "sort"];
 const chinese = ["翻译法律合同", "总结医学论文", "检查软件代码", "安排旅行计划", "编写音乐评论"];
 
-/** How many listed agents have the word that the measured search asks for. As many in a small filling as in a large one. */
+/**
+ * The word of the measured search, and how many listed agents have it: as many in a small filling as in a large one.
+ */
 export const searched = { word: "zebrafish", agents: 40 };
 
 /**
- * Fills a migrated database; every agent is approved, activated and costs 0.01 a session. All are one provider's unless
- * `agentsPerOwner` is given.
+ * Fills a migrated database. Every agent is approved and activated, and costs 0.01 per session. All belong to one
+ * provider unless `agentsPerOwner` is given.
  */
 export async function fillMarketplace(
   store: Store,

@@ -1,4 +1,7 @@
-/** The PostgreSQL of a run: the one that `TEST_DATABASE_URL` names, or an embedded one with its default settings, fsync included. */
+/**
+ * The PostgreSQL of a run: the one that `TEST_DATABASE_URL` names, or an embedded one with its default settings,
+ * including fsync.
+ */
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import pg from "pg";
@@ -7,12 +10,12 @@ import { atExit, removeAtExit } from "./children.js";
 
 /** A server on which databases can be made and copied. */
 export interface PostgresServer {
-  /** Makes an empty database, or a copy of another that nobody is connected to. Returns its URL. */
+  /** Makes an empty database, or a copy of one to which nobody is connected. Returns its URL. */
   create(name: string, copyOf?: string): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** Throws where no server can be had. */
+/** Throws if no server can be had. */
 export async function startPostgres(): Promise<PostgresServer> {
   const given = process.env["TEST_DATABASE_URL"];
   const { url, stop } = given ? { url: given, stop: async () => {} } : await startEmbedded();
@@ -40,12 +43,12 @@ export async function startPostgres(): Promise<PostgresServer> {
 async function startEmbedded(): Promise<{ url: string; stop(): Promise<void> }> {
   const { url, dataFolder, stop } = await startOwnPostgres();
   removeAtExit(dirname(dataFolder));
-  // Where the run ends without `stop`, the process would stay.
+  // If the run ended without `stop`, the process would stay.
   atExit(() => {
     try {
       process.kill(Number(readFileSync(join(dataFolder, "postmaster.pid"), "utf8").split("\n")[0]), "SIGQUIT");
     } catch {
-      // It is stopped already.
+      // It has already stopped.
     }
   });
   return { url, stop };

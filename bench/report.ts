@@ -1,4 +1,4 @@
-/** The table that a run prints, and that docs/measured.md quotes. */
+/** Prints the table of a run, which docs/measured.md quotes. */
 import { cpus } from "node:os";
 import type { Measured } from "./load.js";
 import type { Compared } from "./scenarios.js";
@@ -26,7 +26,7 @@ export function printCompared(name: string, { ours, floor, ratio }: Compared, go
   console.log(`| ${cells.join(" | ")} |`);
 }
 
-/** The cost with the large filling beside the cost with the small one: how much dearer a call became. */
+/** The cost of a call with the large filling beside that with the small one: how much more expensive it became. */
 export function printGrowth(name: string, { ours: large, floor: small, ratio }: Compared, goal: number): void {
   const growth = 1 / ratio;
   const cells = [
@@ -41,7 +41,7 @@ export function printGrowth(name: string, { ours: large, floor: small, ratio }: 
   console.log(`| ${cells.join(" | ")} |`);
 }
 
-/** Two that are measured beside each other without a goal. */
+/** Two figures side by side, without a goal. */
 export function printBeside(name: string, { ours, floor, ratio }: Compared): void {
   console.log(
     `| ${[name, rate(ours), rate(floor), ratio.toFixed(2), "none", times(ours), times(floor)].join(" | ")} |`,

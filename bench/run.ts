@@ -117,7 +117,7 @@ async function runPostgres(generator: ChildProcess): Promise<void> {
   await server.stop();
 }
 
-/** Writes to two processes on one database, beside writes to one that has such a database for itself. */
+/** Writes to two processes on one database, beside writes to one process that has such a database to itself. */
 async function runProcesses(generator: ChildProcess): Promise<void> {
   const server = await startPostgres().catch((error: unknown) => {
     printSkipped("PostgreSQL, two processes", `no server could be started (${String(error)})`);
@@ -167,7 +167,10 @@ async function runStartUp(): Promise<void> {
   printStartUp(median(seconds), startUpGoalSeconds);
 }
 
-/** Rents that all take from one wallet, beside rents of 64 wallets: what it costs to be certain that money is spent once. */
+/**
+ * Rents that all take from one wallet, beside rents from 64 wallets: the price of being certain that money is spent
+ * only once.
+ */
 async function runRents(generator: ChildProcess): Promise<void> {
   const databases: [string, string][] = [["SQLite", `sqlite:${join(folder, "rents.db")}`]];
   const server = await startPostgres().catch(() => undefined);
@@ -197,7 +200,7 @@ async function runRents(generator: ChildProcess): Promise<void> {
   await server?.stop();
 }
 
-/** From the REST call to the provider's socket, beside an echo over bare `ws` with as many sockets open. */
+/** From the REST call to the provider's socket, beside an echo over bare `ws` with as many open sockets. */
 async function runDelivery(): Promise<void> {
   const url = `sqlite:${join(folder, "delivery.db")}`;
   const market = await filledMarket(url, { consumers: 1, agents: 1_000 });
@@ -238,7 +241,7 @@ async function runBrowse(generator: ChildProcess): Promise<void> {
     ["newest", {}],
   ] as const) {
     const side = ({ port, apiKey }: (typeof markets)[number]) => {
-      // Each in words of its own, so that none is answered with a reply that was kept.
+      // Each request has other words, so that none is answered with a kept reply.
       const requests = Array.from({ length: differentRequests }, (_, number) => ({
         apiKey,
         call: { url: "/api/query" as const, body: JSON.stringify({ path: "marketplace:browse", args, number }) },
@@ -254,7 +257,7 @@ async function runBrowse(generator: ChildProcess): Promise<void> {
   }
 }
 
-/** From a write to its subscribers, beside a bare fan-out; and what subscribers of other threads have of it. */
+/** From a write to its subscribers, beside a bare fan-out; and what it costs subscribers of other threads. */
 async function runLive(): Promise<void> {
   const url = `sqlite:${join(folder, "live.db")}`;
   const seats = await filled(url, { threads: 1_000, messagesPerThread: 2 });
@@ -321,7 +324,7 @@ async function compareAll(
       const compared = await compare(generator, pace, load, { port: ours.port, seats }, { port: floor.port, seats });
       printCompared(title, compared, goal);
     } catch (error) {
-      // A reply that is no success: there is no figure, and the run has failed.
+      // A call did not succeed: there is no figure, and the run has failed.
       printFailed(title, error);
       process.exitCode = 1;
     }
@@ -329,7 +332,7 @@ async function compareAll(
   await Promise.all([ours.stop(), floor.stop()]);
 }
 
-/** Migrates and fills the database of a URL, and lets go of it. */
+/** Migrates and fills the database of a URL, and closes it. */
 async function filled(url: string, filling: Filling): Promise<Seat[]> {
   const store = await openStore(url);
   await store.migrate();
@@ -338,7 +341,7 @@ async function filled(url: string, filling: Filling): Promise<Seat[]> {
   return seats;
 }
 
-/** Our server as its users start it, at its default log level. */
+/** Starts our server as its users do, at its default log level. */
 function startOurs(databaseUrl: string): Promise<RunningServer> {
   return startServer("scripts/serve.ts", {
     env: { DATABASE_URL: databaseUrl, RATE_LIMITS: "off", LOG_LEVEL: "info", HOST: "127.0.0.1", PUBLIC_URL: "" },

@@ -1,4 +1,7 @@
-/** What is measured side by side, the goals, and the measuring itself: ours and the floor in turn, the median of the ratios. */
+/**
+ * What is measured side by side, the goals, and the measuring: ours and the floor in turn, and the median of the
+ * ratios.
+ */
 import type { ChildProcess } from "node:child_process";
 import type { Load, LoadReply, Measured } from "./load.js";
 
@@ -7,7 +10,7 @@ export interface Scenario {
   connections: number;
   /** 0 is reads only, 1 is sends only. */
   writeShare: number;
-  /** The least ratio of our requests per second to the floor's. */
+  /** The lowest ratio of our requests per second to the floor's that is good enough. */
   goal: number;
 }
 
@@ -29,7 +32,7 @@ export const postgresScenarios: Scenario[] = [
 export interface Compared {
   ours: Measured;
   floor: Measured;
-  /** Ours to the floor's, in requests per second. */
+  /** Our requests per second divided by the floor's. */
   ratio: number;
 }
 
@@ -38,7 +41,7 @@ export interface Pace {
   rounds: number;
 }
 
-/** Has the load generator run once. */
+/** Makes the load generator run once. */
 export function runLoad(generator: ChildProcess, load: Load): Promise<Measured> {
   return new Promise((resolve, reject) => {
     const ended = () => reject(new Error("The load generator ended"));
@@ -72,7 +75,7 @@ export async function compare(
   return { ours: mediansOf(oursMeasured), floor: mediansOf(floorMeasured), ratio: median(ratios) };
 }
 
-/** Each figure's median. */
+/** The median of each figure. */
 export function mediansOf(measured: Measured[]): Measured {
   return {
     requestsPerSecond: median(measured.map(({ requestsPerSecond }) => requestsPerSecond)),

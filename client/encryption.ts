@@ -1,6 +1,6 @@
 /**
- * End-to-end encryption for Claw-to-Claw: what PyNaCl's `Box` and tweetnacl's `box` make of each other (claw-to-claw.md section 2).
- * Keys and sealed payloads are base64; a payload is any JSON.
+ * End-to-end encryption for Claw-to-Claw: what PyNaCl's `Box` and tweetnacl's `box` make of each other (claw-to-claw.md
+ * section 3, messages). Keys and sealed payloads are base64; a payload is any JSON.
  */
 import nacl from "tweetnacl";
 import { isUsablePublicKey } from "../schema/public-keys.js";

@@ -1,6 +1,6 @@
-/** A pure function of a text that remembers its last answers: for what is asked again and again, and takes long. */
+/** Wraps a slow, pure function of a text so that it remembers its recent answers. */
 
-/** Remembers up to `most` answers, and then begins anew. */
+/** Remembers up to `most` answers, and then forgets all of them. */
 export function remembered<Answer>(most: number, compute: (text: string) => Answer): (text: string) => Answer {
   const answers = new Map<string, Answer>();
   return (text) => {

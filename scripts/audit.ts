@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * `npm run audit`: checks every invariant of the ledger in the database of `DATABASE_URL`, which may be in use, prints a
- * line for each, and exits with 1 if one is broken.
+ * `npm run audit` checks every invariant of the ledger in the database of `DATABASE_URL`, which may be in use. It
+ * prints a line for each and exits with 1 if one is broken.
  */
 import { auditLedger } from "../functions/model/money/audit.js";
 import { readConfig } from "../runtime/config.js";

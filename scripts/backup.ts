@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * `npm run backup [file]`: copies the SQLite database of `DATABASE_URL`, which may be in use, and the server's secret
- * beside the copy. A server that is started on the copy goes on where the original was when the command began.
+ * `npm run backup [file]` copies the SQLite database of `DATABASE_URL`, which may be in use, and puts the server's
+ * secret beside the copy. A server that is started on the copy continues from where the original was when the command
+ * began.
  */
 import {
   closeSync,
@@ -29,7 +30,10 @@ try {
   process.exitCode = 1;
 }
 
-/** Says what was written. Throws, with nothing left behind, where the backup cannot be made or is not whole. */
+/**
+ * Returns lines that say what was written. Throws, and leaves nothing behind, if the backup cannot be made or is not
+ * complete.
+ */
 function backUp({ databaseUrl, jwtSecret }: Config, target: string | undefined): string[] {
   if (!databaseUrl.startsWith("sqlite:")) {
     throw new Error(
@@ -44,7 +48,7 @@ function backUp({ databaseUrl, jwtSecret }: Config, target: string | undefined):
   requireFree(file);
   const secret = jwtSecret === undefined ? requireSecret(secretFile(databaseUrl), dirname(file)) : undefined;
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  // What is not finished has a name of its own, so that a process that dies leaves nothing that looks like a backup.
+  // An unfinished copy has another name, so that a process that dies leaves nothing that looks like a backup.
   const aside = mkdtempSync(join(dirname(file), ".backup-"));
   try {
     const copy = join(aside, "unfinished");
@@ -66,8 +70,8 @@ function backUp({ databaseUrl, jwtSecret }: Config, target: string | undefined):
 }
 
 /**
- * One snapshot. `VACUUM INTO` reads as any reader does: whoever writes goes on writing, and it never starts over, as
- * SQLite's online backup does at each write of another process.
+ * Copies one snapshot. `VACUUM INTO` reads like any other reader: writers go on, and it never starts over, as SQLite's
+ * online backup does at each write of another process.
  */
 function copyDatabase(source: string, copy: string): string {
   closeSync(openSync(copy, "wx", 0o600));
@@ -79,12 +83,12 @@ function copyDatabase(source: string, copy: string): string {
   } finally {
     original.close();
   }
-  // Of a database that is opened for reading alone, integrity_check leaves out the rules of the tables.
+  // Opened for writing, because on a read-only database integrity_check leaves out the constraints of the tables.
   const copied = new SqliteDatabase(copy, { fileMustExist: true });
   try {
     const damage = copied.pragma("integrity_check(3)", { simple: true });
     if (damage !== "ok") throw new Error(`the copy is damaged: ${damage}`);
-    // A server that migrates at this moment makes the copy newer.
+    // A server that migrates at this moment may make the copy newer than `schema`.
     if (migrationsOf(copied).length < schema.length) throw new Error("the copy lacks migrations of the original");
   } finally {
     copied.close();
@@ -97,7 +101,7 @@ function migrationsOf(database: SqliteDatabase.Database): unknown[] {
   return database.prepare("select name from kysely_migration").all();
 }
 
-/** What a server on the copy needs for the sign-ins in it, and where it looks for that. */
+/** The secret that a server on the copy needs for the sign-ins in it, and the place where that server looks for it. */
 function requireSecret(source: string, folder: string): { text: string; place: string } {
   if (!existsSync(source)) throw new Error(`${source} does not exist; set JWT_SECRET as the server has it`);
   const text = readFileSync(source, "utf8");
@@ -112,20 +116,20 @@ function requireFree(file: string): void {
   if (existsSync(file)) throw new Error(`${file} is there already`);
 }
 
-/** Gives a whole file its name, and takes that from nobody who was faster. */
+/** Gives a complete file its name. Fails if another process took that name first. */
 function putInPlace(whole: string, file: string): void {
   try {
     linkSync(whole, file);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     requireFree(file);
-    // Sticks and shares that have no links.
+    // Some file systems, such as those of USB sticks and network shares, have no links.
     if (code !== "EPERM" && code !== "ENOTSUP" && code !== "ENOSYS") throw error;
     renameSync(whole, file);
   }
 }
 
-/** Until it is on the disk. */
+/** Waits until the file is on the disk. */
 function flush(path: string): void {
   const descriptor = openSync(path, "r");
   try {

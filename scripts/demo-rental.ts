@@ -1,4 +1,7 @@
-/** The demo's second half: an agent that made plans with its key is taken over by its owner, published, rented and paid. */
+/**
+ * The demo's second half: an agent that made plans with its own key is taken over by its owner, published, rented and
+ * paid.
+ */
 import { WebSocket } from "ws";
 import type { Mail } from "../adapters/mailer.js";
 
@@ -6,12 +9,12 @@ const price = "5.00";
 const minute = 60_000;
 
 export interface RentalScene {
-  /** Base of the server. */
+  /** The server's base address. */
   url: string;
   /** Every mail that the server has sent. */
   mails: Mail[];
   adminEmail: string;
-  /** The agent that is rented out, as it registered itself. */
+  /** The agent that will be rented out, as it registered itself. */
   agent: { agentId: string; claimToken: string };
   say(line: string): void;
 }
@@ -65,20 +68,20 @@ class Person {
   }
 }
 
-/** The sockets of an agent that serves: it answers each message with its own words. */
+/** The sockets of an agent that serves a session and answers each message. */
 class ServingAgent {
   readonly #sockets: WebSocket[] = [];
 
   constructor(readonly wsUrl: string) {}
 
-  /** Connects as `/ws/agent` and resolves once it counts as connected. */
+  /** Opens `/ws/agent` and resolves once the server counts the agent as connected. */
   async connect(token: string): Promise<void> {
     await this.#open(`/ws/agent?token=${token}`, (frame, connected) => {
       if (frame["type"] === "agent.connected") connected();
     });
   }
 
-  /** Opens a session's socket and answers what is asked there. */
+  /** Opens a session's socket and answers the messages there. */
   async serve(sessionId: string, sessionToken: string): Promise<void> {
     const query = new URLSearchParams({ sessionId, token: sessionToken, role: "provider" });
     const socket = await this.#open(`/ws/session?${query}`, () => {}, true);
@@ -151,7 +154,7 @@ export async function rentAndPay(scene: RentalScene): Promise<void> {
   }
 }
 
-/** The agent's answer, as somebody reads it who polls. */
+/** The agent's answer, as a consumer gets it who polls. */
 async function answerTo(person: Person, sessionId: string): Promise<string> {
   const until = Date.now() + minute;
   while (Date.now() < until) {

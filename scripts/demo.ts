@@ -1,7 +1,7 @@
 /**
- * `npm run demo`: a server on a temporary database, and two agents that go through all of Claw-to-Claw with real keys
- * and real encryption; then one of them is rented (demo-rental.ts). Each step says in one line what happened; anything
- * unexpected ends it with an error.
+ * `npm run demo` starts a server on a temporary database. Two agents go through all of Claw-to-Claw with real keys and
+ * real encryption; then one of them is rented (demo-rental.ts). Each step prints one line that says what happened.
+ * Anything unexpected ends the demo with an error.
  */
 import { execFile } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -46,7 +46,7 @@ class DemoAgent {
     return open(sealed ?? "", peer.keys.publicKey, this.keys.secretKey) as Record<string, string>;
   }
 
-  /** Resolves with the first value of a live query that `isIt`. */
+  /** Resolves with the first value of a live query for which `isIt` is true. */
   hears<Path extends PathOf<Api, "query">>(
     path: Path,
     args: ArgsOf<Api, Path>,
@@ -68,7 +68,7 @@ class DemoAgent {
 
   async shareLocation(lat: number, lng: number): Promise<string> {
     const { shareToken } = await this.api.mutation("events:requestLocationShare", { label: "Check in to the mixer" });
-    // What the human does by pressing the button on the page of the link.
+    // The human does this by pressing the button on the page of the link.
     await this.api.mutation("events:submitLocationShare", { shareToken, lat, lng, accuracyMeters: 12 });
     return shareToken;
   }
@@ -95,7 +95,7 @@ async function plan(alice: DemoAgent, bob: DemoAgent): Promise<void> {
 
   const { connectionId } = accepted;
   const { threadId } = await alice.api.mutation("messages:startThread", { connectionId });
-  // Both have their eyes on the thread: what one sends, the other hears at once.
+  // Both watch the thread: what one sends, the other gets at once.
   const heardBy = (agent: DemoAgent, count: number) =>
     agent.hears("messages:getForThread", { threadId }, (messages) => messages.length === count);
   const asked = heardBy(bob, 1);
@@ -180,7 +180,7 @@ async function introduce(alice: DemoAgent, bob: DemoAgent, eventId: string): Pro
   say("Both humans approve: the introduction is confirmed.");
 }
 
-/** The script that an agent's own scheduler runs every quarter of an hour. */
+/** Runs the script that an agent's own scheduler runs every quarter of an hour. */
 async function beat(agent: DemoAgent, url: string, eventId: string, folder: string): Promise<void> {
   const python = await run("python3", ["--version"]).catch(() => undefined);
   if (!python) {
@@ -219,7 +219,7 @@ const server = await createServer(
     LOG_LEVEL: "warn",
   }),
   {
-    // The demo is its own post office.
+    // The demo itself receives the mails.
     sendMail: async (mail) => {
       mails.push(mail);
     },

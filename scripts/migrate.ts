@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** `npm run migrate`: brings the database of `DATABASE_URL` to the newest schema and exits. The server does the same at its start. */
+/**
+ * `npm run migrate` brings the database of `DATABASE_URL` to the newest schema and exits. The server does the same when
+ * it starts.
+ */
 import { readConfig } from "../runtime/config.js";
 import { openStore } from "../runtime/store/database.js";
 

@@ -1,4 +1,4 @@
-/** `npm run reference`: writes the tables of functions, error codes, configuration and limits in docs/ from the code. */
+/** `npm run reference` writes the tables of functions, error codes, configuration and limits in docs/ from the code. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -27,7 +27,7 @@ import {
 
 const docsFolder = join(import.meta.dirname, "..", "docs");
 
-/** Which page of docs/ has which tables. */
+/** Which tables each page of docs/ has. */
 export const generatedPages = {
   "reference.md": ["functions", "routes", "errors"],
   "configuration.md": ["configuration"],
@@ -47,7 +47,7 @@ function byPath([one]: [string, unknown], [other]: [string, unknown]): number {
   return one < other ? -1 : 1;
 }
 
-/** `name, description?`: an argument that may be left out has a question mark. */
+/** The argument names as a cell of the table. An optional argument has a question mark. */
 function argumentNames(args: z.ZodType<object>): string {
   const names = Object.entries((args as z.ZodObject).shape).map(
     ([name, schema]) => `${name}${schema.safeParse(undefined).success ? "?" : ""}`,
@@ -60,7 +60,7 @@ function whoOf(auth: string): string {
   return auth === "agentOrUser" ? "agent or user" : auth;
 }
 
-/** What the environment writes for a switch; a variable takes two of them. */
+/** The words that the environment uses for a switch; each variable accepts two of them. */
 const switchWords = ["on", "off", "true", "false"];
 
 const sections = {
@@ -186,7 +186,7 @@ const sections = {
     ),
 } satisfies Record<string, () => string>;
 
-/** What the budgets of bytes are for. */
+/** What each budget of bytes is for. */
 const heldNames = {
   subscriptions: "arguments of live queries",
   requests: "requests and frames that wait",
@@ -199,7 +199,7 @@ function perTime({ points, seconds }: { points: number; seconds: number }): stri
   return `${points} per ${time}`;
 }
 
-/** A page with its generated sections as the code says they are. */
+/** A page with its generated sections brought up to date. */
 export function withReference(page: keyof typeof generatedPages): string {
   let text = readPage(page);
   for (const name of generatedPages[page]) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The server's process: environment, signals and exit code. */
+/** Runs the server as a process: environment, signals and exit code. */
 import { ConfigError, readConfig } from "../runtime/config.js";
 import { createServer } from "../server.js";
 

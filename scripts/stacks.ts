@@ -1,6 +1,6 @@
 /**
- * Part of a build alone (build.js puts it first): has stacks name the sources instead of the bundles. A source map takes
- * some 20 MB in memory, so it is read when somebody looks at a stack, and forgotten a minute later.
+ * Part of a build only (build.js puts it first). Makes stack traces name the sources instead of the bundles. A source
+ * map takes about 20 MB of memory, so it is loaded when somebody reads a stack, and dropped a minute later.
  */
 import { readFileSync, statSync } from "node:fs";
 import { SourceMap } from "node:module";
@@ -16,7 +16,7 @@ Error.prepareStackTrace = (error, frames) => {
   return [header, ...frames.map((frame) => `    at ${inSources(String(frame))}`)].join("\n");
 };
 
-/** A frame with the place in the sources where that is known. */
+/** A stack frame with its place in the sources, if that is known. */
 function inSources(frame: string): string {
   return frame.replace(/(file:\/\/\S+?):(\d+):(\d+)/, (place, file: string, line: string, column: string) => {
     if (!file.startsWith(bundles)) return place;
@@ -32,7 +32,7 @@ function mapOf(file: string): SourceMap | undefined {
   return maps.get(file);
 }
 
-/** Undefined where there is none, or only that of a later build, which would name the wrong lines. */
+/** Undefined if there is no map, or only that of a later build, which would give wrong lines. */
 function readMap(file: string): SourceMap | undefined {
   try {
     const path = fileURLToPath(file);

@@ -186,7 +186,7 @@ export function authError(message: string, baseVersion: number, authUpdateAttemp
   return Buffer.from(JSON.stringify({ type: "AuthError", error: message, baseVersion, authUpdateAttempted }));
 }
 
-/** Behind this the client ends for good and shows the message (section 10). */
+/** Behind this the client ends for good and shows the message (section 8). */
 export function fatalError(message: string): Frame {
   return Buffer.from(JSON.stringify({ type: "FatalError", error: message }));
 }

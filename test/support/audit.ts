@@ -1,10 +1,10 @@
-/** `npm run audit`, as an operator runs it on a database in use. */
+/** Runs `npm run audit` as an operator does on a database in use. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { expect } from "vitest";
 import { built, root } from "./build.js";
 
-/** Expects every one of its lines to be good, and says how many there were. */
+/** Expects every line of the audit to say ok, and returns how many lines there were. */
 export async function runAudit(databaseUrl: string): Promise<number> {
   const environment = { PATH: process.env.PATH, HOME: process.env.HOME, DATABASE_URL: databaseUrl };
   const run = promisify(execFile)(process.execPath, [await built("audit")], { cwd: root, env: environment });

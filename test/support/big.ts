@@ -1,16 +1,16 @@
-/** Functions that only tests have: large answers, and which of them were read. */
+/** Functions for tests only: they give large answers, and record which of them ran. */
 import { z } from "zod";
 import { mutation, query } from "../../runtime/call/define.js";
 import type { Modules } from "../../runtime/call/registry.js";
 import { CallError } from "../../runtime/errors.js";
 
-/** The numbers of all that were read, in order. */
+/** The numbers of all values that were read, in order. */
 export const runs: number[] = [];
 
-/** The bytes of all that was refused, in order. */
+/** The sizes of all messages that were refused with, in order. */
 export const refusals: number[] = [];
 
-/** A large value of its own for each number, which a new agent changes. */
+/** A different large value for each number. A new agent changes all of them. */
 const read = query({
   summary: "A large value",
   auth: "none",
@@ -31,7 +31,7 @@ const write = mutation({
   handler: async (_ctx, { bytes }) => "x".repeat(bytes),
 });
 
-/** What is refused is not kept to be given again. */
+/** Refuses with a large message. A refusal is not kept to be given again. */
 const refuse = mutation({
   summary: "Refuses with a large message",
   auth: "none",

@@ -1,4 +1,4 @@
-/** A real Chromium. */
+/** Starts a real Chromium. */
 import { existsSync } from "node:fs";
 import { type Browser, chromium } from "playwright-core";
 import { describe } from "vitest";
@@ -7,7 +7,7 @@ const executablePath = process.env["CHROMIUM_PATH"] ?? "/usr/bin/chromium";
 const missing = !existsSync(executablePath);
 if (missing) console.warn(`Browser tests skipped: there is no ${executablePath}. Set CHROMIUM_PATH to use another.`);
 
-/** Tests that need a browser. */
+/** A `describe` that is skipped if there is no browser. */
 export const describeInBrowser = describe.skipIf(missing);
 
 export function launchBrowser(): Promise<Browser> {

@@ -1,15 +1,18 @@
-/** Values that occur nowhere else, and the places in which a test looks for them. */
+/**
+ * Canaries are values that occur nowhere else. This file makes them, and collects the places where a test looks for
+ * them.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import SqliteDatabase from "better-sqlite3";
 import pg from "pg";
 import type { TestServer } from "./harness.js";
 
-/** Canaries by name, in every form that they could be found in. */
+/** Canaries by name, in every form in which they could be found. */
 export class Canaries {
   readonly forms = new Map<string, (Buffer | RegExp)[]>();
 
   secret(name: string, value: string): string {
-    // The prefix is no secret: an index of hashes or a log line may hold "c2c_" by chance, the rest may be nowhere.
+    // Search for the random part only: an index of hashes or a log line may contain "c2c_" by chance.
     const random = value.replace(/^(c2c_|agt_clawrent_|key_clawrent_|claim_|inv_|loc_)/, "");
     this.forms.set(name, [
       Buffer.from(random),
@@ -19,13 +22,13 @@ export class Canaries {
     return value;
   }
 
-  /** A few digits, which may be part of another number by chance: found where they stand alone. */
+  /** A short code, which may occur by chance inside a longer number: found only if it stands alone. */
   code(name: string, digits: string): string {
     this.forms.set(name, [new RegExp(`(?<![0-9A-Za-z])${digits}(?![0-9A-Za-z])`)]);
     return digits;
   }
 
-  /** As text in decimals, and as the double that SQLite's records and PostgreSQL's rows hold. */
+  /** Searched for as decimal text, and as the double that the records of SQLite and the rows of PostgreSQL contain. */
   coordinate(name: string, value: number): number {
     const big = Buffer.alloc(8);
     big.writeDoubleBE(value);
@@ -35,7 +38,7 @@ export class Canaries {
     return value;
   }
 
-  /** The names of those that are in there. */
+  /** The names of the canaries that `hay` contains. */
   foundIn(hay: Buffer): string[] {
     const text = hay.toString("latin1");
     const isIn = (form: Buffer | RegExp) => (form instanceof RegExp ? form.test(text) : hay.includes(form));
@@ -43,7 +46,7 @@ export class Canaries {
   }
 }
 
-/** Everything that the process prints past its log, too. */
+/** Collects everything that the process prints to the console, besides its log. */
 export function watchConsole(): { text(): string; stop(): void } {
   const parts: string[] = [];
   const names = ["log", "info", "warn", "error", "debug", "trace"] as const;
@@ -57,10 +60,10 @@ export function watchConsole(): { text(): string; stop(): void } {
   };
 }
 
-/** All that the database would show to whoever gets hold of it. */
+/** Everything that a thief of the database could read. */
 export async function dump(server: TestServer): Promise<Buffer> {
   if (server.database === "sqlite") {
-    // Only once the server has closed them: another descriptor would take its locks away.
+    // Call this only after the server has closed its files: closing another descriptor would drop its locks.
     const file = server.databaseUrl.slice("sqlite:".length);
     const bytes = ["", "-wal", "-shm"].flatMap((end) => (existsSync(file + end) ? [readFileSync(file + end)] : []));
     return Buffer.concat([...bytes, Buffer.from(sqliteRows(file).join("\n"))]);
@@ -76,7 +79,7 @@ export async function dump(server: TestServer): Promise<Buffer> {
   return Buffer.from(rows.map(({ row }: { row?: string }) => row).join("\n"));
 }
 
-/** The rows once more, with something between one value and the next. */
+/** The rows as text, in which adjacent values are separated. */
 function sqliteRows(file: string): string[] {
   const database = new SqliteDatabase(file, { readonly: true });
   try {

@@ -1,4 +1,4 @@
-/** A clock that stands still until a test moves it. */
+/** Clocks for tests: one that stands still until a test moves it, and the machine's. */
 import { type Clock, systemClock } from "../../runtime/clock.js";
 
 interface Timer {
@@ -6,6 +6,7 @@ interface Timer {
   task: () => void;
 }
 
+/** A clock that stands still until a test moves it. */
 export class ManualClock implements Clock {
   #timers: Timer[] = [];
 
@@ -23,12 +24,12 @@ export class ManualClock implements Clock {
     };
   }
 
-  /** Moves time without letting any timer run: what the server says before its timer came. */
+  /** Moves time without running any timer, to see what the server says before its timer fires. */
   jump(ms: number): void {
     this.time += ms;
   }
 
-  /** Runs what is due by now, the earliest first. */
+  /** Runs the timers that are due by now, the earliest first. Returns whether there were any. */
   runDue(): boolean {
     const due = this.#timers.filter(({ at }) => at <= this.time).sort((one, other) => one.at - other.at);
     this.#timers = this.#timers.filter((timer) => !due.includes(timer));

@@ -1,6 +1,6 @@
 /**
- * `ConvexReactClient` as npm has it, without React: the client itself renders nothing, but its module also holds the hooks,
- * which want React's names to be there when they are loaded.
+ * `ConvexReactClient` as npm has it, without React. The client renders nothing, but its module also contains the hooks,
+ * which import names from React when they are loaded.
  */
 import { register } from "node:module";
 import type { ConvexReactClient } from "convex/react";
@@ -24,7 +24,7 @@ const resolver = `
 `;
 register(`data:text/javascript,${encodeURIComponent(resolver)}`);
 
-/** A client of the server, closed after the test. */
+/** A client of the server. It is closed after the test. */
 export async function reactClient(server: Pick<TestServer, "url">): Promise<ConvexReactClient> {
   const { ConvexReactClient } = await import("convex/react");
   const client = new ConvexReactClient(server.url, {

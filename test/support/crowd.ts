@@ -1,17 +1,20 @@
-/** Rows in numbers that no test could make by calls: copies of rows that calls have made, written past every function. */
+/**
+ * Writes more rows than a test could make by calls. They are copies of rows that calls have made, written without
+ * calling any function.
+ */
 import { sql } from "kysely";
 import { type EventRow, storedPlace } from "../../functions/model/events/event.js";
 import type { Database } from "../../schema/index.js";
 import { hour, type TestServer } from "./harness.js";
 
-/** PostgreSQL ends a statement that takes long. */
+/** PostgreSQL ends statements that take too long. */
 const rowsAtOnce = 20_000;
 
 type Table = keyof Database & string;
 
 /**
- * Writes `count` copies of one row, numbered from 1. `changes` gives SQL for the columns that differ, in which `i` is the
- * copy's number; keys have to be among them.
+ * Writes `count` copies of one row, numbered from 1. `changes` gives SQL for the columns that differ, in which `i` is
+ * the copy's number. The key columns must be among them.
  */
 export async function copyRow(
   server: TestServer,
@@ -37,7 +40,7 @@ export async function copyRow(
 }
 
 let stored = 0;
-/** Puts events into the database as so many creators would have made them over time. */
+/** Stores events as many creators would have made them over time. */
 export async function storeEvents(server: TestServer, events: (Partial<EventRow> & { lat: number; lng: number })[]) {
   const now = server.clock.now();
   const rows = events.map(({ lat, lng, ...more }) => {

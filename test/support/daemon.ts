@@ -1,8 +1,8 @@
-/** What `clawrent serve` is to the server: a socket that holds an agent's control channel. */
+/** Stands in for `clawrent serve`: a socket that holds an agent's control channel. */
 import { WebSocket } from "ws";
 import type { TestServer } from "./harness.js";
 
-/** Connects the agent of a token and waits for its greeting; the server closes the socket when it stops. */
+/** Connects the agent of a token and waits for the greeting. The server closes the socket when it stops. */
 export async function serve(server: TestServer, agentToken: string): Promise<{ stop(): Promise<void> }> {
   const socket = new WebSocket(`${server.url.replace("http", "ws")}/ws/agent?token=${agentToken}`);
   await new Promise<void>((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** The databases that the suite runs on: SQLite always, PostgreSQL where the global set-up could start or reach one. */
+/** The databases that the suite runs on: SQLite always, PostgreSQL if the global set-up could start or reach one. */
 import { randomBytes } from "node:crypto";
 import { copyFileSync, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,10 +8,13 @@ import { inject } from "vitest";
 
 export type DatabaseName = "sqlite" | "postgres";
 
-/** `postgres` is missing where there is none; the global set-up has then printed why. */
+/** Without PostgreSQL, `postgres` is missing and the global set-up has printed why. */
 export const databases: DatabaseName[] = inject("postgresUrl") === "" ? ["sqlite"] : ["sqlite", "postgres"];
 
-/** Where SQLite's files are: in memory where there is room, since each of the suite's many commits waits for the disk. */
+/**
+ * The folder for SQLite's files. In memory if there is room, because otherwise each of the suite's many commits waits
+ * for the disk.
+ */
 const memoryOrDisk = roomIn("/dev/shm") > 1024 ** 3 ? "/dev/shm" : tmpdir();
 
 export interface EmptyDatabase {
@@ -19,7 +22,7 @@ export interface EmptyDatabase {
   remove(): Promise<void>;
 }
 
-/** A new, migrated database of its own; empty where `bare`. */
+/** A new, migrated database; empty with `bare`. */
 export async function createDatabase(name: DatabaseName, { bare = false } = {}): Promise<EmptyDatabase> {
   if (name === "sqlite") {
     const folder = mkdtempSync(join(memoryOrDisk, "tidepool-test-"));
@@ -40,7 +43,7 @@ export async function createDatabase(name: DatabaseName, { bare = false } = {}):
   };
 }
 
-/** Bytes that are free there; 0 where there is no such folder. */
+/** The free bytes in a folder's file system; 0 if the folder does not exist. */
 function roomIn(folder: string): number {
   try {
     const { bavail, bsize } = statfsSync(folder);

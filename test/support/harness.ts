@@ -1,6 +1,6 @@
 /**
- * Tests speak as agents: a real server on a port and a database of its own, called over HTTP, with a clock that the
- * test sets. Nothing is mocked and nothing sleeps.
+ * Lets tests speak as agents. Each server is a real one, on its own port and database, called over HTTP, with a clock
+ * that the test sets. Nothing is mocked and nothing sleeps.
  */
 import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
@@ -19,7 +19,7 @@ import { createDatabase, type DatabaseName } from "./databases.js";
 
 export { type DatabaseName, databases } from "./databases.js";
 
-/** Whoever registers with this address is an admin. */
+/** The user who registers with this address is an admin. */
 export const adminEmail = "admin@example.com";
 export const password = "correct horse battery";
 
@@ -44,13 +44,14 @@ export interface TestOptions {
   config?: Partial<Config>;
   modules?: Modules;
   log?: Logger;
-  /** Where mails go in the place of `mails`. */
+  /** Receives mails instead of `mails`. */
   sendMail?: SendMail;
-  /** An existing database, to start a server on it again. */
+  /** An existing database, for starting a server on it again. */
   databaseUrl?: string;
   clock?: ManualClock;
 }
 
+/** A running server, with what tests need to act on it. */
 export class TestServer {
   constructor(
     readonly server: TidepoolServer,
@@ -66,12 +67,12 @@ export class TestServer {
     return this.server.url;
   }
 
-  /** Anybody without a credential. */
+  /** A caller without a credential. */
   get nobody(): Caller {
     return new Caller(this);
   }
 
-  /** Registers an agent; with a public key unless told otherwise. */
+  /** Registers an agent. It has a public key unless told otherwise. */
   async agent(name = "Agent", options: { publicKey?: boolean; claimed?: boolean } = {}): Promise<Agent> {
     const registered = await this.nobody.call("agents:register", { name });
     const agent = new Agent(this, registered.apiKey, registered.agentId, name, registered.claimToken);
@@ -80,7 +81,7 @@ export class TestServer {
     return agent;
   }
 
-  /** A user with an account of their own: as a sign-up leaves them, with the JWT. */
+  /** Signs a user up. The result has the JWT that the sign-up returned. */
   async user(name = "User", options: { email?: string; topUp?: string } = {}): Promise<User> {
     const email = options.email ?? `${name.toLowerCase().replaceAll(/[^a-z]/g, "")}-${randomUUID()}@example.com`;
     await this.nobody.call("users:sendVerification", { email });
@@ -96,14 +97,14 @@ export class TestServer {
     return signedIn;
   }
 
-  /** The one user who may review agents. Called again, the same one. */
+  /** The user who may review agents; the same one at each call. */
   async admin(): Promise<User> {
     this.#admin ??= this.user("Admin", { email: adminEmail });
     return this.#admin;
   }
   #admin: Promise<User> | undefined;
 
-  /** The code in the newest mail to an address, as the mail has it. */
+  /** The code in the newest mail to an address. */
   async verificationCode(email: string): Promise<string> {
     await this.server.mailer.idle();
     const code = this.mails.findLast(({ recipient }) => recipient === email)?.body.match(/\b\d{6}\b/)?.[0];
@@ -121,7 +122,7 @@ export class TestServer {
     return code;
   }
 
-  /** The same agent, proving itself with an `agt_clawrent_` token. */
+  /** The same agent with an `agt_clawrent_` token. */
   async withAgentToken(agent: Agent): Promise<Agent> {
     const issue = systemMutation("test: issues an agent token", (ctx) =>
       issueCredential(ctx, { agentId: agent.agentId, kind: "agentToken", madeBy: "owner" }),
@@ -130,7 +131,7 @@ export class TestServer {
     return new Agent(this, token, agent.agentId, agent.name, agent.claimToken);
   }
 
-  /** A user's agent, with a new token of its own. */
+  /** A user's agent, with a new token. */
   async withOwnToken(owner: User, agentId: string): Promise<Agent> {
     const { token } = await owner.call("agents:replaceToken", { agentId });
     return new Agent(this, token, agentId, owner.name, "");
@@ -151,7 +152,7 @@ export class TestServer {
     return { ...pair, threadId };
   }
 
-  /** A thread that both agents accepted and both humans have still to decide. */
+  /** A thread that both agents have accepted and both humans still have to decide. */
   async awaitingPair(): Promise<{
     alice: Agent;
     bob: Agent;
@@ -165,20 +166,20 @@ export class TestServer {
     return { ...pair, proposalId: messageId };
   }
 
-  /** Moves time on and lets the timers that fall due do their work. */
+  /** Moves time forward and runs the timers that fall due. */
   async advance(ms: number): Promise<void> {
     this.clock.jump(ms);
     await this.settle();
   }
 
-  /** Lets timers that are due by now do their work. */
+  /** Runs the timers that are due by now. */
   async settle(): Promise<void> {
     do await this.server.deadlines.idle();
     while (this.clock.runDue());
     await this.server.deadlines.idle();
   }
 
-  /** Looks into the database past every function. */
+  /** Reads the database without calling any function. */
   read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
     return this.server.store.read(work);
   }
@@ -189,13 +190,14 @@ export class TestServer {
   }
 }
 
+/** Calls the server with one credential, or none. */
 export class Caller {
   constructor(
     readonly on: TestServer,
     readonly credential?: string,
   ) {}
 
-  /** Calls a function as its kind demands. Resolves with the value; rejects with `Refused`. */
+  /** Calls a function by its own kind. Resolves with the value; rejects with `Refused`. */
   // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about to look at.
   async call(path: string, args: unknown = {}, headers: Record<string, string> = {}): Promise<any> {
     const kind = this.on.server.runtime.registry.find(path)?.kind ?? "query";
@@ -218,7 +220,7 @@ export class Caller {
     throw new Refused(response.status, String(code), envelope.errorMessage, data, response.headers);
   }
 
-  /** A request to the REST surface, with the caller's own credential unless `headers` brings another. */
+  /** A request to the REST surface. Uses the caller's credential unless `headers` contains another. */
   async rest(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<RestReply> {
     const response = await fetch(`${this.on.url}${path}`, {
       method,
@@ -238,14 +240,14 @@ export class Caller {
     };
   }
 
-  /** Every value must be what its function declares, with nothing beside it; also where the database wrote the JSON. */
+  /** Every value must be exactly what its function declares, also if the database wrote the JSON. */
   private checkDeclared(path: string, value: unknown): void {
     const definition = this.on.server.runtime.registry.find(path);
     expect(definition?.returns.parse(value)).toEqual(value);
   }
 }
 
-/** What came back over REST: the text as it was, and what it says. */
+/** A reply over REST, as text and parsed. */
 export interface RestReply {
   status: number;
   headers: Headers;
@@ -275,6 +277,7 @@ export class User extends Caller {
   }
 }
 
+/** An agent, with its key or token. */
 export class Agent extends Caller {
   constructor(
     on: TestServer,
@@ -291,7 +294,7 @@ export class Agent extends Caller {
     return this.call("messages:send", { threadId, type, payload: { notes: type }, ...more });
   }
 
-  /** Asks for a location share and submits it, as the human at its link would. */
+  /** Requests a location share and submits it, as the human does who opens the link. */
   async shareLocation(lat: number, lng: number): Promise<string> {
     const { shareToken } = await this.call("events:requestLocationShare", {});
     await this.on.nobody.call("events:submitLocationShare", { shareToken, lat, lng });
@@ -303,7 +306,7 @@ export function randomKey(): string {
   return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64");
 }
 
-/** A server for all tests of the surrounding `describe`. Read it inside tests only: it starts before them. */
+/** A server for all tests of the surrounding `describe`. It starts before the tests, so use it only inside them. */
 export function useServer(database: DatabaseName, options: TestOptions = {}): TestServer {
   let running: TestServer | undefined;
   beforeAll(async () => {
@@ -319,6 +322,7 @@ export function useServer(database: DatabaseName, options: TestOptions = {}): Te
   });
 }
 
+/** Starts a server on a new database, or on the one in `options`. */
 export async function startServer(database: DatabaseName, options: TestOptions = {}): Promise<TestServer> {
   const clock = options.clock ?? new ManualClock();
   const created = options.databaseUrl

@@ -1,7 +1,7 @@
 /**
- * kill -9 in the middle of a load, again and again. Clients tell their stories straight on, as real ones do: what was
- * not answered is asked again with the same Idempotency-Key once the server is back. What the stories are, and what has
- * to be true after each death, is for the tests to say.
+ * Kills a server under load with SIGKILL, again and again. Clients carry on with their stories as real ones do: once
+ * the server is back, they repeat every unanswered call with the same Idempotency-Key. The tests decide what the
+ * stories are and what must be true after each death.
  */
 import { copyFileSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,20 +11,20 @@ import { expect } from "vitest";
 import type { DatabaseName } from "./databases.js";
 import type { ServerProcess } from "./process.js";
 
-/** The promise is two seconds; a machine that is slow to start anything gets as much more as its first start took. */
+/** A restart may take two seconds; on a slow machine, as much longer as its first start took. */
 const promisedMs = 2_000;
-/** How many of the acknowledged writes are asked again after each death, and how many of the last ones always are. */
+/** How many acknowledged writes are repeated after each death, and how many of the last ones always are. */
 const retried = 100;
 const retriedLast = 30;
 
 export const pauseFor = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Looks at everything, many at a time. */
+/** Checks all items, 32 at a time. */
 export async function each<T>(items: readonly T[], check: (item: T) => Promise<void>): Promise<void> {
   for (let at = 0; at < items.length; at += 32) await Promise.all(items.slice(at, at + 32).map(check));
 }
 
-/** Who makes a call. */
+/** Somebody who makes calls. */
 export interface Speaker {
   name: string;
   credential: string;
@@ -39,7 +39,7 @@ export interface Acknowledged {
   reply: string;
 }
 
-/** The function said no. */
+/** The function refused the call. */
 export class Refusal extends Error {
   constructor(
     path: string,
@@ -53,12 +53,12 @@ export class Refusal extends Error {
   }
 }
 
-/** The clients of a server that dies: what they were told, and whether the server can be asked now. */
+/** The clients of a server that is killed: what they were told, and whether they may call now. */
 export class Clients {
   readonly acknowledged: Acknowledged[] = [];
-  /** Answers that were no function's. */
+  /** Answers with a status other than 200. */
   readonly faults: string[] = [];
-  /** Calls that the server died over. */
+  /** How many writes got no answer because the server died. */
   interrupted = 0;
   over = false;
   /** Why the last call got no reply. */
@@ -80,7 +80,7 @@ export class Clients {
     return this.#up;
   }
 
-  /** The raw reply; undefined where the server died over it. */
+  /** The raw reply; undefined if the server died first. */
   async ask(kind: "query" | "mutation", path: string, args: object, speaker?: Speaker, key?: string) {
     try {
       const response = await fetch(`${this.url}/api/${kind}`, {
@@ -101,7 +101,7 @@ export class Clients {
     }
   }
 
-  /** A query while nothing is killed. */
+  /** A query at a time when nothing is killed. */
   // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the test is about to look at.
   async read(path: string, args: object, speaker: Speaker): Promise<any> {
     const text = await this.ask("query", path, args, speaker);
@@ -112,7 +112,7 @@ export class Clients {
     return value;
   }
 
-  /** A query in the middle of it all, asked again until it is answered. */
+  /** A query at any time, repeated until it is answered. */
   // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the clients go on with.
   async look(path: string, args: object, speaker: Speaker): Promise<any> {
     for (;;) {
@@ -123,7 +123,7 @@ export class Clients {
     }
   }
 
-  /** A write that is asked again until it is answered. Rejects with a `Refusal` where the answer is no. */
+  /** A write, repeated until it is answered. Rejects with a `Refusal` if the function refuses. */
   // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the clients go on with.
   async write(path: string, args: object, speaker?: Speaker): Promise<any> {
     const key = crypto.randomUUID();
@@ -135,7 +135,7 @@ export class Clients {
         this.interrupted += 1;
         await pauseFor(20);
       } else if (attempt > 1) {
-        // Whatever became of the first try, there is one answer now, and it stays.
+        // Whatever happened to the first attempt, there is one answer now, and it stays.
         const again = await this.ask("mutation", path, args, speaker, key);
         if (again !== undefined) expect(again).toBe(reply);
       }
@@ -144,7 +144,10 @@ export class Clients {
     return successOf(path, reply);
   }
 
-  /** A retry of what was answered before the kill answers the same and does nothing. Asks many of them, from `from` on. */
+  /**
+   * Checks that retries of writes answered before the kill give the same answer. Repeats a sample of those from `from`
+   * on.
+   */
   async verifyRetries(from: number): Promise<void> {
     const answered = this.acknowledged.slice(from).filter(({ key }) => key !== undefined);
     const stride = Math.max(1, Math.floor(answered.length / retried));
@@ -167,32 +170,35 @@ export interface Killing {
   database: DatabaseName;
   process: ServerProcess;
   clients: Clients;
-  /** The clients' stories, under way. */
+  /** The clients' running stories. */
   living: Promise<void>[];
   deaths: number;
-  /** How long the server lives between a start and its death. */
+  /** How long the server runs between a start and its next death. */
   lifeMs: () => number;
-  /** Looks at the database while no server runs. */
+  /** Checks the database while no server runs. */
   inspect(): Promise<void>;
-  /** Asks the server that came back. `all`: about everything, and not about what is new alone. */
+  /** Checks through the restarted server: with `all` everything, else what is new. */
   verify(all: boolean): Promise<void>;
 }
 
-/** Kills the server so many times, and says how long it took to be back. The stories are over when it ends. */
+/**
+ * Kills the server `deaths` times, and returns a line about how long restarts took. The stories are over when it
+ * resolves.
+ */
 export async function killAgainAndAgain(killing: Killing, firstMs: number): Promise<string> {
   const { database, process, clients, living, deaths, lifeMs, inspect, verify } = killing;
   const lived = Promise.allSettled(living);
   const startsMs: number[] = [];
   for (let death = 1; death <= deaths; death += 1) {
     await pauseFor(lifeMs());
-    // A failed client ends the test here and not at the end.
+    // A failed client ends the test now, not at the end.
     await Promise.race([Promise.all(living), pauseFor(0)]);
     const dying = process.kill("SIGKILL");
     clients.pause();
     expect(await dying).toEqual({ code: null, signal: "SIGKILL" });
     await inspect();
     if (death % 5 === 0) {
-      // It may be killed while it recovers, too.
+      // It may also be killed while it recovers.
       const ended = process.spawn();
       await pauseFor(Math.random() * firstMs);
       process.signal("SIGKILL");
@@ -221,7 +227,7 @@ export async function killAgainAndAgain(killing: Killing, firstMs: number): Prom
   );
 }
 
-/** Gives a copy of an SQLite database to look at, so that the server finds the files exactly as its death left them. */
+/** Passes a copy of an SQLite database to `look`, so that the server finds its files exactly as its death left them. */
 export async function withCopy(url: string, look: (copy: string) => Promise<void>): Promise<void> {
   const file = url.slice("sqlite:".length);
   const folder = mkdtempSync(join(tmpdir(), "tidepool-killed-"));
@@ -235,7 +241,7 @@ export async function withCopy(url: string, look: (copy: string) => Promise<void
   }
 }
 
-/** Waits for what a dead process had sent to PostgreSQL: it may still be running. */
+/** Waits until PostgreSQL has finished what a dead process had sent to it. */
 export async function untilUnused(url: string): Promise<void> {
   const client = new pg.Client(url);
   await client.connect();

@@ -1,6 +1,6 @@
 /**
- * Rents with nothing of the marketplace around them: users and agents as bare rows, and the life of a session as far as
- * money goes, in the server's own functions. Tests of the ledger make a thousand of them in the time of one real rent.
+ * Rents without the rest of the marketplace: users and agents are bare rows, and a session goes through what concerns
+ * money, in the server's own functions. Tests of the ledger make a thousand of these in the time of one real rent.
  */
 import { randomUUID } from "node:crypto";
 import { placeHold } from "../../functions/model/money/ledger.js";
@@ -22,13 +22,13 @@ export interface Terms {
   pricingModel: PricingModel;
   priceMinor: number;
   currency?: Currency;
-  /** The consumer's limit, where they named one. */
+  /** The consumer's limit, if they set one. */
   maxAmountMinor?: number;
-  /** Whether the provider did something, so that a flat price is owed; they did unless told otherwise. */
+  /** Whether the provider did something, so that a flat price is owed. Default: true. */
   served?: boolean;
 }
 
-/** A user with one agent, which others rent. */
+/** A user with one agent that others rent. */
 export interface Party {
   userId: string;
   agentId: string;
@@ -193,7 +193,7 @@ const giveBack = systemMutation(
   { oneAtATime: ({ sessionId }) => sessionId },
 );
 
-/** What the tests of the ledger do on a server. */
+/** The operations on a server that tests of the ledger use. */
 export class Ledger {
   constructor(readonly server: TestServer) {}
 
@@ -205,7 +205,7 @@ export class Ledger {
     return this.runtime.runSystem(makeParty);
   }
 
-  /** Calls a function of the product as a user, whose rows nobody signed up for; an admin where that is asked for. */
+  /** Calls one of the product's functions as a user whose row was written directly, or with `isAdmin` as an admin. */
   async call(userId: string, path: string, args: object = {}, isAdmin = false): Promise<unknown> {
     const caller: UserCaller = {
       kind: "user",
@@ -233,7 +233,7 @@ export class Ledger {
     return this.call(userId, "billing:topUp", { amount, currency });
   }
 
-  /** A pending session with its money held, by its id. */
+  /** Makes a pending session with its money held, and returns its id. */
   async rent(consumer: Party, provider: Party, given: Terms): Promise<string> {
     const sessionId = randomUUID();
     const { currency = "CNY", maxAmountMinor = null, served = true, ...terms } = given;
@@ -242,7 +242,7 @@ export class Ledger {
     return sessionId;
   }
 
-  /** The same, started. */
+  /** Makes a session and starts it. */
   async start(consumer: Party, provider: Party, terms: Terms): Promise<string> {
     const sessionId = await this.rent(consumer, provider, terms);
     await this.approve(sessionId);
@@ -275,7 +275,7 @@ export class Ledger {
     );
   }
 
-  /** What of a user's money is stored as pending, in 1/10000. */
+  /** How much of a user's money is stored as pending, in 1/10000. */
   async pending(userId: string, currency: Currency = "CNY"): Promise<number> {
     const row = await this.server.read((db) =>
       db
@@ -287,7 +287,7 @@ export class Ledger {
     return row?.pendingMinor ?? 0;
   }
 
-  /** What a user has and what of it is held, in 1/10000. */
+  /** A user's balance, and how much of it is held, in 1/10000. */
   async wallet(userId: string, currency: Currency = "CNY"): Promise<{ balanceMinor: number; heldMinor: number }> {
     const row = await this.server.read((db) =>
       db

@@ -1,4 +1,4 @@
-/** People who watch, and what they would have to see. */
+/** Subscribers of a live world, and the check that each of them was told of every change of their answer. */
 import { expect } from "vitest";
 import type { Call, Outcome } from "../../runtime/call/call.js";
 import type { Caller } from "../../runtime/context.js";
@@ -12,9 +12,9 @@ class Subscription {
   value = "";
   isWoken = false;
   usedClock = false;
-  /** When it said that it changes by itself. */
+  /** When the answer said that it would change by itself. */
   changesAt: number | undefined;
-  /** As whom it is asked: with the credential that they had when they subscribed. */
+  /** The caller: with the credential that they had when they subscribed. */
   #caller: Caller;
   #unwatch = () => {};
 
@@ -29,7 +29,7 @@ class Subscription {
     return `${this.question.path} ${JSON.stringify(this.question.args)}`;
   }
 
-  /** Whether they have another credential by now, so that nothing asks with the one before. */
+  /** Whether the person has a new credential by now, so that the old one is no longer used. */
   get isCutOff(): boolean {
     return this.question.who.caller !== this.#caller;
   }
@@ -53,12 +53,12 @@ class Subscription {
     });
     this.#unwatch = () => watch.end();
     const about = { countedAs: null, expiresAt: undefined, about: {} };
-    // As a reply to the same question in the same words would be.
+    // Kept as the reply to a query would be.
     replies?.keep(this.#key, { body: Buffer.from(this.value), ...about }, seen, generation);
     seen.end();
   }
 
-  /** What somebody who asks is answered without a look at the database; undefined where there is one. */
+  /** The kept reply, which a caller would get without a look at the database; undefined if there is none. */
   get kept(): string | undefined {
     const kept = this.server.server.replies?.find(this.#key);
     return kept && Buffer.from(kept.body).toString();
@@ -89,23 +89,23 @@ class Subscription {
   }
 }
 
-/** What grows with each millisecond is told with the next change. */
+/** Removes the age that grows every millisecond: subscribers get a newer one only with the next change. */
 function withoutAges(answer: string): string {
   return answer.replaceAll(/"activeDurationMs":\d+/g, "");
 }
 
 export class Audience {
   readonly #subscriptions = new Map<string, Subscription>();
-  /** How many were woken, and of how many the answer was another one then. */
+  /** How many subscribers were woken, and for how many of them the answer had changed. */
   woken = 0;
   changed = 0;
   #turn = 0;
-  /** By path, how often somebody was woken to the answer that they had. */
+  /** How often a subscriber was woken for an unchanged answer, by path. */
   readonly needless: Reached = new Map();
 
   constructor(
     readonly server: TestServer,
-    /** How often each query answered with something. */
+    /** How often each query's answer contained something. */
     readonly answered: Reached = new Map(),
   ) {}
 
@@ -113,7 +113,7 @@ export class Audience {
     return this.#subscriptions.size;
   }
 
-  /** From now on these are what is watched. */
+  /** Replaces the questions that are subscribed to. */
   async subscribeTo(questions: readonly Question[]): Promise<void> {
     const keyOf = ({ who, path, args }: Question) => `${who.id} ${path} ${JSON.stringify(args)}`;
     const asked = new Set(questions.map(keyOf));
@@ -134,8 +134,9 @@ export class Audience {
   }
 
   /**
-   * Fails where somebody does not see what they should; `when` says whether timers that are due have done their work.
-   * With `everyNth`, only one in so many of those who were not woken looks, in turns: what they missed, they miss later.
+   * Fails if a subscriber was not told of a change. `when` says whether the timers that are due have run. With
+   * `everyNth`, only one in so many of the subscribers who were not woken is checked, in turns: a change that one of
+   * them missed shows at a later check.
    */
   async check(what: string, when: "as it stands" | "with all that was due done", everyNth = 1): Promise<void> {
     this.#turn += 1;
@@ -163,7 +164,7 @@ export class Audience {
       const isAnnounced = changesAt !== undefined && changesAt <= this.server.clock.now();
       const isAside = this.server.server.runtime.registry.find(path)?.refreshMs !== undefined;
       const mayGoOn = usedClock && (when === "as it stands" || isAnnounced || isAside);
-      // What a server does on its own account may have been committed while this was read; then it wakes them.
+      // The server may have committed something by itself during this read; then it wakes the subscriber soon.
       if (!mayGoOn) await this.#isWokenSoon(subscription, what, fresh);
       else if (when === "as it stands") return;
     }
@@ -190,7 +191,7 @@ export class Audience {
   }
 }
 
-/** An outcome as text that differs where the outcome does. */
+/** An outcome as text; different outcomes give different texts. */
 function asText(outcome: Outcome): string {
   if (outcome.status === "success") {
     const { value } = outcome;
@@ -199,7 +200,7 @@ function asText(outcome: Outcome): string {
   return outcome.status === "fault" ? "fault" : `${outcome.status} ${outcome.error.code} ${outcome.error.message}`;
 }
 
-/** Whether an answer says something. */
+/** Whether an answer contains something. */
 function isFull(text: string): boolean {
   return !/^(refused|rejected|fault)|^\[\]$|^\{("data"|"sessions"):\[\]/.test(text);
 }

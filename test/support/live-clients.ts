@@ -1,4 +1,4 @@
-/** Convex's own live clients for tests, on sockets that a test can cut, and what they have seen. */
+/** Convex's own live clients, on sockets that a test can cut, with a record of what they have seen. */
 import { ConvexClient } from "convex/browser";
 import type { FunctionReference } from "convex/server";
 import { makeFunctionReference } from "convex/server";
@@ -14,7 +14,7 @@ export type Value = any;
 export const queryAt = (path: string) => makeFunctionReference<"query">(path);
 export const mutationAt = (path: string) => makeFunctionReference<"mutation">(path);
 
-/** A constructor for a client's sockets, with the sockets that it made. */
+/** A WebSocket class for a client, with the sockets that were made of it. */
 export function cuttableSockets(): { constructor: typeof globalThis.WebSocket; sockets: WebSocket[]; cut(): void } {
   const sockets: WebSocket[] = [];
   class Cuttable extends WebSocket {
@@ -32,7 +32,7 @@ export function cuttableSockets(): { constructor: typeof globalThis.WebSocket; s
   };
 }
 
-/** Resolves once it is so; rejects after a while with `what` was waited for. */
+/** Resolves once `isSo` is true. Rejects after a while, and names `what` was waited for. */
 export async function until(isSo: () => boolean, what: string | (() => string)): Promise<void> {
   const givenUpAt = Date.now() + patienceMs;
   while (!isSo()) {
@@ -50,7 +50,7 @@ export class Seen {
     return this.values.at(-1);
   }
 
-  /** Waits until the newest value is this one. */
+  /** Waits until `isIt` is true of the newest value. */
   async shows(isIt: (value: Value) => boolean): Promise<Value> {
     await until(
       () => this.values.length > 0 && isIt(this.last),
@@ -68,10 +68,11 @@ export class Seen {
   }
 }
 
+/** One of Convex's clients. */
 export class LiveClient {
   readonly client: ConvexClient;
   readonly #sockets = cuttableSockets();
-  /** What `setAuth` reported. */
+  /** What `setAuth` has reported. */
   readonly signedIn: boolean[] = [];
 
   constructor(url: string) {
@@ -82,7 +83,7 @@ export class LiveClient {
     });
   }
 
-  /** How many sockets it has opened so far. */
+  /** How many sockets the client has opened so far. */
   get opened(): number {
     return this.#sockets.sockets.length;
   }
@@ -102,7 +103,7 @@ export class LiveClient {
     return this.client.mutation(mutationAt(path), args);
   }
 
-  /** Signs in, and resolves once the server has agreed. */
+  /** Signs in and resolves once the server has answered. */
   async signIn(secret: string): Promise<void> {
     const before = this.signedIn.length;
     this.client.setAuth(
@@ -112,13 +113,13 @@ export class LiveClient {
     await until(() => this.signedIn.length > before, "an answer to setAuth");
   }
 
-  /** Cuts its sockets as a broken network would. */
+  /** Cuts the sockets as a broken network would. */
   cut(): void {
     this.#sockets.cut();
   }
 }
 
-/** A live client of the server, closed after the test. */
+/** A live client of the server. It is closed after the test. */
 export function liveClient(server: Pick<TestServer, "url"> | { url: string }): LiveClient {
   const client = new LiveClient(server.url);
   onTestFinished(() => client.client.close());

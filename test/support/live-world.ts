@@ -1,4 +1,4 @@
-/** A small world in which random things happen, and all the questions that its people could be subscribed to. */
+/** A small world in which random things happen, and all questions that its people could subscribe to. */
 import { day, hour, minute, type TestServer } from "./harness.js";
 import { Coordination } from "./live-world/coordination.js";
 import { Documents } from "./live-world/documents.js";
@@ -9,7 +9,10 @@ import { People } from "./live-world/people.js";
 
 export type { Question, Reached } from "./live-world/ground.js";
 
-/** So many seeds in a row begin at different places of one deck: with steps enough, each act is dealt to one of them. */
+/**
+ * This many consecutive seeds start at different places of the same deck. With enough steps, each act is dealt for one
+ * of them.
+ */
 const seedsOfADeck = 4;
 
 const ofTime = /^(a second|time|days)/;
@@ -22,11 +25,11 @@ export class LiveWorld {
     readonly ground: Ground,
     readonly seed: number,
   ) {
-    // Everything needs the people, and money is first made on the marketplace.
+    // Every part needs the people, and money is first earned on the marketplace.
     this.#parts = [People, Coordination, Marketplace, Money, Documents].map((Of) => new Of(ground));
   }
 
-  /** A world in which every mutation has had success once, with something of everything in it. */
+  /** A world with something of everything in it, in which every mutation has succeeded once. */
   static async make(
     servers: readonly TestServer[],
     seed: number,
@@ -38,17 +41,20 @@ export class LiveWorld {
     return world;
   }
 
-  /** Everything that somebody could watch in here, as it stands. */
+  /** Everything that somebody could watch in this world now. */
   questions(): Question[] {
     return this.#parts.flatMap((part) => part.questions());
   }
 
-  /** How many different things can happen while time stands still. */
+  /** How many different things can happen if time stands still. */
   get variety(): number {
     return this.#names(true).length;
   }
 
-  /** One random thing happens, or is refused. Each comes once before one comes again. `still`: time stands still. */
+  /**
+   * One random thing happens, or is refused. Each thing happens once before one is repeated. With `still`, time does
+   * not move.
+   */
   async happen(still = false): Promise<string> {
     this.ground.step += 1;
     const acts = new Map(this.#acts());
@@ -63,7 +69,7 @@ export class LiveWorld {
     return name;
   }
 
-  /** Lets timers that are due by now do their work. */
+  /** Runs the timers that are due by now. */
   async settle(): Promise<void> {
     for (const server of this.ground.servers) await server.settle();
   }

@@ -1,6 +1,7 @@
+/** Scales tests that could always do more, and measures how long they hold up the event loop. */
 import { loadavg } from "node:os";
 
-/** How much a test that can always do more does: a little in the normal suite, all of it with `TEST_LONG=1`. */
+/** How much a test does that could always do more: a little in the normal suite, all of it with `TEST_LONG=1`. */
 export const isLong = process.env.TEST_LONG === "1";
 
 export function amount(normally: number, inTheLongRun: number): number {
@@ -8,8 +9,8 @@ export function amount(normally: number, inTheLongRun: number): number {
 }
 
 /**
- * The longest turn of the event loop while `work` is on (ms): the least of some tries, and what is to be printed of all. A
- * turn counts with the processor's time that it took, as others may use the machine as well.
+ * The longest turn of the event loop during `work`, in ms: the shortest of several tries, and a text about all of them.
+ * Only the processor's time counts, because others may use the machine as well.
  */
 export async function longestTurn(
   work: (tries: number) => Promise<unknown>,
@@ -30,7 +31,7 @@ export async function longestTurn(
     };
     look();
     await work(tries);
-    // The turn in which it ended counts as well.
+    // The turn in which the work ended counts as well.
     await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
     isOn = false;
     longest.push(most);

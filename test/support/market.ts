@@ -1,9 +1,9 @@
-/** Agents on the marketplace, brought there the way their owners would. */
+/** Puts agents on the marketplace as their owners would. */
 import { systemMutation } from "../../runtime/call/define.js";
 import type { TestServer, User } from "./harness.js";
 import { Agent } from "./harness.js";
 
-/** A slug that nobody has yet. */
+/** A slug that nobody uses yet. */
 let made = 0;
 export function freshSlug(): string {
   made += 1;
@@ -12,13 +12,13 @@ export function freshSlug(): string {
 
 export const description = "Reads contracts and says what they mean";
 
-/** An agent of the user's: registered, not published. */
+/** Registers an agent of the user's without publishing it. */
 // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about to look at.
 export async function draft(owner: User, fields: object = {}): Promise<any> {
   return owner.call("agents:create", { name: "Reader", slug: freshSlug(), description, ...fields });
 }
 
-/** An agent that an admin approved: listed, never connected. The fields are those of the registration. */
+/** An agent that an admin approved: listed, never connected. `fields` are those of the registration. */
 // biome-ignore lint/suspicious/noExplicitAny: as above.
 export async function listed(server: TestServer, owner: User, fields: object = {}): Promise<any> {
   const { id } = await draft(owner, fields);
@@ -31,7 +31,7 @@ export function asAgent(server: TestServer, made: { id: string; name: string; ag
   return new Agent(server, made.agentToken, made.id, made.name, "");
 }
 
-/** Opens the agent's control channel as far as the database can tell. */
+/** Writes the row of an open control channel, without a socket. */
 export async function connect(server: TestServer, agentId: string): Promise<void> {
   const open = systemMutation("test: opens an agent's control channel", async (ctx) => {
     await ctx.db
@@ -42,7 +42,7 @@ export async function connect(server: TestServer, agentId: string): Promise<void
   await server.server.runtime.runSystem(open);
 }
 
-/** Closes it again. */
+/** Deletes that row. */
 export async function disconnect(server: TestServer, agentId: string): Promise<void> {
   const close = systemMutation("test: closes an agent's control channel", async (ctx) => {
     await ctx.db.deleteFrom("agentSockets").where("agentId", "=", agentId).execute();

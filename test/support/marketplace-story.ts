@@ -1,4 +1,4 @@
-/** A tour of the marketplace in which every one of its functions is called with success at least once. */
+/** A tour of the marketplace that calls each of its functions with success at least once. */
 import { Caller, minute, type TestServer } from "./harness.js";
 import { connect } from "./market.js";
 import { task } from "./rental.js";
@@ -8,7 +8,7 @@ type Call = (who: Caller, path: string, args?: object) => Promise<any>;
 
 const rentNow = { pricingModel: "per_session", priceAmount: "5.00", approvalMode: "auto" };
 
-/** `as` makes the calls, so that a test sees each of them. */
+/** `as` makes the calls, so a test can see each of them. */
 export async function marketplaceStory(server: TestServer, as: Call): Promise<void> {
   const admin = await server.admin();
   const email = "carol@example.com";
@@ -34,7 +34,7 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   await as(bob, "follows:listFollowers");
   await as(alice, "follows:remove", { userId: bob.userId });
 
-  // Bob's agent, from its registration to the day it is rented.
+  // Bob's agent, from its registration to the day on which it is rented.
   const capabilities = [{ category: "law", name: "Contracts", description: "Reads them", tags: ["合同"] }];
   const reader = {
     name: "Reader",
@@ -97,7 +97,7 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   await as(alice, "cart:add", { providerAgentId: agentId, taskDescription: "Read it" });
   await as(alice, "cart:clear");
 
-  // She rents, talks and ends it.
+  // She rents the agent, talks to it and ends the session.
   await as(alice, "billing:topUp", { amount: "100.00" });
   const rent = { agentId, taskDescription: task, consumerAgentId: plannerId };
   const { id: sessionId } = await as(alice, "sessions:create", rent);
@@ -133,7 +133,7 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   const { data: records } = await as(bob, "billing:listRecords");
   await as(admin, "admin:refund", { recordId: records[0].id });
 
-  // One that waits for its approval, and one that an admin ends.
+  // One session waits for approval, and an admin ends another.
   await bob.call("agents:update", { agentId, approvalMode: "manual" });
   const pending = await as(alice, "sessions:create", { agentId, taskDescription: task });
   await as(bob, "sessions:approve", { sessionId: pending.id });
@@ -145,7 +145,7 @@ export async function marketplaceStory(server: TestServer, as: Call): Promise<vo
   await as(alice, "orders:get", { orderId: order.id });
   await as(alice, "orders:cancel", { orderId: order.id });
 
-  // What Alice pays for and is not content with, and money that comes in another way.
+  // Alice disputes what she paid for, and money comes in by other ways.
   const disputed = async () => {
     const session = await as(alice, "sessions:create", { agentId, taskDescription: task });
     await bob.call("sessions:approve", { sessionId: session.id });

@@ -1,4 +1,4 @@
-/** Text, numbers and JSON such as nobody means to send, for tests that generate what comes in. */
+/** Text, numbers and JSON that nobody sends on purpose, for tests that generate input. */
 import fc from "fast-check";
 
 /** JSON that `JSON.stringify` would not write. */
@@ -6,7 +6,10 @@ export class Raw {
   constructor(readonly json: string) {}
 }
 
-/** As JSON text. A `Map` is an object whose keys may be any, `__proto__` and repeated ones among them. */
+/**
+ * A value as JSON text. A `Map` becomes an object, and its keys may be anything, including `__proto__` and repeated
+ * ones.
+ */
 export function toJson(value: unknown): string {
   if (value instanceof Raw) return value.json;
   if (value instanceof Map)
@@ -21,7 +24,7 @@ export function toJson(value: unknown): string {
   return JSON.stringify(value) ?? "null";
 }
 
-/** Any UTF-16 units, halves of surrogate pairs among them. */
+/** Any UTF-16 code units, including halves of surrogate pairs. */
 const anyUnits = fc
   .array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 20 })
   .map((units) => String.fromCharCode(...units));

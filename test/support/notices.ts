@@ -1,8 +1,8 @@
-/** What functions tell the rest of the server. */
+/** Listens to the notices that functions post. */
 import { onTestFinished, vi } from "vitest";
 import { type Notice, NoticeBoard } from "../../runtime/notices.js";
 
-/** The notices of one kind, as they come from now on to the end of the test. */
+/** The notices of one kind that are posted from now to the end of the test. */
 export function heard<K extends Notice["kind"]>(kind: K): Notice[] {
   const notices: Notice[] = [];
   const post = NoticeBoard.prototype.post;

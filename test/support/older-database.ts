@@ -1,4 +1,4 @@
-/** A database as an earlier release left it, for what a migration has to carry over. */
+/** Makes a database as an earlier release left it, to test migrations. */
 import SqliteDatabase from "better-sqlite3";
 import { Kysely, Migrator, PostgresDialect, SqliteDialect } from "kysely";
 import pg from "pg";
@@ -9,7 +9,7 @@ import { createDatabase, type DatabaseName, type EmptyDatabase } from "./databas
 /** Rows by table, as that release stored them. */
 export type StoredRows = Record<string, Record<string, unknown>[]>;
 
-/** A database that has the migrations before the one named, and these rows. */
+/** A database with all migrations before `migration`, and with `rows`. */
 export async function databaseBefore(
   database: DatabaseName,
   migration: string,

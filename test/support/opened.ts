@@ -1,4 +1,4 @@
-/** Everything that an agent's credential opens, to see what becomes of it once the credential has ended. */
+/** Opens everything that an agent's credential can open, and checks that all of it ends with the credential. */
 import { expect } from "vitest";
 import { open as openStream } from "./event-streams.js";
 import { Caller, type TestServer, User } from "./harness.js";
@@ -8,33 +8,35 @@ import { openSession as rentAgent, rentable } from "./rental.js";
 import { openAgent, openAt, openGroup, openSession, type TestSocket } from "./sockets.js";
 import { add, openSync } from "./sync-frames.js";
 
-/** Why a credential is none any more. */
+/** Why a credential ended. */
 export type Why = "revoked" | "suspended";
 
-/** What a credential may open. */
+/** Something that was opened with a credential. */
 export interface Opened {
-  /** Resolves once what is open has ended as it should. */
+  /** Resolves once it has ended in the right way. */
   ended(why: Why): Promise<void>;
-  /** Resolves once the same was tried again, and was refused as it should be. */
+  /** Tries to open it again; resolves once that was refused in the right way. */
   refused(why: Why): Promise<void>;
 }
 
 export interface Cast {
-  /** Its owner, and the agent whose token made it. */
+  /** The agent's owner, and the agent whose token made it. */
   owner: User;
   parent: User;
   admin: User;
   parentId: string;
   agentId: string;
   token: string;
-  /** Two sessions that it provides, and one that its owner rents. */
+  /** Two sessions that the agent provides, and one that its owner rents. */
   sessionIds: [string, string];
   rentedId: string;
-  /** Session tokens that it has read: of the second session that it provides, and of the one that its owner rents. */
+  /**
+   * Session tokens that the agent has read: for its second session as provider, and for the one that its owner rents.
+   */
   tokens: { provider: string; consumer: string };
 }
 
-/** An agent that another agent of its owner made, in the middle of its work. */
+/** An agent in the middle of its work, made by another agent of the same owner. */
 export async function castFor(server: TestServer): Promise<Cast> {
   const owner = await server.user("Owner", { topUp: "50" });
   const elder = await owner.call("agents:create", { name: "Elder", slug: freshSlug(), description });
@@ -81,7 +83,7 @@ export async function openAll(server: TestServer, cast: Cast): Promise<Record<st
       { revoked: [4002], suspended: [4001] },
       () => openAt(server, "/ws/session", asProvider),
     ),
-    // What a suspended user rents ends with the suspension.
+    // Sessions that a suspended user rents end with the suspension.
     "/ws/session as the consumer": socketOf(
       await openSession(server, asConsumer),
       { revoked: [4002], suspended: [4001, 4004] },
@@ -90,11 +92,11 @@ export async function openAll(server: TestServer, cast: Cast): Promise<Record<st
   };
 }
 
-/** What every credential opens: calls, a stream and a live client. `path` is a query that it may ask. */
+/** Opens what every credential can open: calls, a stream and a live client. `path` is a query that it may run. */
 export async function openShared(server: TestServer, secret: string, path: string): Promise<Record<string, Opened>> {
   const who = new Caller(server, secret);
   const isRefused = (why: Why) => ({ httpStatus: why === "revoked" ? 401 : 403 });
-  // Asked often enough to be kept and taken on trust.
+  // Called often enough that the reply is kept and the credential trusted.
   for (let count = 0; count < 3; count += 1) await who.call(path);
   const { reader } = await openStream(server, who, path);
   await reader.shows(({ event }) => event === "message");
@@ -151,13 +153,13 @@ function socketOf(socket: TestSocket, codes: Codes, again: () => Promise<TestSoc
     ended: async (why) => expect(codes[why]).toContain((await socket.closed).code),
     refused: async (why) => {
       const late = await again();
-      // A session that has ended says that first.
+      // A session that has ended closes with its own code first.
       expect([...codes[why], ...(why === "suspended" ? [4003] : [])]).toContain((await late.closed).code);
     },
   };
 }
 
-/** Every way in which somebody ends the token of the cast's agent, on the server that is named. */
+/** Every way to end the token of the cast's agent, on a given server. */
 export const ends: Record<string, { why: Why; end(on: TestServer, cast: Cast): Promise<unknown> }> = {
   "its owner revokes it": {
     why: "revoked",
@@ -198,13 +200,16 @@ function as(on: TestServer, { credential }: Caller): Caller {
   return new Caller(on, credential);
 }
 
-/** After the end: nothing that was opened is open, nothing opens again, and the sessions go on for whoever may still read. */
+/**
+ * Checks that everything that was opened has ended and none of it opens again, and that the sessions go on for those
+ * who may still read them.
+ */
 export async function expectNothingLeft(
   server: TestServer,
   opened: Record<string, Opened>,
   why: Why,
   cast: Cast,
-  /** For the word of it to come from another process. */
+  /** How long the news may take from another process. */
   withinMs = 0,
 ): Promise<void> {
   const givenUpAt = Date.now() + withinMs;

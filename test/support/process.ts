@@ -1,24 +1,24 @@
 /**
- * The real server as a child process, from the build as `npm start` runs it, so that a test can send it any signal and
- * start it again on the same port and database. What it prints is kept.
+ * Runs the real server as a child process, from the build, as `npm start` does. A test can send it any signal and start
+ * it again on the same port and database. Its output is kept.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { built, root } from "./build.js";
 
-/** How long a start may take before the test gives up. What a start should take is for the tests to say. */
+/** How long a start may take before the test gives up. How long it should take is for the tests to say. */
 const startTimeoutMs = 30_000;
 
 export interface ProcessOptions {
   databaseUrl: string;
-  /** A free one if not given. */
+  /** Default: a free port. */
   port?: number;
-  /** More variables; nothing of the test's own environment reaches the server but its paths. */
+  /** More environment variables. Of the test's own environment the server gets only its paths. */
   environment?: Record<string, string>;
-  /** Put before `node`, such as `strace` with its options. */
+  /** A command put before `node`, such as `strace` with its options. */
   wrapper?: string[];
-  /** Another command that serves, and the folder to run it in. */
+  /** Another command that starts the server, and the folder to run it in. */
   instead?: { command: string[]; folder: string };
 }
 
@@ -39,7 +39,7 @@ export class ServerProcess {
     readonly script: string,
   ) {}
 
-  /** Started and ready. */
+  /** Starts a server and waits until it is ready. */
   static async start(options: ProcessOptions): Promise<ServerProcess> {
     const process = new ServerProcess(options, options.port ?? (await freePort()), await built("serve"));
     await process.start();
@@ -56,12 +56,12 @@ export class ServerProcess {
     return pid;
   }
 
-  /** Resolves once the process has ended, however that comes about. */
+  /** Resolves once the process has ended, for whatever reason. */
   get exited(): Promise<Exit> {
     return this.#exit ?? Promise.resolve({ code: null, signal: null });
   }
 
-  /** Starts it (again) and waits until it says that it is ready; resolves with how long that took, in ms. */
+  /** Starts the server (again) and waits until it is ready. Resolves with how long that took, in ms. */
   async start(): Promise<number> {
     const started = performance.now();
     let ended: Exit | undefined;
@@ -79,7 +79,7 @@ export class ServerProcess {
     return performance.now() - started;
   }
 
-  /** Starts it without waiting. Resolves with its end. */
+  /** Starts the server without waiting. Resolves when it ends. */
   spawn(): Promise<Exit> {
     const { databaseUrl, environment, wrapper = [], instead } = this.options;
     const [command = "", ...args] = instead?.command ?? [...wrapper, process.execPath, this.script];
@@ -106,7 +106,7 @@ export class ServerProcess {
     this.#child = child;
     this.#exit = new Promise((resolve, reject) => {
       child.on("error", reject);
-      // "close" comes after the last of the output, "exit" may come before it.
+      // "close" comes after all output; "exit" may come before it.
       child.on("close", (code, signal) => {
         this.#child = undefined;
         resolve({ code, signal });
@@ -135,12 +135,12 @@ export class ServerProcess {
     return this.exited;
   }
 
-  /** Ends it politely. Safe where it has ended already. */
+  /** Ends the server with SIGTERM. Safe if it has already ended. */
   async stop(): Promise<Exit> {
     return this.kill("SIGTERM");
   }
 
-  /** Memory that the process holds, in bytes (Linux only; 0 elsewhere). */
+  /** The memory that the process uses, in bytes (Linux only; 0 elsewhere). */
   residentBytes(): number {
     try {
       const pages = readFileSync(`/proc/${this.pid}/status`, "utf8");
@@ -151,7 +151,10 @@ export class ServerProcess {
   }
 }
 
-/** Below the ports that the system gives to others, so that nobody takes it while the server is down. */
+/**
+ * A free port below the range from which the system gives ports to others, so that nobody takes it while the server is
+ * down.
+ */
 async function freePort(): Promise<number> {
   for (;;) {
     const port = 15_000 + Math.floor(Math.random() * 15_000);

@@ -1,4 +1,4 @@
-/** Several server processes on one PostgreSQL database, in one test process or as children of it. */
+/** Runs several servers on one PostgreSQL database, within one test process or as child processes. */
 import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, describe, onTestFinished } from "vitest";
@@ -8,7 +8,7 @@ import { createDatabase, databases } from "./databases.js";
 import { startServer, type TestOptions, type TestServer } from "./harness.js";
 import { until } from "./live-clients.js";
 
-/** Tests that need a PostgreSQL. Where there is none the global set-up has printed why. */
+/** A `describe` that needs PostgreSQL. Without it the global set-up has printed why. */
 export const describeProcesses = describe.runIf(databases.includes("postgres"));
 
 export interface Pair {
@@ -44,8 +44,8 @@ export async function closeBoth({ one, other }: Pair): Promise<void> {
 }
 
 /**
- * Resolves once each has heard everything that happened on the other: notifications arrive in order. `notices` are those
- * that `heard("serveRulesChanged")` collects.
+ * Resolves once each server has heard everything that happened on the other: notifications arrive in order. `notices`
+ * must come from `heard("serveRulesChanged")`.
  */
 export async function caughtUp({ one, other }: Pair, notices: readonly Notice[]): Promise<void> {
   const wait = async (from: TestServer) => {
@@ -57,7 +57,7 @@ export async function caughtUp({ one, other }: Pair, notices: readonly Notice[])
   await Promise.all([wait(one), wait(other)]);
 }
 
-/** Asks the database something, past every server. */
+/** Queries the database directly. */
 export async function ask<Row extends pg.QueryResultRow>(
   url: string,
   query: string,
@@ -72,7 +72,7 @@ export async function ask<Row extends pg.QueryResultRow>(
   }
 }
 
-/** Cuts the connections on which the servers hear of each other, or that of the newest alone. Says how many they were. */
+/** Cuts the connections of the buses, or only the `newest` of them. Returns how many it cut. */
 export async function cutBuses(url: string, newest = Number.MAX_SAFE_INTEGER): Promise<number> {
   const cut = await ask(
     url,
@@ -84,9 +84,9 @@ export async function cutBuses(url: string, newest = Number.MAX_SAFE_INTEGER): P
   return cut.length;
 }
 
-/** What a server has to tell the others, kept until the test lets it go: as on a slow way, or a broken one. */
+/** What a server has to tell the others, held back until the test releases it, as on a slow or broken network. */
 export interface Held {
-  /** Tells of what was written, as where it comes in an earlier message than the notices. */
+  /** Sends the writes alone, as if they came in an earlier message than the notices. */
   releaseWrites(): void;
   release(): void;
 }

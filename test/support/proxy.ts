@@ -1,9 +1,10 @@
-/** A plain TCP proxy in front of several servers: each connection goes to the next one that takes it. */
+/** A plain TCP proxy in front of several servers: each connection goes to the next server that accepts it. */
 import { connect, createServer, type Server, type Socket } from "node:net";
 
+/** The proxy. */
 export class RoundRobin {
   readonly #open = new Set<Socket>();
-  /** From the servers to the clients. */
+  /** The client of each connection to a server. */
   readonly #replies = new Map<Socket, Socket>();
   #next = 0;
   #only: number | undefined;
@@ -27,12 +28,12 @@ export class RoundRobin {
     return `http://127.0.0.1:${typeof address === "object" && address ? address.port : 0}`;
   }
 
-  /** Sends new connections to this server alone; to all of them in turn again without one. */
+  /** Sends new connections to this server only; without an argument, to all of them in turn again. */
   only(server?: { url: string }): void {
     this.#only = server && Number(new URL(server.url).port);
   }
 
-  /** Keeps from the clients what the servers say from now on, until they are cut. */
+  /** Holds back the servers' replies from now on, until the connections are cut. */
   holdReplies(): void {
     this.#isHolding = true;
     for (const [server, client] of this.#replies) server.unpipe(client).pause();
@@ -71,7 +72,7 @@ export class RoundRobin {
     this.#open.add(socket);
   }
 
-  /** Cuts every connection that is open. */
+  /** Cuts every open connection. */
   cut(): void {
     this.#isHolding = false;
     for (const socket of this.#open) socket.destroy();

@@ -1,4 +1,4 @@
-/** Runs the Python scripts as an agent does, beside the server that they talk to. */
+/** Runs the Python scripts as an agent does, against a server in this process. */
 import { execFile, execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,10 @@ export const scriptsFolder = fileURLToPath(new URL("../../adapters/documents/scr
 
 const candidates = ["python3", "/usr/bin/python3"];
 
-/** The first Python that can run `program`, by its own path: a version manager's shim would add to every start. */
+/**
+ * The path of the first Python that can run `program`; its own path, because a version manager's shim would slow every
+ * start down.
+ */
 function findPython(program: string): string | undefined {
   for (const candidate of candidates) {
     try {
@@ -20,16 +23,16 @@ function findPython(program: string): string | undefined {
       });
       return asked.trim() || candidate;
     } catch {
-      // Not there, or not able to.
+      // It is missing, or cannot run the program.
     }
   }
   return undefined;
 }
 
-/** Undefined where there is no Python. */
+/** Undefined if there is no Python. */
 export const python = findPython("import sys; assert sys.version_info >= (3, 9)");
 
-/** One that has PyNaCl; undefined where none has. */
+/** A Python with PyNaCl; undefined if there is none. */
 export const pythonWithNacl = findPython("import nacl.public");
 
 export interface Ran {
@@ -43,7 +46,7 @@ interface RunOptions {
   environment?: Record<string, string>;
 }
 
-/** Runs Python with these arguments; never blocks, for the server that is called runs in this process. */
+/** Runs Python with these arguments. Does not block, because the server that it calls runs in this process. */
 export function runPython(interpreter: string, args: string[], options: RunOptions = {}): Promise<Ran> {
   return new Promise((resolve) => {
     const environment = {
@@ -73,7 +76,7 @@ export class Folder {
   readonly path = mkdtempSync(join(tmpdir(), "tidepool-scripts-"));
   #count = 0;
 
-  /** A path that nothing is at yet. */
+  /** A path at which nothing exists yet. */
   fresh(name = "file"): string {
     this.#count += 1;
     return join(this.path, String(this.#count), name);
@@ -98,7 +101,7 @@ export function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** The permission bits, such as 0o600. */
+/** The permission bits of a file, such as 0o600. */
 export function modeOf(path: string): number {
   return statSync(path).mode & 0o777;
 }

@@ -1,12 +1,12 @@
-/** HTTP by hand: connections that stop in the middle of a request, or read nothing of the reply. */
+/** Speaks HTTP by hand, for connections that stop in the middle of a request or do not read the reply. */
 import { connect, type Socket } from "node:net";
 import type { TestServer } from "./harness.js";
 
 export interface RawConnection {
   socket: Socket;
-  /** All that came so far. */
+  /** Everything that has come so far. */
   text(): string;
-  /** Resolves once the other side has ended it. */
+  /** Resolves once the server has ended the connection. */
   closed: Promise<void>;
 }
 
@@ -20,7 +20,7 @@ export async function rawConnection(server: TestServer): Promise<RawConnection> 
   return { socket, text: () => Buffer.concat(came).toString("utf8"), closed };
 }
 
-/** A POST of JSON whose body is `declared` bytes long, if one believes its head. */
+/** The head of a JSON POST that declares a body of `declared` bytes. */
 export function head(path: string, declared: number | "chunked"): string {
   const length = declared === "chunked" ? "Transfer-Encoding: chunked" : `Content-Length: ${declared}`;
   return `POST ${path} HTTP/1.1\r\nHost: tidepool\r\nContent-Type: application/json\r\n${length}\r\n\r\n`;

@@ -1,4 +1,4 @@
-/** Being told no: the answer to the letter, and the proof that nothing was written. */
+/** Checks refusals: the exact answer, and that nothing was written. */
 import { expect } from "vitest";
 import type { Database } from "../../schema/index.js";
 import type { Caller, TestServer } from "./harness.js";
@@ -9,7 +9,7 @@ export const wave = "🌊";
 /** Three bytes of UTF-8, one character. */
 export const tide = "潮";
 
-/** All tables; the type has a new one named here. */
+/** All tables. The type makes sure that a new table is added here. */
 export const tables = Object.keys({
   agents: true,
   agentCredentials: true,
@@ -56,15 +56,15 @@ export const tables = Object.keys({
   docs: true,
 } satisfies Record<keyof Database, true>) as (keyof Database)[];
 
-/** Every row of every table, to compare. */
+/** Every row of every table, for comparison. */
 export async function everything(server: TestServer): Promise<string[]> {
   return server.read(async (db) => {
     const rows: string[] = [];
     for (const table of tables) {
-      // A process renews its lease while a test looks.
+      // A process renews its lease at any time.
       if (table === "serverProcesses") continue;
       const stored = await db.selectFrom(table).selectAll(table).execute();
-      // When a sign-in was last seen is written by whatever its user calls.
+      // Any call of a user may update when their sign-in was last seen.
       rows.push(...stored.map((row) => `${table} ${JSON.stringify({ ...row, lastSeenAt: undefined })}`));
     }
     return rows.sort();
@@ -74,18 +74,18 @@ export async function everything(server: TestServer): Promise<string[]> {
 export interface Expected {
   code: string;
   message: string;
-  /** What stands beside the code in `errorData`; not looked at where it is left out. */
+  /** What `errorData` contains besides the code; not checked if left out. */
   data?: Record<string, unknown>;
 }
 
-/** The function says no with exactly this, and nothing is stored differently after it. */
+/** Expects the function to refuse in exactly this way and to change nothing in the database. */
 export async function expectRefusal(server: TestServer, call: () => Promise<unknown>, expected: Expected) {
   const before = await everything(server);
   await expect(call()).rejects.toMatchObject({ httpStatus: 200, ...expected });
   expect(await everything(server)).toEqual(before);
 }
 
-/** The arguments do not fit: `field` is named in the issues. Nothing is stored differently after it. */
+/** Expects `invalid_args` with `field` among the issues, and no change in the database. */
 export async function expectInvalid(server: TestServer, call: () => Promise<unknown>, field: string) {
   const before = await everything(server);
   const refused = await call().then(
@@ -97,13 +97,13 @@ export async function expectInvalid(server: TestServer, call: () => Promise<unkn
   expect(await everything(server)).toEqual(before);
 }
 
-/** An answer as it came over the wire: what must be equal byte for byte is compared in this form. */
+/** An answer exactly as it came, for comparing answers byte for byte. */
 export interface RawAnswer {
   status: number;
   body: string;
 }
 
-/** Calls without reading the answer. `authorization` replaces the caller's own header. */
+/** Calls without interpreting the answer. `authorization` replaces the caller's own header. */
 export async function rawCall(
   caller: Caller,
   path: string,

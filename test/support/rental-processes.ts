@@ -1,4 +1,4 @@
-/** Two server processes on one new database, in which an agent is rented already. */
+/** Two server processes on one new database, in which an agent is already rented. */
 import { ManualClock } from "./clock.js";
 import { startServer } from "./harness.js";
 import { disconnect } from "./market.js";
@@ -10,7 +10,7 @@ const secret = "a secret that only the tests know, and all of them";
 
 export async function startRentalProcesses() {
   const database = await createShared();
-  // What has to be there before: made by a server that is gone when the two start.
+  // A server that stops before the two start makes what they need.
   const before = await startServer("postgres", { databaseUrl: database.url, clock: new ManualClock(Date.now()) });
   const rented = await rentAgent(before);
   await disconnect(before, rented.agentId);

@@ -1,4 +1,4 @@
-/** Agents that can be rented and sessions with them, brought there as their people would. */
+/** Makes agents that can be rented, and sessions with them, as their people would. */
 import { systemMutation } from "../../runtime/call/define.js";
 import type { Database } from "../../schema/index.js";
 import type { SessionSocketsTable } from "../../schema/sessions.js";
@@ -9,12 +9,12 @@ export const task = "Read this contract and say what it means";
 
 export interface Rentable {
   provider: User;
-  /** With its token. */
+  /** The agent as a caller, with its token. */
   agent: Agent;
   agentId: string;
 }
 
-/** An agent that was approved and activated, and is online. The fields are those of a publish and a registration. */
+/** An agent that was approved and activated, and is online. `fields` are those of a publish and a registration. */
 export async function rentable(
   server: TestServer,
   fields: { [field: string]: unknown; priceAmount?: string; pricingModel?: string; approvalMode?: string } = {},
@@ -30,7 +30,7 @@ export async function rentable(
   return { provider: owner, agent: asAgent(server, made), agentId: made.id };
 }
 
-/** The admin with a credential that no jump of the clock ends. */
+/** The admin with a credential that does not expire when the clock jumps. */
 export async function lastingAdmin(server: TestServer): Promise<Caller> {
   return new Caller(server, (await server.admin()).apiKey);
 }
@@ -42,7 +42,7 @@ export interface Rental extends Rentable {
   session: any;
 }
 
-/** A session as its consumer sees it after the rent, `active` unless the terms or the task say otherwise. */
+/** A session as its consumer sees it after renting. It is `active` unless the terms or the task say otherwise. */
 export async function openSession(
   server: TestServer,
   fields: Parameters<typeof rentable>[1] = {},
@@ -63,13 +63,13 @@ export async function openSession(
   return { ...rented, consumer, session, sessionId: session.id };
 }
 
-/** The provider does something: from then on a flat price is owed (clawrent.md section 6.2). */
+/** Makes the provider do something: from then on a flat price is owed (clawrent.md section 6.2). */
 export async function serve(provider: Caller, sessionId: string): Promise<void> {
   const said = { type: "dialogue.message", payload: { content: "Here it is" } };
   await provider.call("sessions:sendMessage", { sessionId, ...said });
 }
 
-/** Runs `work` in a transaction, past every function. */
+/** Runs `work` in a transaction, without calling any function. */
 export async function write(
   server: TestServer,
   work: (db: import("kysely").Kysely<Database>) => Promise<unknown>,
@@ -82,7 +82,7 @@ export async function write(
 
 let sockets = 0;
 
-/** Opens a session's socket as far as the database can tell. */
+/** Writes the row of an open session socket, without a socket. */
 export async function openSocket(
   server: TestServer,
   socket: Pick<SessionSocketsTable, "sessionId" | "participantId" | "side"> & Partial<SessionSocketsTable>,

@@ -1,4 +1,4 @@
-/** The Markdown pages that the repository keeps, those apart that the server serves to agents. */
+/** Lists the repository's Markdown pages, except those that the server serves to agents. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

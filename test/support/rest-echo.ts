@@ -1,6 +1,6 @@
 /**
- * What stands behind `/api/cart` while the REST adapter itself is tested: functions that say back what they were given,
- * and answers that the product's own never give. They take what the routes' paths name.
+ * Functions that stand behind `/api/cart` while the REST adapter itself is tested: they return what they were given, or
+ * answers that the product's functions never give. Their arguments fit the routes' paths.
  */
 import { z } from "zod";
 import { mutation, query, Refusal } from "../../runtime/call/define.js";
@@ -8,7 +8,7 @@ import type { Modules } from "../../runtime/call/registry.js";
 import { CallError, type ErrorCode } from "../../runtime/errors.js";
 import { limit, page, text } from "../../schema/values.js";
 
-/** Says back what came in by the query. Anybody may. */
+/** Returns what came in the query string. Anybody may call it. */
 const list = query({
   summary: "Says back what it was given",
   auth: "none",
@@ -17,10 +17,10 @@ const list = query({
   handler: async (ctx, args) => ({ ...args, caller: ctx.caller.kind }),
 });
 
-/** How often `add` ran. */
+/** How often `add` has run. */
 export const runs = { add: 0 };
 
-/** Says back what came in by the body, to a known caller, and counts. */
+/** Returns what came in the body, counts its runs, and needs a known caller. */
 const add = mutation({
   summary: "Says back what it was given",
   auth: "agent",
@@ -33,7 +33,7 @@ const add = mutation({
   },
 });
 
-/** Every no, by its code, with what it says to programs. */
+/** Refuses with any code and data that it is given. */
 const update = mutation({
   summary: "Refuses with the given code",
   auth: "none",

@@ -1,4 +1,4 @@
-/** Routes beside what their functions declare. */
+/** Compares routes with what their functions declare. */
 import type { z } from "zod";
 import type { Route } from "../../adapters/rest-routes.js";
 import type { FunctionDefinition } from "../../runtime/call/define.js";

@@ -1,12 +1,12 @@
-/** A mail server of a few lines: it speaks enough SMTP to take a mail, and can be told to take none. */
+/** A small mail server: it speaks enough SMTP to take a mail, and can be told to take none. */
 import { createServer, type Server, type Socket } from "node:net";
 
 export class SmtpServer {
-  /** What was taken: who may read it, and the mail as it came. */
+  /** The mails that were taken: each with its recipient and its content as it came. */
   readonly taken: { recipient: string; content: string }[] = [];
-  /** Connections so far. */
+  /** How many connections there were. */
   visits = 0;
-  /** Whether it puts everybody off. */
+  /** Whether it tells every client to try again later. */
   refuses = false;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();

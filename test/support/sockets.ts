@@ -1,4 +1,4 @@
-/** A WebSocket client for tests: it keeps every frame, and waits for one instead of sleeping. */
+/** A WebSocket client for tests. It keeps every frame, and waits for frames instead of sleeping. */
 import { afterEach } from "vitest";
 import { type ClientOptions, type RawData, WebSocket } from "ws";
 import type { TestServer } from "./harness.js";
@@ -9,7 +9,7 @@ export type Frame = any;
 const patienceMs = 10_000;
 
 export class TestSocket {
-  /** Every frame but heartbeats' answers, in the order in which they came. */
+  /** Every frame except answers to heartbeats, in the order in which they came. */
   readonly frames: Frame[] = [];
   readonly closed: Promise<{ code: number; reason: string }>;
   pings = 0;
@@ -36,7 +36,7 @@ export class TestSocket {
     });
   }
 
-  /** The next frame that was not taken yet, of the type if one is given: what comes before it is passed over. */
+  /** The next frame that was not taken yet. With `type`, skips frames of other types. */
   async next(type?: string): Promise<Frame> {
     let found: Frame;
     await this.until(
@@ -52,7 +52,7 @@ export class TestSocket {
     return found;
   }
 
-  /** The frames of a type that came so far. */
+  /** The frames of a type that have come so far. */
   of(type: string): Frame[] {
     return this.frames.filter((frame) => frame.type === type);
   }
@@ -61,7 +61,7 @@ export class TestSocket {
     this.ws.send(typeof frame === "string" ? frame : JSON.stringify(frame));
   }
 
-  /** Resolves once the server has taken everything that was sent, and everything that it sent before is here. */
+  /** Resolves once the server has handled everything that was sent, and everything that it sent before has arrived. */
   async settled(): Promise<void> {
     const wanted = this.#acks + 1;
     this.send({ type: "system.heartbeat" });
@@ -90,7 +90,7 @@ export class TestSocket {
 
 const opened: TestSocket[] = [];
 
-/** Opens a socket; resolves once it is upgraded. What is open after a test is cut. */
+/** Opens a socket and resolves once it is upgraded. It is cut after the test if it is still open. */
 export async function openAt(
   server: TestServer,
   path: string,
@@ -121,7 +121,7 @@ export async function openAgent(server: TestServer, token: string): Promise<Test
   return socket;
 }
 
-/** Opens `/ws/session`; it is in once its heartbeat is answered. */
+/** Opens `/ws/session`. Once its heartbeat is answered, it has entered the session. */
 export async function openSession(
   server: TestServer,
   query: { sessionId: string; token: string; role?: string; slotIndex?: number | string },
@@ -138,7 +138,7 @@ export async function openGroup(server: TestServer, sessionId: string, token: st
   return socket;
 }
 
-/** Waits until something holds in the database, which follows what sockets do a moment later. */
+/** Waits until `isSo` is true of the database, which follows sockets with a short delay. */
 export async function eventually<T>(
   look: () => Promise<T>,
   isSo: (found: T) => boolean,

@@ -1,4 +1,4 @@
-/** The sync protocol frame by frame (convex-wire.md sections 5 to 7), as a client in any language would speak it. */
+/** Speaks the sync protocol frame by frame (convex-wire.md sections 5 to 7), as a client in any language would. */
 import { randomUUID } from "node:crypto";
 import { expect } from "vitest";
 import type { ClientOptions } from "ws";
@@ -21,13 +21,13 @@ export function add(queryId: number, udfPath: string, args: object = {}, more: o
   return { type: "Add", queryId, udfPath, args: [args], ...more };
 }
 
-/** A socket that knows what it has sent, and checks every Transition that it takes. */
+/** A socket that knows what it has sent, and checks every Transition that it gets. */
 export class RawClient {
   #querySet = 0;
   #identity = 0;
-  /** The last endVersion. */
+  /** The endVersion of the last Transition. */
   version: Frame = { querySet: 0, identity: 0, ts: zero };
-  /** What the queries show, by their numbers. */
+  /** What the queries show, by their ids. */
   readonly shown = new Map<number, Frame>();
 
   constructor(
@@ -66,7 +66,7 @@ export class RawClient {
     return this;
   }
 
-  /** The next frame; a Transition is checked against the last and taken in. */
+  /** The next frame. A Transition is checked against the one before and applied. */
   async next(type?: string): Promise<Frame> {
     const frame = await this.socket.next();
     if (type !== undefined) expect(frame).toMatchObject({ type });
@@ -74,7 +74,7 @@ export class RawClient {
     return frame;
   }
 
-  /** Takes Transitions until all that was sent is answered. */
+  /** Applies Transitions until everything that was sent is answered. */
   async answered(): Promise<Frame> {
     let frame: Frame;
     do frame = await this.next("Transition");
@@ -98,7 +98,7 @@ export class RawClient {
   }
 }
 
-/** A socket at the sync address; nothing is sent yet. */
+/** A socket at the sync address on which nothing has been sent yet. */
 export async function openSync(
   server: TestServer,
   {

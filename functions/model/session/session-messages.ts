@@ -1,6 +1,6 @@
 /**
- * The messages of a session (clawrent.md section 4.6): which types there are, how a stored one looks in a list, and how
- * it goes to the sockets. Their rows are written by `sessions:sendMessage`.
+ * The messages of a session (clawrent.md sections 2.2, 2.6 and 4.6): which types there are, how a stored one looks in a
+ * list, and how it goes to the sockets. Their rows are written by `sessions:sendMessage`.
  */
 import { z } from "zod";
 import { CallError } from "../../../runtime/errors.js";

@@ -1,6 +1,7 @@
 /**
- * A frame that is too large, or holds something that is, does not wedge a live client: it sends on its next socket
- * whatever was not answered, so each call of the frame has its own answer and the rest goes on (convex-wire.md section 10).
+ * A live client is not stuck after a frame that is too large, or contains something that is: on its next socket it
+ * sends again whatever was not answered, so each call of the frame gets its own answer and the rest goes on
+ * (convex-wire.md sections 8 and 9).
  */
 import { describe, expect, test } from "vitest";
 import { sizes } from "../../../runtime/limits.js";

@@ -7,7 +7,7 @@ export class Coordination implements Part {
   readonly #threads: string[] = [];
   readonly #intros: string[] = [];
   readonly #shares: string[] = [];
-  /** The first is where everybody goes. */
+  /** Everybody goes to the first one. */
   readonly #events: string[] = [];
   readonly #cancelled: string[] = [];
   #invite = "";
@@ -147,7 +147,7 @@ export class Coordination implements Part {
     return (await this.ground.call(creator, "events:create", event)).eventId;
   }
 
-  /** Its end moves as well, or stays. */
+  /** Changes an event; its end may move too. */
   #update(by: Person): Promise<unknown> {
     const { admin, dice, now, step } = this.ground;
     const endAt = dice.one([null, now + hour, now + 2 * day]);
@@ -155,7 +155,7 @@ export class Coordination implements Part {
     return this.ground.call(by, path, { eventId: this.#event, description: `Step ${step}`, endAt });
   }
 
-  /** Everybody goes to another one then, and also where it was over already. */
+  /** Cancels the event. Everybody then goes to a new one, also if the event was already over. */
   async #cancel(by: Person): Promise<void> {
     const eventId = this.#event as string;
     try {

@@ -1,4 +1,4 @@
-/** The live world's documents, which admins write and everybody reads. */
+/** The live world's documents: admins write them, and everybody reads them. */
 import { randomUUID } from "node:crypto";
 import { type Act, ask, type Ground, nobody, type Part, type Question } from "./ground.js";
 

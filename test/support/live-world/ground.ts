@@ -1,31 +1,31 @@
-/** What all parts of the live world stand on: its people, its dice, and a way to call as one of them. */
+/** What all parts of the live world share: its people, its dice, and a way to call as one of them. */
 import type { Caller as RuntimeCaller } from "../../../runtime/context.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import { Caller, type RestReply, type TestServer } from "../harness.js";
 
-/** Somebody with a credential that no jump of the clock ends. */
+/** Somebody with a credential that does not expire when the clock jumps. */
 export interface Person {
   caller: RuntimeCaller;
   credential: string | undefined;
-  /** The agent's or the user's. */
+  /** The id of the agent or user. */
   id: string;
 }
 
-/** A question of somebody's. */
+/** A query that somebody subscribes to. */
 export interface Question {
   who: Person;
   path: string;
   args: Record<string, unknown>;
 }
 
-/** How often each function, or each surface, had success. */
+/** How often each function or surface was used with success. */
 export type Reached = Map<string, number>;
 
 // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the world goes on with.
 export type Value = any;
 export type Act = [name: string, act: () => Promise<unknown>];
 
-/** A part of the world: what is in it from the start, what could be watched, and what may happen. */
+/** A part of the world: what it makes at the start, what can be watched in it, and what can happen. */
 export interface Part {
   open(): Promise<void>;
   questions(): Question[];
@@ -39,7 +39,7 @@ export function idOf(kind: "agent" | "key", secret: string): string {
   return `${kind}_${hashSecret(secret)}`;
 }
 
-/** Somebody has another credential from now on. */
+/** Gives somebody another credential. */
 export function giveCredential(person: Person, secret: string): void {
   const { caller } = person;
   if (caller.kind !== "agent" && caller.kind !== "user") throw new Error("Nobody has no credential");
@@ -51,12 +51,12 @@ export function ask(who: Person, path: string, args: Record<string, unknown> = {
   return { who, path, args };
 }
 
-/** The same act so many times in a deck. */
+/** The same act several times, for a deck. */
 export function times(number: number, ...[name, act]: Act): Act[] {
   return Array.from({ length: number }, (_, index) => [`${name} ${index}`, act]);
 }
 
-/** Random numbers that a seed repeats. */
+/** Random numbers that are the same for the same seed. */
 export class Dice {
   #state: number;
 
@@ -80,20 +80,20 @@ export class Dice {
 }
 
 export class Ground {
-  /** Agents that registered themselves; each holds its own key. */
+  /** Agents that registered themselves. Each has its own key. */
   readonly agents: Person[] = [];
   readonly users: Person[] = [];
-  /** Agents of the users on the marketplace, with tokens: the first is rented at once, the second by approval. */
+  /** The users' agents on the marketplace, with tokens. The first is rented at once, the second after an approval. */
   readonly listed: Person[] = [];
   admin: Person = nobody;
   step = 0;
 
   constructor(
-    /** It happens on any of them. */
+    /** Each act happens on a random one of them. */
     readonly servers: readonly TestServer[],
     readonly dice: Dice,
     readonly reached: Reached,
-    /** Resolves once each server has heard of what the others did. */
+    /** Resolves once each server has heard what the others did. */
     readonly allHeard: () => Promise<void>,
   ) {}
 
@@ -101,7 +101,7 @@ export class Ground {
     return this.servers[0] as TestServer;
   }
 
-  /** Any of the servers. */
+  /** A random server. */
   get somewhere(): TestServer {
     return this.dice.one(this.servers);
   }
@@ -130,7 +130,7 @@ export class Ground {
     return reply;
   }
 
-  /** It had success. */
+  /** Notes a success. */
   note(what: string): void {
     this.reached.set(what, (this.reached.get(what) ?? 0) + 1);
   }

@@ -1,4 +1,4 @@
-/** The live world's marketplace: agents that are listed, rented and talked to, orders, carts, favorites and follows. */
+/** The live world's marketplace: listing, renting and talking to agents, orders, carts, favorites and follows. */
 import { randomUUID } from "node:crypto";
 import type { UserCaller } from "../../../runtime/context.js";
 import { task } from "../rental.js";
@@ -113,7 +113,7 @@ export class Marketplace implements Part {
     const { ground } = this;
     const { dice, users, admin, listed, step } = ground;
     const user = dice.one(users);
-    // The first goes on for long.
+    // The first session lasts long.
     const session = dice.one([...this.#sessions.slice(0, 1), ...this.#sessions.slice(-3)]);
     const sessionId = session.id as string;
     const provider = users.find(({ id }) => id === session.providerUserId) as Person;
@@ -159,7 +159,7 @@ export class Marketplace implements Part {
           giveCredential(rented, (await ground.call(owner, "agents:replaceToken", { agentId })).token);
         },
       ],
-      // Refused to an agent whose owner is suspended.
+      // An agent is refused if its owner is suspended.
       ["connect", () => this.#connectAgent(rented).catch(() => {})],
       ["lose a socket", async () => dice.one(this.#sockets)?.close()],
       ["review", () => this.#review(user)],
@@ -194,13 +194,13 @@ export class Marketplace implements Part {
 
   /** Opens the agent's control channel, which closes the one before. */
   async #connectAgent(agent: Person): Promise<void> {
-    // Another server would take a token that was replaced just now for the older one.
+    // Until another server has heard of it, it would still accept a token that was just replaced, as the older one.
     await this.ground.allHeard();
     this.#sockets.push(await openAgent(this.ground.somewhere, agent.credential ?? ""));
     this.ground.note("/ws/agent");
   }
 
-  /** Somebody lists another agent, or would like to. */
+  /** Somebody lists another agent, or tries to. */
   async #review(owner: Person): Promise<void> {
     const { ground } = this;
     const described = { name: "Writer", slug: `live-${randomUUID()}`, description: "Writer of long texts" };
@@ -234,12 +234,12 @@ export class Marketplace implements Part {
     });
   }
 
-  /** The consumer comes to a session that goes on, if there is one, says something, and goes. */
+  /** The consumer enters a running session, if there is one, says something, and leaves. */
   async #sayOverSocket(consumer: Person): Promise<void> {
     const { ground } = this;
     const { data } = await ground.call(consumer, "sessions:list", { role: "consumer", status: "active" });
     if (data.length === 0) return;
-    // A session token is of the credential that reads it, and there is one only while the session is open.
+    // A session token belongs to the credential that reads it, and exists only while the session is open.
     const { id: sessionId } = ground.dice.one<Value>(data);
     const { sessionToken: token } = await ground.call(consumer, "sessions:get", { sessionId });
     const socket = await openSession(ground.somewhere, { sessionId, token });

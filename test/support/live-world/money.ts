@@ -1,4 +1,4 @@
-/** The live world's money, beside what rentals cost: what comes into wallets, and what goes back out of settlements. */
+/** The live world's money apart from rentals: what comes into wallets, and what is paid back out of settlements. */
 import { task } from "../rental.js";
 import { type Act, ask, type Ground, type Part, type Person, type Question, times, type Value } from "./ground.js";
 
@@ -81,7 +81,7 @@ export class Money implements Part {
     await this.ground.call(admin, "admin:refund", { recordId: record?.id ?? "x" });
   }
 
-  /** It cost the first minute. */
+  /** Rents by the minute and ends: that costs the first minute. */
   async #rentAndEnd(user: Person): Promise<string> {
     const { listed } = this.ground;
     const agent = listed.find((one) => this.ground.ownerOf(one) !== user) as Person;
@@ -91,7 +91,7 @@ export class Money implements Part {
     return sessionId;
   }
 
-  /** Of the sessions that the user rented, and that are settled, one of the last that nobody has disputed. */
+  /** One of the last settled sessions that the user rented and nobody has disputed. */
   async #disputable(user: Person): Promise<string> {
     const rented = (await this.#recordsOf(user)).filter(({ consumerUserId }) => consumerUserId === user.id);
     const left = rented.filter(({ sessionId }) => !this.#disputed.includes(sessionId));
@@ -103,7 +103,7 @@ export class Money implements Part {
     this.#disputed.push(sessionId);
   }
 
-  /** An open dispute of this world's people, the newest. */
+  /** The newest open dispute of this world's people. */
   async #openDispute(): Promise<Value> {
     const { users, admin } = this.ground;
     const { data } = await this.ground.call(admin, "admin:listDisputes", { status: "open" });

@@ -1,4 +1,4 @@
-/** The people and the agents of the live world, and what they prove themselves with. */
+/** The people and agents of the live world, and their credentials. */
 import { randomUUID } from "node:crypto";
 import { signInCredentialId } from "../../../runtime/call/caller.js";
 import type { AgentCaller, UserCaller } from "../../../runtime/context.js";
@@ -23,14 +23,14 @@ interface Claim {
 }
 
 export class People implements Part {
-  /** The newest link last. */
+  /** Claim links, the newest last. */
   readonly #claims: Claim[] = [];
-  /** Agents that users took over. */
+  /** Agents that users have taken over. */
   readonly #taken: { agent: Person; owner: Person }[] = [];
-  /** By the agent's id, the newest key that its owner had made for it. */
+  /** The newest key that the owner made for an agent, by the agent's id. */
   readonly #keys = new Map<string, string>();
   readonly #passwords = new Map<string, string>();
-  /** A user each, as signed in with a password. */
+  /** Users who signed in with a password, one sign-in each. */
   readonly #signedIn: Person[] = [];
 
   constructor(readonly ground: Ground) {}
@@ -57,7 +57,7 @@ export class People implements Part {
     await ground.call(await this.#signIn(alice), "users:signOut");
     await this.#endASignIn(alice);
     await this.#changePassword(alice);
-    // Nobody is mailed a code twice in a minute.
+    // The server mails a code to an address at most once a minute.
     ground.server.clock.jump(minute);
     await this.#resetPassword(alice);
     await this.#rotateApiKey(alice);
@@ -151,14 +151,14 @@ export class People implements Part {
     this.#taken.push({ agent, owner: user });
   }
 
-  /** An agent that holds its own key goes on with the new one. */
+  /** Replaces an agent's key. An agent that holds its own key uses the new one. */
   async #rotateKey(agent: Person, by = agent): Promise<void> {
     const { apiKey } = await this.ground.call(by, "agents:rotateKey", by === agent ? {} : { agentId: agent.id });
     if (this.ground.listed.includes(agent)) this.#keys.set(agent.id, apiKey);
     else giveCredential(agent, apiKey);
   }
 
-  /** The first use of a key ends the one before it. */
+  /** Uses the newest key: the first use of a key ends the one before it. */
   #useKey(agent: Person): Promise<unknown> {
     const credential = this.#keys.get(agent.id) ?? agent.credential;
     return this.ground.call({ ...agent, credential }, "agents:getStatus");
@@ -166,7 +166,7 @@ export class People implements Part {
 
   async #revokeKey(agent: Person, by = agent): Promise<void> {
     await this.ground.call(by, "agents:revokeKey", by === agent ? {} : { agentId: agent.id });
-    // Without a key it could do nothing any more.
+    // Without a key the agent could do nothing any more.
     if (this.ground.agents.includes(agent)) await this.#rotateKey(agent, by);
   }
 
@@ -178,7 +178,7 @@ export class People implements Part {
     return userWith(apiKey, { userId: user.id, email, isAdmin: user.isAdmin });
   }
 
-  /** The code in the mail that is sent now, whichever server sends it. */
+  /** The code in the mail that this sends, whichever server sends it. */
   async #mailedCode(email: string, pattern: RegExp): Promise<string> {
     const { servers } = this.ground;
     const before = servers.map(({ mails }) => mails.length);
@@ -193,7 +193,7 @@ export class People implements Part {
     );
   }
 
-  /** The user, with another sign-in of theirs. */
+  /** The same user with another sign-in. */
   async #signIn(user: Person): Promise<Person> {
     const password = this.#passwordOf(user);
     const { token } = await this.ground.call(nobody, "users:signIn", { email: emailOf(user), password });
