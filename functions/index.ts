@@ -21,7 +21,7 @@ import * as users from "./users/index.js";
 export const coordination = { agents: registration, approvals, connections, events, messages } satisfies Modules;
 
 /** ClawRent. There is one module `agents`, with the functions of both systems. */
-export const marketplace = {
+const marketplace = {
   users,
   agents,
   marketplace: listings,

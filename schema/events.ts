@@ -46,8 +46,8 @@ export interface EventsTable {
 export const outreachModes = ["suggest_only", "propose_for_me"] as const;
 export type OutreachMode = (typeof outreachModes)[number];
 
-export const checkinStatuses = ["active", "checked_out", "expired"] as const;
-export type CheckinStatus = (typeof checkinStatuses)[number];
+const checkinStatuses = ["active", "checked_out", "expired"] as const;
+type CheckinStatus = (typeof checkinStatuses)[number];
 
 /** Written by `events:checkIn`, `events:checkOut` and the timer. At most one active row per event and agent. */
 export interface CheckinsTable {

@@ -4,7 +4,7 @@
  */
 import type { Currency, PricingModel } from "./listings.js";
 
-export const accountKinds = ["wallet", "fees", "outside"] as const;
+const accountKinds = ["wallet", "fees", "outside"] as const;
 /** The types of a wallet's transactions. */
 export const transactionTypes = ["recharge", "payment", "income", "refund"] as const;
 

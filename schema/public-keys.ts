@@ -24,7 +24,7 @@ export function isUsablePublicKey(text: string): boolean {
 }
 
 /** Whether this point may be used as a key. */
-export function isUsablePoint(key: Uint8Array): boolean {
+function isUsablePoint(key: Uint8Array): boolean {
   if (key.length !== keyBytes) return false;
   // X25519 ignores the top bit, so a key that differs only there is the same point.
   const hex = [...key].map((byte, index) => (index === keyBytes - 1 ? byte & 0x7f : byte)).map(toHex);

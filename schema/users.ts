@@ -35,7 +35,7 @@ export interface SignInsTable {
   userAgent: string | null;
 }
 
-export const codePurposes = ["register", "reset"] as const;
+const codePurposes = ["register", "reset"] as const;
 
 /** The mailed codes that still work (functions/model/users/mailed-codes.ts). Deleted once spent, void or expired. */
 export interface MailedCodesTable {

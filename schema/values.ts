@@ -6,7 +6,7 @@ import { z } from "zod";
 import { fold } from "./folding.js";
 
 /** The number of Unicode code points in a well-formed string. */
-export function countCharacters(value: string): number {
+function countCharacters(value: string): number {
   let count = value.length;
   for (let index = 0; index < value.length; index += 1) {
     const unit = value.charCodeAt(index);

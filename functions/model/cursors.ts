@@ -43,7 +43,7 @@ class ListCursors<K extends Keys> {
 }
 
 /** The cursors of one list under one set of filters. */
-export class Cursors<K extends Keys> {
+class Cursors<K extends Keys> {
   readonly #keys: [keyof K & string, Kind][];
 
   constructor(

@@ -13,10 +13,7 @@ import { hourOf, silentUntil, threadSilenceMs } from "./rules/thread-states.js";
 export const batchSize = 200;
 
 /** What `expireDue` counts. */
-export type Expired = Record<
-  "starts" | "events" | "checkins" | "intros" | "threads" | "invites" | "locationShares",
-  number
->;
+type Expired = Record<"starts" | "events" | "checkins" | "intros" | "threads" | "invites" | "locationShares", number>;
 
 interface Deadline {
   counts: keyof Expired;

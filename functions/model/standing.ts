@@ -9,7 +9,7 @@ import { prepared } from "../../runtime/store/prepared.js";
 /**
  * Why it does not: the credential was replaced or revoked, the account is suspended, or its agent has another owner.
  */
-export const lapses = ["revoked", "suspended", "moved"] as const;
+const lapses = ["revoked", "suspended", "moved"] as const;
 export type Lapse = (typeof lapses)[number];
 
 /** Whom a socket is for: what its credential has to stand for. */

@@ -25,7 +25,7 @@ const furthestStartMs = 365 * dayMs;
 /** Rows of one kind that follow an event's end in one transaction. */
 const followedAtOnce = 500;
 
-export interface EventChanges {
+interface EventChanges {
   name?: string | null | undefined;
   description?: string | null | undefined;
   location?: string | null | undefined;
@@ -37,7 +37,7 @@ export interface EventChanges {
 }
 
 /** An argument that is wrong only together with another one, or with the clock. */
-export function refusedArg(path: string, message: string): CallError {
+function refusedArg(path: string, message: string): CallError {
   return new CallError("invalid_args", message, { issues: [{ path, message }] });
 }
 

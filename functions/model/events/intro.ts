@@ -6,7 +6,7 @@ import { type IntrosTable, introStatuses } from "../../../schema/events.js";
 import { decisions } from "../../../schema/threads.js";
 import { introStatus, unresolvedIntros } from "../rules/intro-states.js";
 
-export type IntroRow = IntrosTable;
+type IntroRow = IntrosTable;
 
 /** An intro on the wire, as one of its two agents sees it. */
 export const introValue = z.object({

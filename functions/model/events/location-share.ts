@@ -11,7 +11,7 @@ import { seal, sealKey, unseal } from "../../../runtime/sealing.js";
 import type { LocationSharesTable } from "../../../schema/events.js";
 import type { Place } from "../rules/geo.js";
 
-export type LocationShareRow = LocationSharesTable;
+type LocationShareRow = LocationSharesTable;
 
 /** How long a submitted location may be used. */
 export const locationUseMs = 60 * 60 * 1_000;

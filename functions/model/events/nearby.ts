@@ -31,9 +31,9 @@ export interface NearEvent {
 }
 
 /** Where the last page ended. */
-export type NearPlace = Pick<NearEvent, "turn" | "km" | "startAt" | "eventId">;
+type NearPlace = Pick<NearEvent, "turn" | "km" | "startAt" | "eventId">;
 
-export interface NearSearch {
+interface NearSearch {
   centre: Place;
   radiusKm: number;
   /** Events that start later are left out (Unix ms). */

@@ -7,7 +7,7 @@
 import { findSecret } from "./secret-paths.js";
 import { decodeEscapes, flatten, normalizedPath, programOf, simpleCommands, unquote, type Word } from "./shell-text.js";
 
-export interface Danger {
+interface Danger {
   kind: "wipe" | "secret";
   /** For people, as in "Blocked: …". */
   what: string;

@@ -14,9 +14,9 @@ import { dataExfilRules } from "./rules/data-exfil.js";
 import { destructiveRules } from "./rules/destructive.js";
 import { paymentRules } from "./rules/payment.js";
 
-export type GuardrailCategory = "destructive" | "credential" | "payment" | "data_exfil" | "bypass";
+type GuardrailCategory = "destructive" | "credential" | "payment" | "data_exfil" | "bypass";
 
-export interface GuardrailDecision {
+interface GuardrailDecision {
   verdict: "block" | "advisory";
   categories: GuardrailCategory[];
   reason: string;

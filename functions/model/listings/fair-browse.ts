@@ -24,7 +24,7 @@ export interface Listing extends ListingPosition {
 }
 
 /** The position of a reader. */
-export interface Progress {
+interface Progress {
   /** The last listing that was looked at. */
   lookedAt: ListingPosition;
   /** For each owner (by the end of the id) with waiting listings before `lookedAt`: the last one that was shown. */
@@ -36,7 +36,7 @@ export function lookAhead(limit: number): number {
   return Math.ceil(limit / mostOfOwner) * caps.agents.most;
 }
 
-export function isBehind(one: ListingPosition, other: ListingPosition): boolean {
+function isBehind(one: ListingPosition, other: ListingPosition): boolean {
   return one.sortKey < other.sortKey || (one.sortKey === other.sortKey && one.agentId < other.agentId);
 }
 

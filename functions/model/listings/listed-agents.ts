@@ -30,7 +30,7 @@ const lookedAt = 5_000;
 /** The most words of a search that count. */
 const mostBeginnings = 16;
 /** The most agents that numbered pages reach. A cursor goes further. */
-export const deepestNumbered = 10_000;
+const mostNumberedAgents = 10_000;
 /**
  * How much is read, in pages, until it is enough: more only where a few owners hold the front of the list. From a
  * cursor on, at most `mostRead` rows are read: those that may be waiting, and those that a page looks ahead.
@@ -40,7 +40,7 @@ const mostRead = 10_500;
 
 export const listingSorts = ["newest", "rating", "popular"] as const;
 
-export interface Wanted {
+interface Wanted {
   /** Undefined: no search by words. */
   search: string | undefined;
   category: string | undefined;
@@ -159,7 +159,7 @@ export async function findListed(ctx: QueryContext, wanted: Wanted): Promise<Fou
   const most = ownerId === undefined ? mostOfOwner : limit;
   const number = from ? 1 : page;
   const offset = (number - 1) * limit;
-  if (offset >= deepestNumbered)
+  if (offset >= mostNumberedAgents)
     return { agentIds: [], total: (await read({ behind: undefined, limit: 0 })).total, nextCursor: null };
   const behind = from && startOf(from);
   const atMost = from ? mostRead : offset + limit + lookAhead(limit);

@@ -27,10 +27,10 @@ export const pendingChanges = z.object({
   endpoint: z.string().optional(),
   healthCheckUrl: z.string().optional(),
 });
-export type Changes = z.output<typeof pendingChanges>;
+type Changes = z.output<typeof pendingChanges>;
 
 /** The same fields, with the values that were reviewed. */
-export interface Reviewed {
+interface Reviewed {
   name: string;
   description: string | null;
   longDescription: string | null;

@@ -135,7 +135,7 @@ export async function withdrawOpenDispute(ctx: MutationContext, sessionId: strin
   } else if (record) await releaseIncome(ctx, [record]);
 }
 
-export interface Decision {
+interface Decision {
   decision: NonNullable<DisputesTable["decision"]>;
   /** How much is refunded; for `part` alone. */
   partMinor: number | null;

@@ -88,7 +88,7 @@ export interface NewEntry {
   pendingMinor?: number;
 }
 
-export interface NewTransfer {
+interface NewTransfer {
   kind: TransfersTable["kind"];
   currency: Currency;
   reference: { type: TransfersTable["referenceType"]; id: string };
@@ -212,7 +212,7 @@ export async function placeHold(ctx: MutationContext, session: Payer, amountMino
   );
 }
 
-export type OpenHold = Pick<HoldsTable, "holdId" | "accountId" | "amountMinor">;
+type OpenHold = Pick<HoldsTable, "holdId" | "accountId" | "amountMinor">;
 
 const openHold = prepared(["sessionId"], (db, { sessionId }) =>
   db

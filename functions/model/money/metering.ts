@@ -9,7 +9,7 @@ import { findHold, growHold } from "./ledger.js";
 import { currentWallet } from "./pending-income.js";
 
 /** Why a meter ends its session: the limit is reached, or the consumer has no more money. */
-export type MeterEnd = "limit_reached" | "insufficient_balance";
+type MeterEnd = "limit_reached" | "insufficient_balance";
 
 /** When the money held for a session that starts now is used up; null where its cost does not grow with time. */
 export function firstMeterAt({ pricingModel, priceMinor }: Priced, startedAt: number): number | null {

@@ -9,7 +9,7 @@ import { loadWallet, postTransfer } from "./ledger.js";
 /** The most that a wallet may be filled to. It keeps every balance and sum far below the largest safe integer. */
 const fullWalletMinor = parseAmount("1000000000", { maxDecimals: 0 }) ?? 0;
 
-export interface Recharge {
+interface Recharge {
   userId: string;
   currency: Currency;
   amountMinor: number;

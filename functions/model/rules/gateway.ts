@@ -44,7 +44,7 @@ export interface CheckedMessage {
   recent?: readonly SentInstruction[];
 }
 
-export type GatewayCategory = "destructive" | "permission" | "constraint" | "rate_limit" | "unreadable";
+type GatewayCategory = "destructive" | "permission" | "constraint" | "rate_limit" | "unreadable";
 
 /** Why the message stops here. */
 export interface GatewayRefusal {

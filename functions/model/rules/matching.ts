@@ -14,7 +14,7 @@ import { remembered } from "../../../runtime/remembered.js";
 import { fold } from "../../../schema/folding.js";
 
 /** What a check-in shows to the others who are there. */
-export interface ShownBrief {
+interface ShownBrief {
   intentTags: readonly string[];
   introNote: string | null;
 }
@@ -24,7 +24,7 @@ export interface Brief extends ShownBrief {
   eventGoal: string | null;
 }
 
-export interface Match {
+interface Match {
   score: number;
   sharedTags: string[];
   reasons: string[];

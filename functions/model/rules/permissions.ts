@@ -56,7 +56,7 @@ export interface Constraints {
   maxFileSize?: number;
 }
 
-export interface Grant {
+interface Grant {
   granted: boolean;
   constraints?: Constraints;
 }

@@ -11,7 +11,7 @@ import { type SessionStatus, type SessionsTable, sessionStatuses } from "../../.
 /** How long a session waits for approval. */
 export const sessionApprovalMs = 24 * 60 * 60 * 1_000;
 
-export const sessionActs = ["approve", "send", "end", "expire"] as const;
+const sessionActs = ["approve", "send", "end", "expire"] as const;
 export type SessionAct = (typeof sessionActs)[number];
 
 /** State × act → the state after it. What is missing is refused; what leads to the same state changes nothing. */

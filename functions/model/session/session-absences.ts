@@ -13,7 +13,7 @@ import type { SessionAbsencesTable } from "../../../schema/sessions.js";
 const disconnectedAfterMs = 5_000;
 export const offlineAfterMs = 55_000;
 
-export type Absent = Pick<SessionAbsencesTable, "sessionId" | "participantId" | "slotIndex">;
+type Absent = Pick<SessionAbsencesTable, "sessionId" | "participantId" | "slotIndex">;
 
 const socketOf = prepared(["sessionId", "participantId", "slotIndex"], (db, { sessionId, participantId, slotIndex }) =>
   db

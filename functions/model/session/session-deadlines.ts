@@ -7,7 +7,7 @@ import type { MutationContext, QueryContext } from "../../../runtime/context.js"
 import { catchUp, followLimit, meterTime } from "./session.js";
 
 /** The most of each kind that one transaction takes; each takes several statements. */
-export const sessionBatchSize = 20;
+const sessionBatchSize = 20;
 
 /**
  * Does what is due, the earliest first. A metered session moves one step at a time, so that two sessions of one

@@ -21,7 +21,7 @@ export function isWork(type: string): boolean {
 }
 
 /** The one type that only sockets carry, and that is neither checked nor kept. */
-export const typingType = "dialogue.typing";
+const typingType = "dialogue.typing";
 
 /** Refuses what is not a message type. */
 export function requireMessageType(type: string): void {

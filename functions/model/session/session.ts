@@ -123,7 +123,7 @@ export async function activateSession(ctx: MutationContext, session: SessionsTab
   await followOrder(ctx, session.orderId);
 }
 
-export interface Ending {
+interface Ending {
   as: Extract<SessionStatus, "completed" | "aborted" | "expired">;
   /** Kept as `endReason`, and told to its sockets. */
   reason: string;

@@ -23,7 +23,7 @@ export function isMetered({ pricingModel }: Pick<SessionsTable, "pricingModel">)
 }
 
 /** A session whose cost grows until its limit is reached. */
-export type Limited = Used & Pick<SessionsTable, "status" | "maxAmountMinor">;
+type Limited = Used & Pick<SessionsTable, "status" | "maxAmountMinor">;
 
 /**
  * The limit of a session that is being rented: never more than its consumer has, nor more than a flat price. Null for a
@@ -59,7 +59,7 @@ export function limitReachedAt(session: Limited, startedAt: number): number | nu
   return startedAt + minutesAllowed(session) * minuteMs;
 }
 
-export interface Spending {
+interface Spending {
   /** What the session has cost so far, at most its limit. */
   amountMinor: number;
   /** The highest level of the limit that was reached; 0 below the first level, and where nothing is metered. */

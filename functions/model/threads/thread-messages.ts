@@ -33,7 +33,7 @@ const fieldBytes = { action: 256, proposedTime: 128, proposedLocation: 512, note
 const shortestBoxBytes = 40;
 const base64 = /^[A-Za-z0-9+/]+={0,2}$/;
 
-export interface Payloads {
+interface Payloads {
   encryptedPayload: string | null;
   payload: string | null;
 }

@@ -8,7 +8,7 @@ import type { MutationContext, QueryContext, UserCaller } from "../../../runtime
 import { jwtMs } from "../../../runtime/tokens.js";
 import type { SignInsTable } from "../../../schema/users.js";
 
-export type SignInRow = Selectable<SignInsTable>;
+type SignInRow = Selectable<SignInsTable>;
 
 /** Of one user: how many are open at a time, where a further one ends the oldest; and how many are kept in all. */
 const mostOpen = 50;

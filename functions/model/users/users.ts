@@ -7,7 +7,7 @@ import { printAmount } from "../../../schema/money.js";
 import { type UsersTable, userRoles, userStatuses } from "../../../schema/users.js";
 import { isoTime } from "../../../schema/values.js";
 
-export type UserRow = Selectable<UsersTable>;
+type UserRow = Selectable<UsersTable>;
 
 /** A user, as they themselves see it (clawrent.md section 2.2). */
 export const userValue = z.object({

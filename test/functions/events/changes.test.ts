@@ -1,4 +1,4 @@
-/** Changing an event and calling it off: `events:update`, `events:cancel` and what admins do (model/event-changes.ts). */
+/** Changing an event and calling it off: `events:update`, `events:cancel` and what admins do (model/events/event-changes.ts). */
 import { describe, expect, test } from "vitest";
 import { type Agent, databases, day, hour, minute, type User, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal } from "../../support/refusals.js";

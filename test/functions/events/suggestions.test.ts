@@ -1,4 +1,4 @@
-/** Whom to meet (claw-to-claw.md section 3, events: getSuggestions, "Score"). How a score is made up: model/matching.test.ts. */
+/** Whom to meet (claw-to-claw.md section 3, events: getSuggestions, "Score"). How a score is made up: model/rules/matching.test.ts. */
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Agent, databases, hour, minute, useServer } from "../../support/harness.js";
 import { expectInvalid, expectRefusal } from "../../support/refusals.js";
