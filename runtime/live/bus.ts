@@ -13,10 +13,10 @@ import type { Logger } from "pino";
 import type { Clock } from "../clock.js";
 import type { Notice, NoticeBoard } from "../notices.js";
 import { type Message, Untold } from "./bus-messages.js";
+import { applicationName, channel, isRefused, notify, peersOf } from "./notifications.js";
 import { WriteSet } from "./read-and-write-sets.js";
 import type { Watches } from "./watches.js";
 
-const channel = "tidepool";
 /** The shortest pause between two notifications, by the machine's clock. What comes up during it is sent together. */
 const pauseMs = 2;
 /**
@@ -37,8 +37,6 @@ const lookBackAfterMs = [1_000, 4_000, 10_000, 35_000];
 const lostTogetherMs = 250;
 /** The processes' clocks may differ by this much, and so may a commit and the time that it is dated with. */
 const marginMs = 5_000;
-
-const applicationName = (processId: string) => `tidepool bus ${processId}`;
 
 export interface BusParts {
   url: string;
@@ -320,31 +318,6 @@ export class Bus {
       this.#drop(client, error);
     }
   }
-}
-
-async function notify(client: pg.Client, messages: readonly string[]): Promise<void> {
-  await client.query({
-    name: "notify",
-    text: `select pg_notify('${channel}', message) from unnest($1::text[]) as message`,
-    values: [messages],
-  });
-}
-
-/** Whether the database works but will never accept this text (classes 22 and 54). */
-function isRefused(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && /^(22|54)/.test(error.code ?? "");
-}
-
-/** The other processes whose bus is connected. */
-async function peersOf(client: pg.Client, processId: string): Promise<Set<string>> {
-  const { rows } = await client.query<{ name: string }>({
-    name: "peers",
-    text: `select application_name as name from pg_stat_activity
-      where datname = current_database() and application_name like $1`,
-    values: [applicationName("%")],
-  });
-  const prefix = applicationName("").length;
-  return new Set(rows.map(({ name }) => name.slice(prefix)).filter((name) => name !== processId));
 }
 
 function pause(): Promise<void> {
