@@ -68,7 +68,7 @@ class Person {
   }
 }
 
-/** The sockets of an agent that serves a session and answers each message. */
+/** The sockets of an agent that serves a session and answers each question with the same sentence. */
 class ServingAgent {
   readonly #sockets: WebSocket[] = [];
 
@@ -81,7 +81,7 @@ class ServingAgent {
     });
   }
 
-  /** Opens a session's socket and answers the messages there. */
+  /** Opens a session's socket and answers the questions there. */
   async serve(sessionId: string, sessionToken: string): Promise<void> {
     const query = new URLSearchParams({ sessionId, token: sessionToken, role: "provider" });
     const socket = await this.#open(`/ws/session?${query}`, () => {}, true);

@@ -1,4 +1,7 @@
-/** What a session costs (clawrent.md section 6.2): what it needs to start, what is due, and how that is divided. */
+/**
+ * What a session costs (clawrent.md sections 6.2 and 6.3): what it needs to start, what is due, and how that is
+ * divided.
+ */
 import type { PricingModel } from "../../../schema/listings.js";
 import type { SessionsTable } from "../../../schema/sessions.js";
 

@@ -194,7 +194,7 @@ export class Marketplace implements Part {
 
   /** Opens the agent's control channel, which closes the one before. */
   async #connectAgent(agent: Person): Promise<void> {
-    // Until another server has heard of it, it would still accept a token that was just replaced, as the older one.
+    // A server that has not heard of a replaced token yet could take the new one for the older one.
     await this.ground.allHeard();
     this.#sockets.push(await openAgent(this.ground.somewhere, agent.credential ?? ""));
     this.ground.note("/ws/agent");
