@@ -1,29 +1,13 @@
 /** Several processes that start at the same moment. */
-import { randomBytes } from "node:crypto";
-import pg from "pg";
-import { expect, inject, test } from "vitest";
+import { expect, test } from "vitest";
+import { createDatabase } from "../support/databases.js";
 import { startServer } from "../support/harness.js";
 import { ask, describeProcesses } from "../support/processes.js";
-
-async function emptyDatabase(): Promise<{ url: string; remove(): Promise<void> }> {
-  const server = inject("postgresUrl");
-  const name = `tidepool_${randomBytes(8).toString("hex")}`;
-  const run = async (statement: string) => {
-    const client = new pg.Client(server);
-    await client.connect();
-    await client.query(statement);
-    await client.end();
-  };
-  await run(`create database ${name} template template0`);
-  const url = new URL(server);
-  url.pathname = `/${name}`;
-  return { url: url.href, remove: () => run(`drop database if exists ${name} with (force)`) };
-}
 
 describeProcesses("three processes that start at once", () => {
   test("on an empty database all come up, and know each other", async () => {
     for (let round = 0; round < 12; round += 1) {
-      const database = await emptyDatabase();
+      const database = await createDatabase("postgres", { bare: true });
       const all = await Promise.allSettled([1, 2, 3].map(() => startServer("postgres", { databaseUrl: database.url })));
       const reasons = all.flatMap((one) => (one.status === "rejected" ? [String(one.reason)] : []));
       expect(reasons).toEqual([]);

@@ -34,7 +34,11 @@ export async function createDatabase(name: DatabaseName, { bare = false } = {}):
   }
   const server = inject("postgresUrl");
   const database = `tidepool_${randomBytes(8).toString("hex")}`;
-  await onServer(server, `create database ${database} ${bare ? "" : "template tidepool_template"}`);
+  // Copied as files: the other way writes each block to the log, and takes six times as long.
+  await onServer(
+    server,
+    `create database ${database} template ${bare ? "template0" : "tidepool_template"} strategy file_copy`,
+  );
   const url = new URL(server);
   url.pathname = `/${database}`;
   return {
