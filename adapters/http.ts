@@ -15,7 +15,7 @@ import { sizes } from "../runtime/limits.js";
 import type { Exchange } from "./exchange.js";
 import { faultReply, type Reply, rejection } from "./wire.js";
 
-export interface HttpEnvironment {
+interface HttpEnvironment {
   Bindings: HttpBindings & { exchange: Exchange };
 }
 export type HttpApp = Hono<HttpEnvironment>;
@@ -243,7 +243,7 @@ function tooLarge(): CallError {
 }
 
 /** The caller hung up before its body was whole: there is nobody to answer. */
-export class BodyAborted extends Error {}
+class BodyAborted extends Error {}
 
 /** Lets the rest of a refused body run into nothing, so that the reply is read before the connection ends. */
 function drain(c: HttpContext): void {

@@ -4,7 +4,7 @@
  * query of a GET and from the body of anything else. Whether a credential is asked for is the function's `auth`.
  */
 
-export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 export interface Route {
   method: Method;

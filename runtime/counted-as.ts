@@ -17,7 +17,7 @@ export interface Counted {
 }
 
 /** The name that a call is counted under: the agent, the user, or without a credential the address. */
-export function countedAs(caller: Caller | undefined, address: string): string {
+function countedAs(caller: Caller | undefined, address: string): string {
   if (caller?.kind === "agent") return caller.agentId;
   if (caller?.kind === "user") return caller.agentId ?? caller.userId;
   return addressKey(address);

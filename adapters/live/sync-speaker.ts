@@ -17,7 +17,7 @@ import type { Round, SyncState } from "./sync-state.js";
 /** A client hears something at least as often: after a minute of silence it takes the server for dead. */
 export const pingMs = 15_000;
 /** How long a client may leave unread what it was sent. */
-export const mostUnreadMs = 120_000;
+const mostUnreadMs = 120_000;
 
 export interface SyncSpeakerParts {
   clock: Clock;

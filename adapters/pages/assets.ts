@@ -20,7 +20,7 @@ export interface StaticFile {
 }
 
 /** A file beside the code that names it, with its tag. */
-export function readStaticFile(file: URL, type: string): StaticFile {
+function readStaticFile(file: URL, type: string): StaticFile {
   return staticFile(readFileSync(file, "utf8"), type);
 }
 

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 
 /** JSON that `JSON.stringify` would not write. */
-export class Raw {
+class Raw {
   constructor(readonly json: string) {}
 }
 

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
 
-export const scriptsFolder = fileURLToPath(new URL("../../adapters/documents/scripts", import.meta.url));
+const scriptsFolder = fileURLToPath(new URL("../../adapters/documents/scripts", import.meta.url));
 
 const candidates = ["python3", "/usr/bin/python3"];
 
