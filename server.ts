@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
 import { type Logger, pino } from "pino";
 import { Connections, connectionOptions } from "./adapters/connections.js";
-import { Exchange, refused } from "./adapters/exchange.js";
+import { Exchange, refusalResponse } from "./adapters/exchange.js";
 import { addHealthRoutes } from "./adapters/health.js";
 import { createHttpApp } from "./adapters/http.js";
 import { Credentials } from "./adapters/live/credentials.js";
@@ -33,14 +33,13 @@ import { Authenticator, type SignInKeeper } from "./runtime/call/caller.js";
 import { Dispatcher } from "./runtime/call/dispatch.js";
 import { KeptReplies } from "./runtime/call/kept-replies.js";
 import { type Modules, Registry } from "./runtime/call/registry.js";
-import { Runtime } from "./runtime/call/runtime.js";
 import { Transactions } from "./runtime/call/transact.js";
 import { type Clock, systemClock } from "./runtime/clock.js";
 import type { Config } from "./runtime/config.js";
 import { DeadlineTimer } from "./runtime/deadlines.js";
 import { newUuid } from "./runtime/ids.js";
 import { LargeRequests } from "./runtime/large-requests.js";
-import { liveBudget, openBudgets, sizes } from "./runtime/limits.js";
+import { type Held, liveBudget, openBudgets, sizes } from "./runtime/limits.js";
 import type { Bus, BusParts } from "./runtime/live/bus.js";
 import { ReplyCache } from "./runtime/live/reply-cache.js";
 import { Watches } from "./runtime/live/watches.js";
@@ -72,7 +71,11 @@ export interface TidepoolServer {
   url: string;
   /** Base of the links that the server hands out. */
   publicUrl: string;
-  runtime: Runtime;
+  registry: Registry;
+  dispatcher: Dispatcher;
+  watches: Watches;
+  held: Held;
+  timestamps: Timestamps;
   store: Store;
   notices: NoticeBoard;
   /** Undefined if other processes may write to the same database. */
@@ -92,6 +95,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   const registry = new Registry({ ...modules, ...parts.modules });
   const store = await openStore(config.databaseUrl);
   let port = config.port;
+  // With `PORT=0` the address is known only once it is taken.
+  const publicUrl = () => config.publicUrl ?? `http://localhost:${port}`;
   let accepting = true;
 
   const notices = new NoticeBoard(log);
@@ -110,11 +115,11 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     notices.on(kind, () => replies?.clear());
   }
   const adminEmails = new Set(config.adminEmails);
-  const timer = new DeadlineTimer(clock, log, () => runtime.runSystem(expireDueRows));
+  const timer = new DeadlineTimer(clock, log, () => dispatcher.runSystem(expireDueRows));
   const signIns: SignInKeeper = {
-    adopt: (signIn) => runtime.runSystem(adoptSignIn, signIn),
+    adopt: (signIn) => dispatcher.runSystem(adoptSignIn, signIn),
     see: (signInId) => {
-      runtime
+      dispatcher
         .runSystem(seeSignIn, { signInId })
         .catch((err: unknown) => log.warn({ err }, "the last use of a sign-in is not noted"));
     },
@@ -126,7 +131,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     disputeMs: config.disputeHours * 3_600_000,
   };
   const authenticator = new Authenticator(store, clock, tokens, adminEmails, signIns, notices, (secretHash) =>
-    runtime.runSystem(noteFirstUse, { secretHash }),
+    dispatcher.runSystem(noteFirstUse, { secretHash }),
   );
   const admission = new Admission(authenticator, limits, log);
   const timestamps = new Timestamps(clock);
@@ -142,41 +147,29 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     bus,
     timestamps,
     settings,
-    // With `PORT=0` the port is known only once the server listens.
-    publicUrl: () => config.publicUrl ?? `http://localhost:${port}`,
+    publicUrl,
     wakeAt: (at) => timer.wakeAt(at),
   });
   const dispatcher = new Dispatcher({ registry, admission, transactions, tokens, log });
-  const runtime = new Runtime({
-    registry,
-    dispatcher,
-    admission,
-    clock,
-    held,
-    live: watches,
-    timestamps,
-    get publicUrl() {
-      return config.publicUrl ?? `http://localhost:${port}`;
-    },
-  });
 
   // Another process may have died before it could wake the timer.
   notices.on("noticesMissed", () => timer.wakeAt(clock.now()));
 
-  const mailer = new Mailer(runtime, notices, clock, log, parts.sendMail ?? createSendMail(config, log));
+  const mailer = new Mailer(dispatcher, notices, clock, log, parts.sendMail ?? createSendMail(config, log));
 
   const { trustProxy } = config;
-  const origins = new Origins(config.corsOrigins, () => runtime.publicUrl);
+  const origins = new Origins(config.corsOrigins, publicUrl);
   const app = createHttpApp(log);
   addHealthRoutes(app, { checkDatabase: () => store.check(), accepting: () => accepting, now: () => clock.now() });
-  addRestRoutes(app, runtime);
+  addRestRoutes(app, dispatcher, registry);
   const credentials = new Credentials(notices, clock, new Turns(turnsOn(store.dialect.callsAtOnce, clock, undefined)));
   const turns = new Turns(turnsOn(store.dialect.callsAtOnce, clock, config.rateLimits ? liveBudget : undefined));
   const live = { dispatcher, admission, registry, watches, held, timestamps, clock };
   const subscriptions = new Subscriptions({ ...live, turns, sharedDatabase: store.dialect.sharedByProcesses });
   const streams = addSubscribeRoute(app, { ...live, limits, subscriptions, credentials });
-  addRpcRoutes(app, runtime, replies && new KeptReplies({ cache: replies, watches, admission, registry, log }));
-  addPageRoutes(app, runtime, (path) => sockets.hasChannelAt(path));
+  const kept = replies && new KeptReplies({ cache: replies, watches, admission, registry, log });
+  addRpcRoutes(app, { dispatcher, clock, replies: kept });
+  addPageRoutes(app, { dispatcher, publicUrl }, (path) => sockets.hasChannelAt(path));
   const background = new Background(clock, log);
   const sockets = new SocketServer({
     clock,
@@ -189,8 +182,9 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     trustProxy,
     origins,
   });
-  const presence = addMarketplaceSockets(sockets, {
-    runtime,
+  const socketRows = addMarketplaceSockets(sockets, {
+    dispatcher,
+    admission,
     notices,
     clock,
     log,
@@ -207,8 +201,8 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
       const bindings = env as HttpBindings;
       const exchange = new Exchange(bindings, exchanges);
       const { refusal } = exchange;
-      if (!origins.allow(bindings.incoming.headers.origin)) return refused(wrongOrigin());
-      return refusal ? refused(refusal) : app.fetch(request, Object.assign(bindings, { exchange }));
+      if (!origins.allow(bindings.incoming.headers.origin)) return refusalResponse(wrongOrigin());
+      return refusal ? refusalResponse(refusal) : app.fetch(request, Object.assign(bindings, { exchange }));
     },
     serverOptions: connectionOptions,
   }) as HttpServer;
@@ -218,14 +212,14 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     await store.migrate();
     // The bus starts to hear what other processes change before this one reads anything.
     await bus?.start();
-    await presence.start();
+    await socketRows.start();
     await timer.start();
     mailer.start();
     sockets.start(http);
     port = await listen(http, config);
   } catch (error) {
     await Promise.all([sockets.stop(), timer.stop(), mailer.stop()]);
-    await presence.end();
+    await socketRows.end();
     await bus?.stop();
     await store.close().catch(() => {});
     throw error;
@@ -238,7 +232,7 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
     accepting = false;
     streams.stop();
     await Promise.all([connections.stop(shutdownMs), sockets.stop(), timer.stop(), mailer.stop()]);
-    await presence.end();
+    await socketRows.end();
     await bus?.stop();
     await store.close();
     log.info("stopped");
@@ -246,8 +240,12 @@ export async function createServer(config: Config, parts: ServerParts = {}): Pro
   };
   return {
     url,
-    publicUrl: config.publicUrl ?? `http://localhost:${port}`,
-    runtime,
+    publicUrl: publicUrl(),
+    registry,
+    dispatcher,
+    watches,
+    held,
+    timestamps,
     store,
     notices,
     replies,

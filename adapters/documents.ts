@@ -8,7 +8,6 @@ import { coordination } from "../functions/index.js";
 import type { FunctionDefinition } from "../runtime/call/define.js";
 import { keptMs } from "../runtime/call/idempotency.js";
 import { Registry } from "../runtime/call/registry.js";
-import type { Runtime } from "../runtime/call/runtime.js";
 import { errorCodes } from "../runtime/errors.js";
 import { rates, sizes } from "../runtime/limits.js";
 import type { HttpApp } from "./http.js";
@@ -33,7 +32,7 @@ const python = "text/x-python; charset=utf-8";
 /** They change only with a new version of the server; a client asks again after five minutes. */
 const cacheControl = "public, max-age=300";
 
-export function addDocumentRoutes(app: HttpApp, runtime: Runtime): void {
+export function addDocumentRoutes(app: HttpApp, publicUrl: () => string): void {
   const templates = [
     ...documentNames.map((name) => {
       const template = readFileSync(servedFile(`documents/${name}`), "utf8");
@@ -42,13 +41,11 @@ export function addDocumentRoutes(app: HttpApp, runtime: Runtime): void {
     ...scriptNames.map((name) => ({ path: `/scripts/${name}`, template: wholeScript(name), type: python })),
   ];
   for (const { path, template, type } of templates) {
-    let filled: { publicUrl: string; file: StaticFile } | undefined;
+    let filled: { url: string; file: StaticFile } | undefined;
     app.get(path, (c) => {
-      const { publicUrl } = runtime;
+      const url = publicUrl();
       // The address is only known once the server listens.
-      if (filled?.publicUrl !== publicUrl) {
-        filled = { publicUrl, file: staticFile(fill(template, publicUrl), type) };
-      }
+      if (filled?.url !== url) filled = { url, file: staticFile(fill(template, url), type) };
       return sendStatic(filled.file, c.env.incoming.headers["if-none-match"], cacheControl);
     });
   }

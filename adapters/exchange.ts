@@ -162,7 +162,7 @@ function tooManyOpen(): CallError {
 }
 
 /** The refusal as a response, where a request gets that far and no further. */
-export function refused(error: CallError): Response {
+export function refusalResponse(error: CallError): Response {
   const { status, body, retryAfterMs } = renderRejection(error);
   const headers: Record<string, string> = { "Content-Type": "application/json" };
   if (retryAfterMs !== undefined) headers["Retry-After"] = String(Math.ceil(retryAfterMs / 1_000));

@@ -1,6 +1,6 @@
 /** Whether the process lives, whether it can serve, and what a person or a ClawRent client is told about it. */
 import type { HttpApp, HttpContext } from "./http.js";
-import { send } from "./http.js";
+import { sendReply } from "./http.js";
 import { labelOf } from "./wire.js";
 
 export interface Health {
@@ -12,11 +12,11 @@ export interface Health {
 }
 
 export function addHealthRoutes(app: HttpApp, health: Health): void {
-  app.get("/livez", (c) => send(c, { status: 200, body: '{"status":"alive"}' }));
+  app.get("/livez", (c) => sendReply(c, { status: 200, body: '{"status":"alive"}' }));
 
   app.get("/readyz", async (c) => {
     const ready = health.accepting() && (await databaseUp(health));
-    return send(c, { status: ready ? 200 : 503, body: JSON.stringify({ status: ready ? "ready" : "not ready" }) });
+    return sendReply(c, { status: ready ? 200 : 503, body: JSON.stringify({ status: ready ? "ready" : "not ready" }) });
   });
 
   // The shape is ClawRent's (clawrent.md section 2.9).
@@ -24,7 +24,7 @@ export function addHealthRoutes(app: HttpApp, health: Health): void {
     const up = await databaseUp(health);
     const timestamp = new Date(health.now()).toISOString();
     const services = { database: up ? "up" : "down" };
-    return send(
+    return sendReply(
       c,
       up
         ? { status: 200, body: JSON.stringify({ status: "healthy", timestamp, services }) }

@@ -13,7 +13,7 @@ import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import type { Exchange } from "./exchange.js";
-import { faultReply, type Reply, rejection } from "./wire.js";
+import { faultReply, type Reply, rejectionReply } from "./wire.js";
 
 interface HttpEnvironment {
   Bindings: HttpBindings & { exchange: Exchange };
@@ -35,16 +35,17 @@ export function createHttpApp(log: Logger): HttpApp {
   });
   app.onError((error, c) => {
     // Nobody reads this, and nothing is wrong with us.
-    if (error instanceof BodyAborted) return send(c, rejection(400, "BadJsonBody", "invalid_args", error.message));
+    if (error instanceof BodyAborted)
+      return sendReply(c, rejectionReply(400, "BadJsonBody", "invalid_args", error.message));
     const requestId = nextRequestId();
     log.error({ requestId, err: error }, "fault");
-    return send(c, faultReply(requestId));
+    return sendReply(c, faultReply(requestId));
   });
   return app;
 }
 
 /** The reply as JSON, with the headers that let a browser on another site read it. */
-export function send(
+export function sendReply(
   c: HttpContext,
   reply: Omit<Reply, "body"> & { body: string | Uint8Array<ArrayBuffer> },
 ): Response {
@@ -66,7 +67,7 @@ export function corsHeaders(c: HttpContext): Record<string, string> {
 }
 
 /** The answer to a browser's preflight (convex-wire.md section 3, CORS). */
-export function preflight(c: HttpContext): Response {
+export function answerPreflight(c: HttpContext): Response {
   const asked = c.env.incoming.headers["access-control-request-headers"];
   return new Response(null, {
     status: 204,

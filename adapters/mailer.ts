@@ -5,7 +5,7 @@
 import { createTransport } from "nodemailer";
 import type { Logger } from "pino";
 import { claimMail, postponeMail, removeMail } from "../functions/system/outbox.js";
-import type { Runtime } from "../runtime/call/runtime.js";
+import type { Dispatcher } from "../runtime/call/dispatch.js";
 import type { Clock } from "../runtime/clock.js";
 import type { NoticeBoard } from "../runtime/notices.js";
 
@@ -33,7 +33,7 @@ export class Mailer {
   #cancel: (() => void) | undefined;
 
   constructor(
-    readonly runtime: Runtime,
+    readonly dispatcher: Dispatcher,
     readonly notices: NoticeBoard,
     readonly clock: Clock,
     readonly log: Logger,
@@ -82,7 +82,7 @@ export class Mailer {
   async #sendDue(): Promise<number> {
     try {
       while (!this.#stopped) {
-        const { mail, nextAttemptAt } = await this.runtime.runSystem(claimMail);
+        const { mail, nextAttemptAt } = await this.dispatcher.runSystem(claimMail);
         if (!mail) return Math.min(nextAttemptAt ?? Number.POSITIVE_INFINITY, this.clock.now() + longestSleepMs);
         await this.#deliver(mail);
       }
@@ -96,14 +96,14 @@ export class Mailer {
     try {
       await this.send(mail);
     } catch (error) {
-      const { givenUp } = await this.runtime.runSystem(postponeMail, { mailId });
+      const { givenUp } = await this.dispatcher.runSystem(postponeMail, { mailId });
       // The mail itself stays out of the log: a code in it may still be good.
       const reason = error instanceof Error ? error.message : String(error);
       if (givenUp) this.log.error({ mailId, reason }, "mail given up");
       else this.log.warn({ mailId, reason }, "mail not sent, to be tried again");
       return;
     }
-    await this.runtime.runSystem(removeMail, { mailId });
+    await this.dispatcher.runSystem(removeMail, { mailId });
   }
 }
 

@@ -3,7 +3,6 @@
  * (claw-to-claw.md section 4), and the admin's pages (clawrent.md section 2.10). A page decodes a request into calls of public
  * functions and shows what they answer; it knows no rule and no database. GET never acts.
  */
-import type { Runtime } from "../runtime/call/runtime.js";
 import { addDocumentRoutes } from "./documents.js";
 import type { HttpApp } from "./http.js";
 import { addAdminPages } from "./pages/admin.js";
@@ -15,8 +14,7 @@ import { addHomePage } from "./pages/home.js";
 import { addMissingPage } from "./pages/missing.js";
 import { addSharePage } from "./pages/share.js";
 
-export function addPageRoutes(app: HttpApp, runtime: Runtime, isSocket: (path: string) => boolean): void {
-  const pages: Pages = { runtime };
+export function addPageRoutes(app: HttpApp, pages: Pages, isSocket: (path: string) => boolean): void {
   addHomePage(app);
   addClaimPage(app, pages);
   addConnectPage(app, pages);
@@ -24,5 +22,5 @@ export function addPageRoutes(app: HttpApp, runtime: Runtime, isSocket: (path: s
   addAdminPages(app, pages);
   addMissingPage(app, isSocket);
   addAssetRoutes(app);
-  addDocumentRoutes(app, runtime);
+  addDocumentRoutes(app, pages.publicUrl);
 }

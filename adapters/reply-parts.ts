@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
-import { corsHeaders, type HttpContext, send } from "./http.js";
+import { corsHeaders, type HttpContext, sendReply } from "./http.js";
 
 const partCharacters = 256 * 1024;
 
@@ -54,7 +54,7 @@ export class ReplyParts {
   }
 
   end(): Response {
-    if (!this.#isSending) return send(this.#c, { status: 200, body: this.#text });
+    if (!this.#isSending) return sendReply(this.#c, { status: 200, body: this.#text });
     this.#c.env.outgoing.end(this.#text);
     return RESPONSE_ALREADY_SENT;
   }

@@ -23,7 +23,7 @@ const put = (path: string, call: string): Route => ({ method: "PUT", path, call,
 const patch = (path: string, call: string): Route => ({ method: "PATCH", path, call, status: 200 });
 const remove = (path: string, call: string): Route => ({ method: "DELETE", path, call, status: 200 });
 
-export const routes: readonly Route[] = [
+export const restRoutes: readonly Route[] = [
   // Account, section 2.3
   post("/api/auth/send-verification", "users:sendVerification"),
   create("/api/auth/register", "users:register"),

@@ -6,12 +6,13 @@ import { TrieRouter } from "hono/router/trie-router";
 import type { z } from "zod";
 import type { Call, Outcome } from "../runtime/call/call.js";
 import type { FunctionDefinition } from "../runtime/call/define.js";
+import type { Dispatcher } from "../runtime/call/dispatch.js";
 import { KeyReused } from "../runtime/call/idempotency.js";
-import type { Runtime } from "../runtime/call/runtime.js";
+import type { Registry } from "../runtime/call/registry.js";
 import { CallError, errorCodes } from "../runtime/errors.js";
-import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
+import { answerPreflight, type HttpApp, type HttpContext, readBody, sendReply } from "./http.js";
 import { askerOf, newCall } from "./new-call.js";
-import { parametersOf, type Route, routes } from "./rest-routes.js";
+import { parametersOf, type Route, restRoutes } from "./rest-routes.js";
 import { encodeValue, labelOf, type Reply } from "./wire.js";
 
 /** A route with what its function declares. */
@@ -27,12 +28,12 @@ type Resource = Map<string, Endpoint>;
 /** How long to wait where a 503 does not say it itself. */
 const retryAfterMs = 1_000;
 
-export function addRestRoutes(app: HttpApp, runtime: Runtime): void {
+export function addRestRoutes(app: HttpApp, dispatcher: Dispatcher, registry: Registry): void {
   // A router beside the app's: parameters next to fixed segments would cost the app its fast one, and with it the RPC paths.
   const router = new TrieRouter<Resource>();
   const resources = new Map<string, Resource>();
-  for (const route of routes) {
-    const definition = runtime.registry.find(route.call);
+  for (const route of restRoutes) {
+    const definition = registry.find(route.call);
     if (!definition) throw new Error(`${route.method} ${route.path} names ${route.call}, which does not exist`);
     let resource = resources.get(route.path);
     if (!resource) {
@@ -62,13 +63,15 @@ export function addRestRoutes(app: HttpApp, runtime: Runtime): void {
       credentialOptional: endpoint.isPublic,
       ...c.env.exchange.encoding("json"),
     });
-    return renderOutcome(await runtime.dispatch(call), endpoint, call);
+    return renderOutcome(await dispatcher.dispatch(call), endpoint, call);
   };
 
   // What no route takes below these is still REST's to refuse, in its own words.
-  const surfaces = new Set(["health", ...routes.map(({ path }) => path.split("/")[2])]);
+  const surfaces = new Set(["health", ...restRoutes.map(({ path }) => path.split("/")[2])]);
   for (const surface of surfaces) {
-    app.all(`/api/${surface}/*`, async (c) => (c.req.method === "OPTIONS" ? preflight(c) : send(c, await answer(c))));
+    app.all(`/api/${surface}/*`, async (c) =>
+      c.req.method === "OPTIONS" ? answerPreflight(c) : sendReply(c, await answer(c)),
+    );
   }
 }
 

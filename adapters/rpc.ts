@@ -5,17 +5,26 @@
 
 import type { Outcome } from "../runtime/call/call.js";
 import type { Kind } from "../runtime/call/define.js";
+import type { Dispatcher } from "../runtime/call/dispatch.js";
 import type { KeptReplies } from "../runtime/call/kept-replies.js";
 import { missingFunction } from "../runtime/call/registry.js";
-import type { Runtime } from "../runtime/call/runtime.js";
+import type { Clock } from "../runtime/clock.js";
 import { CallError } from "../runtime/errors.js";
 import { nextRequestId } from "../runtime/ids.js";
 import { sizes } from "../runtime/limits.js";
 import type { Seen } from "../runtime/live/watches.js";
-import { type HttpApp, type HttpContext, preflight, readBody, send } from "./http.js";
+import { answerPreflight, type HttpApp, type HttpContext, readBody, sendReply } from "./http.js";
 import { askerOf, credentialsOf, newCall } from "./new-call.js";
 import { ReplyParts } from "./reply-parts.js";
-import { type Format, parseFormat, type Reply, readArgs, rejection, renderOutcome, renderRejection } from "./wire.js";
+import {
+  type Format,
+  parseFormat,
+  type Reply,
+  readArgs,
+  rejectionReply,
+  renderOutcome,
+  renderRejection,
+} from "./wire.js";
 
 /** How the reply of a query that said something begins. */
 const successStart = '{"status":"success"';
@@ -23,30 +32,36 @@ const successStart = '{"status":"success"';
 /** A decoded request for one function, or the gateway's refusal. */
 type Request = { path: string; args: unknown; format: Format };
 
-/** `replies` is undefined where other processes may write to the same database. */
-export function addRpcRoutes(app: HttpApp, runtime: Runtime, replies: KeptReplies | undefined): void {
+export interface RpcParts {
+  dispatcher: Dispatcher;
+  clock: Clock;
+  /** Undefined where other processes may write to the same database. */
+  replies: KeptReplies | undefined;
+}
+
+export function addRpcRoutes(app: HttpApp, { dispatcher, clock, replies }: RpcParts): void {
   const run = async (c: HttpContext, kind: Kind | undefined, request: Request | Reply, seen?: Seen): Promise<Reply> => {
     if ("status" in request) return request;
     const { path, args, format } = request;
     const call = newCall({ path, kind, args }, askerOf(c), c.env.exchange.encoding(format));
-    const outcome: Outcome = args instanceof CallError ? refusedArgs(args) : await runtime.dispatch(call, seen);
+    const outcome: Outcome = args instanceof CallError ? refusedArgs(args) : await dispatcher.dispatch(call, seen);
     return renderOutcome(outcome, format, call.requestId);
   };
 
   const post = (path: string, kind: Kind) =>
-    app.post(path, async (c) => send(c, await run(c, kind, await readRequest(c))));
+    app.post(path, async (c) => sendReply(c, await run(c, kind, await readRequest(c))));
 
   /** A query that was asked in the same words before is answered with the same bytes, as long as nothing touched them. */
   const recall = async (c: HttpContext, replies: KeptReplies): Promise<Response> => {
     const body = await readJsonBody(c);
-    if (typeof body !== "string") return send(c, body);
+    if (typeof body !== "string") return sendReply(c, body);
     const { authorization, apiKey } = credentialsOf(c.env.incoming.headers);
     const key = `${authorization ?? ""}\n${apiKey ?? ""}\n${body}`;
     const kept = replies.find(key);
     if (kept) {
       const requestId = nextRequestId();
       const refused = await replies.recall(kept, { address: c.env.exchange.address, requestId });
-      return send(c, refused ? renderOutcome(refused, "json", requestId) : { status: 200, body: kept.body });
+      return sendReply(c, refused ? renderOutcome(refused, "json", requestId) : { status: 200, body: kept.body });
     }
     const request = parseRequest(body);
     const { seen, keep } = replies.begin(key);
@@ -55,50 +70,50 @@ export function addRpcRoutes(app: HttpApp, runtime: Runtime, replies: KeptReplie
       if ("path" in request && reply.body.startsWith(successStart)) {
         keep(reply.body, { path: request.path, authorization });
       }
-      return send(c, reply);
+      return sendReply(c, reply);
     } finally {
       seen.end();
     }
   };
 
-  app.options("/api/*", preflight);
+  app.options("/api/*", answerPreflight);
   if (replies) app.post("/api/query", (c) => recall(c, replies));
   else post("/api/query", "query");
   post("/api/mutation", "mutation");
-  app.get("/api/query", async (c) => send(c, await run(c, "query", readQueryString(c))));
+  app.get("/api/query", async (c) => sendReply(c, await run(c, "query", readQueryString(c))));
 
   // No function is an action; the answer for one says so.
   app.post("/api/action", async (c) => {
     const request = await readRequest(c);
-    if ("status" in request) return send(c, request);
-    return send(c, renderOutcome({ status: "refused", error: missingFunction(request.path) }, request.format, ""));
+    if ("status" in request) return sendReply(c, request);
+    return sendReply(c, renderOutcome({ status: "refused", error: missingFunction(request.path) }, request.format, ""));
   });
 
   app.post("/api/run/*", async (c) => {
     const path = runPath(c.req.path);
-    if (typeof path !== "string") return send(c, path);
-    return send(c, await run(c, undefined, await readRequest(c, path)));
+    if (typeof path !== "string") return sendReply(c, path);
+    return sendReply(c, await run(c, undefined, await readRequest(c, path)));
   });
 
   // A consistent query asks for a time and then for the state at it: here that is the latest state.
   app.post("/api/query_ts", (c) =>
-    send(c, { status: 200, body: JSON.stringify({ ts: encodeTimestamp(runtime.now()) }) }),
+    sendReply(c, { status: 200, body: JSON.stringify({ ts: encodeTimestamp(clock.now()) }) }),
   );
   post("/api/query_at_ts", "query");
   app.post("/api/query_batch", (c) => runBatch(c, run));
 
   app.post("/api/function", (c) =>
-    send(
+    sendReply(
       c,
-      rejection(403, "BadDeployKey", "forbidden", "This address is for deployment keys, and there are none here"),
+      rejectionReply(403, "BadDeployKey", "forbidden", "This address is for deployment keys, and there are none here"),
     ),
   );
-  app.post("/api/debug_event", (c) => send(c, { status: 200, body: "{}" }));
+  app.post("/api/debug_event", (c) => sendReply(c, { status: 200, body: "{}" }));
 
   app.all("/api/*", (c) => {
     const known = /^\/api\/(query|mutation|action|query_ts|query_at_ts|query_batch|function|debug_event|run\/.+)$/;
     return known.test(c.req.path)
-      ? send(c, rejection(405, "MethodNotAllowed", "invalid_args", "Use POST"))
+      ? sendReply(c, rejectionReply(405, "MethodNotAllowed", "invalid_args", "Use POST"))
       : c.notFound();
   });
 }
@@ -112,7 +127,12 @@ async function readJsonBody(c: HttpContext): Promise<string | Reply> {
   const contentType = c.env.incoming.headers["content-type"] ?? "";
   if (!/^application\/(json|[\w.+-]*\+json)\s*(;|$)/i.test(contentType)) {
     c.env.incoming.resume();
-    return rejection(415, "BadJsonBody", "unsupported_media_type", "Send the body as Content-Type: application/json");
+    return rejectionReply(
+      415,
+      "BadJsonBody",
+      "unsupported_media_type",
+      "Send the body as Content-Type: application/json",
+    );
   }
   const body = await readBody(c);
   if (typeof body === "string") return body;
@@ -127,7 +147,12 @@ async function readRequest(c: HttpContext, path?: string): Promise<Request | Rep
 function parseRequest(body: string, path?: string): Request | Reply {
   const parsed = parseJson(body);
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-    return rejection(400, "BadJsonBody", "invalid_args", 'The body must be a JSON object: {"path": …, "args": {…}}');
+    return rejectionReply(
+      400,
+      "BadJsonBody",
+      "invalid_args",
+      'The body must be a JSON object: {"path": …, "args": {…}}',
+    );
   }
   return toRequest({ ...parsed, ...(path === undefined ? {} : { path }) }, body);
 }
@@ -136,7 +161,7 @@ function readQueryString(c: HttpContext): Request | Reply {
   const query = new URL(c.req.url).searchParams;
   const text = query.get("args") ?? "{}";
   const args = parseJson(text);
-  if (args === undefined) return rejection(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
+  if (args === undefined) return rejectionReply(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
   return toRequest({ path: query.get("path") ?? undefined, args, format: query.get("format") ?? undefined }, text);
 }
 
@@ -152,18 +177,18 @@ function parseJson(text: string): unknown {
 /** `text` is what the fields were parsed from. */
 function toRequest(fields: { path?: unknown; args?: unknown; format?: unknown }, text: string): Request | Reply {
   if (typeof fields.path !== "string" || fields.path === "") {
-    return rejection(400, "BadJsonBody", "invalid_args", 'The body needs a "path" such as "agents:register"');
+    return rejectionReply(400, "BadJsonBody", "invalid_args", 'The body needs a "path" such as "agents:register"');
   }
   const format = parseFormat(fields.format);
   if (format === undefined) {
-    return rejection(400, "BadFormat", "invalid_args", 'format must be "json" or "convex_encoded_json"');
+    return rejectionReply(400, "BadFormat", "invalid_args", 'format must be "json" or "convex_encoded_json"');
   }
   return { path: fields.path, args: readArgs(fields.args, text), format };
 }
 
 /** `/api/run/a/b/fn` is `a/b:fn`. */
 function runPath(url: string): string | Reply {
-  const missing = rejection(400, "MissingIdentifier", "invalid_args", "Use /api/run/{module}/{function}");
+  const missing = rejectionReply(400, "MissingIdentifier", "invalid_args", "Use /api/run/{module}/{function}");
   try {
     const segments = url.slice("/api/run/".length).split("/").map(decodeURIComponent);
     const name = segments.pop();
@@ -179,13 +204,13 @@ async function runBatch(
   run: (c: HttpContext, kind: Kind, request: Request | Reply) => Promise<Reply>,
 ): Promise<Response> {
   const body = await readJsonBody(c);
-  if (typeof body !== "string") return send(c, body);
+  if (typeof body !== "string") return sendReply(c, body);
   const parsed = parseJson(body) as { queries?: unknown } | undefined;
   const queries = parsed?.queries;
   if (!Array.isArray(queries) || queries.length > sizes.batchedQueries) {
-    return send(
+    return sendReply(
       c,
-      rejection(
+      rejectionReply(
         400,
         "BadJsonBody",
         "invalid_args",
@@ -198,7 +223,7 @@ async function runBatch(
   for (const [index, query] of queries.entries()) {
     const reply = await run(c, "query", toRequest(typeof query === "object" && query !== null ? query : {}, body));
     // A credential that one call is refused for, all are.
-    if (reply.status !== 200 && !parts.isSending) return send(c, reply);
+    if (reply.status !== 200 && !parts.isSending) return sendReply(c, reply);
     parts.add(index === 0 ? reply.body : `,${reply.body}`);
     if (parts.isFull && !(await parts.send())) break;
   }

@@ -222,7 +222,7 @@ export function renderOutcome(outcome: Outcome, format: Format, requestId: strin
 
 /** Our own fault; what it was is in the log. */
 export function faultReply(requestId: string): Reply {
-  return rejection(500, "InternalServerError", undefined, `[Request ID: ${requestId}] Server Error`);
+  return rejectionReply(500, "InternalServerError", undefined, `[Request ID: ${requestId}] Server Error`);
 }
 
 /**
@@ -231,10 +231,10 @@ export function faultReply(requestId: string): Reply {
  */
 export function renderRejection(error: CallError, convexCode?: string): Reply {
   const { status, convex } = errorCodes[error.code];
-  return rejection(status, convexCode ?? convex, error.code, error.message, error.data);
+  return rejectionReply(status, convexCode ?? convex, error.code, error.message, error.data);
 }
 
-export function rejection(
+export function rejectionReply(
   status: number,
   convexCode: string,
   code: ErrorCode | undefined,

@@ -22,7 +22,7 @@ export function generateKeyPair(): KeyPair {
  * Encrypts a payload for a peer: an `encryptedPayload` for `messages:send`. Throws where anybody could open what is sealed
  * to the peer's key (people.md section 4).
  */
-export function seal(payload: unknown, peerPublicKey: string, secretKey: string): string {
+export function sealPayload(payload: unknown, peerPublicKey: string, secretKey: string): string {
   const nonce = nacl.randomBytes(nacl.box.nonceLength);
   const text = new TextEncoder().encode(JSON.stringify(payload));
   const box = nacl.box(text, nonce, publicKeyOf(peerPublicKey), keyOf(secretKey));
@@ -33,7 +33,7 @@ export function seal(payload: unknown, peerPublicKey: string, secretKey: string)
 }
 
 /** Decrypts what a peer sealed. Throws where it was sealed with other keys, or changed on its way. */
-export function open(sealed: string, peerPublicKey: string, secretKey: string): unknown {
+export function openPayload(sealed: string, peerPublicKey: string, secretKey: string): unknown {
   const publicKey = publicKeyOf(peerPublicKey);
   const bytes = fromBase64(sealed);
   const nonce = bytes.subarray(0, nacl.box.nonceLength);

@@ -34,7 +34,7 @@ export interface SenderNotice {
  * The place of a notice in the order of its session. Notices of several processes may arrive in another order than that
  * of their commits. Because each notice names the one before it, a receiver can sort them and sees if one is missing.
  */
-export interface Place {
+export interface Stamped {
   sessionId: string;
   /** The last stamp of the session's clock before this one. */
   after: number;
@@ -72,10 +72,10 @@ export type Notice =
       upTo: number;
       /** For the process that holds the socket. */
       joined?: JoinedNotice;
-    } & Place)
+    } & Stamped)
   /** `message` is null if it was too long to send; it is in the database. */
-  | ({ kind: "sessionMessage"; message: MessageNotice | null } & Place)
-  | ({ kind: "sessionTyping"; sender: SenderNotice } & Place)
+  | ({ kind: "sessionMessage"; message: MessageNotice | null } & Stamped)
+  | ({ kind: "sessionTyping"; sender: SenderNotice } & Stamped)
   | ({
       kind: "sessionPeer";
       change: "disconnected" | "offline";
@@ -83,10 +83,10 @@ export type Notice =
       participant: SenderNotice;
       /** Whether nobody else is left on that side (for a consumer: in that slot). */
       last: boolean;
-    } & Place)
+    } & Stamped)
   /** A frame for one socket, stamped like everything else that the socket gets. */
-  | ({ kind: "sessionReply"; socketId: string; type: string; payload: object } & Place)
-  | ({ kind: "sessionEnded"; reason: string; closeReason: string } & Place)
+  | ({ kind: "sessionReply"; socketId: string; type: string; payload: object } & Stamped)
+  | ({ kind: "sessionEnded"; reason: string; closeReason: string } & Stamped)
   | { kind: "participantPaused"; sessionId: string; participantId: string }
   | { kind: "participantResumed"; sessionId: string; participantId: string; agentId: string | null }
   /** A pending session became active: whoever was refused because it was pending may now enter. */

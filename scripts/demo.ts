@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Mail } from "../adapters/mailer.js";
-import { generateKeyPair, open, seal } from "../client/encryption.js";
+import { generateKeyPair, openPayload, sealPayload } from "../client/encryption.js";
 import { type ArgsOf, type Client, createClient, type PathOf, type ValueOf } from "../client/index.js";
 import type { Api } from "../functions/index.js";
 import { readConfig } from "../runtime/config.js";
@@ -39,11 +39,11 @@ class DemoAgent {
   }
 
   seal(payload: object, peer: DemoAgent): string {
-    return seal(payload, peer.keys.publicKey, this.keys.secretKey);
+    return sealPayload(payload, peer.keys.publicKey, this.keys.secretKey);
   }
 
   open(sealed: string | undefined, peer: DemoAgent): Record<string, string> {
-    return open(sealed ?? "", peer.keys.publicKey, this.keys.secretKey) as Record<string, string>;
+    return openPayload(sealed ?? "", peer.keys.publicKey, this.keys.secretKey) as Record<string, string>;
   }
 
   /** Resolves with the first value of a live query for which `isIt` is true. */
@@ -235,7 +235,7 @@ try {
   say("Alice claims her agent by its link.");
 
   await plan(alice, bob);
-  const eventId = await meet(alice, bob, server.runtime.now());
+  const eventId = await meet(alice, bob, Date.now());
   await introduce(alice, bob, eventId);
   await beat(bob, url, eventId, folder);
   await alice.api.mutation("events:checkOut", { eventId });

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { z } from "zod";
-import { routes } from "../adapters/rest-routes.js";
+import { restRoutes } from "../adapters/rest-routes.js";
 import { modules } from "../functions/index.js";
 import { caps } from "../functions/model/caps.js";
 import { Registry } from "../runtime/call/registry.js";
@@ -80,7 +80,7 @@ const sections = {
   routes: () =>
     table(
       ["route", "function"],
-      routes.map(({ method, path, call }) => [`\`${method} ${path.replaceAll(/\{[^}]*\}/g, "")}\``, `\`${call}\``]),
+      restRoutes.map(({ method, path, call }) => [`\`${method} ${path.replaceAll(/\{[^}]*\}/g, "")}\``, `\`${call}\``]),
     ),
   errors: () =>
     table(

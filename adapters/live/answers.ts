@@ -5,13 +5,13 @@ import type { CallError } from "../../runtime/errors.js";
 import type { WholeFrame } from "../sockets/whole-frame.js";
 import { encodeValue, isReadable } from "../wire.js";
 import {
-  changed,
+  changedQuery,
   type FailedOutcome,
   type Frame,
   queryFailure,
   queryValue,
-  transition,
-  unreadable,
+  transitionFrame,
+  unreadableValue,
   type Version,
   valueJson,
 } from "./sync-frames.js";
@@ -29,7 +29,7 @@ export interface WrittenValue {
 
 export function writeValue(value: unknown): WrittenValue {
   if (!isReadable(value)) {
-    const failed: FailedOutcome = { status: "refused", error: unreadable() };
+    const failed: FailedOutcome = { status: "refused", error: unreadableValue() };
     return { result: queryFailure(failed, ""), json: encodeValue(value, "json") };
   }
   const result = queryValue(value);
@@ -80,7 +80,7 @@ export class Answer {
   transition(queryId: number, from: Version, to: Version): WholeFrame {
     const last = this.#last;
     if (last && last.queryId === queryId && isSame(last.from, from) && isSame(last.to, to)) return last.frame;
-    const frame = transition(from, to, [changed(queryId, this.result)]);
+    const frame = transitionFrame(from, to, [changedQuery(queryId, this.result)]);
     this.#last = { queryId, from, to, frame };
     return frame;
   }

@@ -6,16 +6,16 @@ import type { Closing } from "../sockets/close-codes.js";
 import { tooManyValues } from "../wire.js";
 import type { Subscription } from "./subscriptions.js";
 import type { SyncBytes } from "./sync-bytes.js";
-import { comeAgain, overloaded } from "./sync-closings.js";
+import { comeAgain, overloadedClosing } from "./sync-closings.js";
 import {
   type AddQuery,
   argumentsTooLarge,
   type Change,
-  changed,
+  changedQuery,
   type ModifyQuerySet,
   noComponents,
   queryFailure,
-  removed,
+  removedQuery,
 } from "./sync-frames.js";
 
 /** What a piece of a change takes beside its bytes. */
@@ -87,7 +87,7 @@ export class QuerySet {
         return { ...modified, closing: comeAgain("a query was added twice") };
       } else {
         const query = this.#add(modification);
-        if (query === "no room") return { ...modified, closing: overloaded };
+        if (query === "no room") return { ...modified, closing: overloadedClosing };
         if (query) modified.added.push(query);
       }
     }
@@ -100,7 +100,7 @@ export class QuerySet {
     const bytes = Buffer.byteLength(args) + subscriptionBytes;
     const error = this.#refusalOf(query, bytes);
     if (error) {
-      const change = changed(queryId, queryFailure({ status: "refused", error }, ""));
+      const change = changedQuery(queryId, queryFailure({ status: "refused", error }, ""));
       // A frame of a megabyte can bring twenty thousand of them.
       if (!this.#bytes.takeAnswer(bytesOf([change]))) return "no room";
       this.#ready.push(change);
@@ -134,7 +134,7 @@ export class QuerySet {
     this.#bytes.freeArguments(query.bytes);
     this.#queries.delete(queryId);
     this.#due.delete(query);
-    const change = removed(queryId);
+    const change = removedQuery(queryId);
     this.#bytes.addAnswer(bytesOf([change]));
     this.#ready.push(change);
     return query;

@@ -7,10 +7,10 @@ import { addressKey } from "../../runtime/counted-as.js";
 import { CallError } from "../../runtime/errors.js";
 import { sizes, subscriptionBytes } from "../../runtime/limits.js";
 import type { RateLimits } from "../../runtime/rate-limits.js";
-import { corsHeaders, type HttpApp, type HttpContext, send } from "../http.js";
+import { corsHeaders, type HttpApp, type HttpContext, sendReply } from "../http.js";
 import { credentialsOf } from "../new-call.js";
 import { OpenByAddress } from "../open-by-address.js";
-import { type Reply, rejection, renderRejection } from "../wire.js";
+import { type Reply, rejectionReply, renderRejection } from "../wire.js";
 import { EventStream, type EventStreamParts, type StreamRequest, serverStops, streamHeaders } from "./event-stream.js";
 
 export interface SubscribeParts extends EventStreamParts {
@@ -35,16 +35,19 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
 
   const open = async (c: HttpContext): Promise<Response> => {
     const request = readRequest(c, registry);
-    if ("status" in request) return send(c, request);
+    if ("status" in request) return sendReply(c, request);
     const address = c.env.exchange.address;
     const counted = addressKey(address);
     const credential = credentialsOf(c.env.incoming.headers);
-    if (isStopping) return send(c, renderRejection(serverStops()));
+    if (isStopping) return sendReply(c, renderRejection(serverStops()));
     if (
       places >= sizes.sockets ||
       (limits.on && openByAddress.isFull(counted, sizes.socketsPerAddress, sizes.sockets))
     ) {
-      return send(c, renderRejection(new CallError("rate_limited", "Too many open streams", { retryAfterMs: 3_000 })));
+      return sendReply(
+        c,
+        renderRejection(new CallError("rate_limited", "Too many open streams", { retryAfterMs: 3_000 })),
+      );
     }
     const ended = openByAddress.add(counted);
     places += 1;
@@ -64,7 +67,7 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
       const args = held.subscriptions.hold({ address: counted, caller: callerKey(caller) });
       if (!args.take(Buffer.byteLength(request.args) + subscriptionBytes)) {
         args.end();
-        return send(c, renderRejection(args.budget.tooMuch()));
+        return sendReply(c, renderRejection(args.budget.tooMuch()));
       }
       c.env.exchange.whenOver(() => args.end());
       const asker = { address, secret: secretOf(credential), authenticate };
@@ -75,16 +78,16 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
         streams.delete(stream);
       });
       const refused = await stream.start(caller, corsHeaders(c));
-      return refused ? send(c, refused) : RESPONSE_ALREADY_SENT;
+      return refused ? sendReply(c, refused) : RESPONSE_ALREADY_SENT;
     } catch (error) {
-      if (error instanceof CallError) return send(c, renderRejection(error));
+      if (error instanceof CallError) return sendReply(c, renderRejection(error));
       throw error;
     }
   };
 
   app.get("/api/subscribe", open);
   app.post("/api/subscribe", (c) =>
-    send(c, { ...rejection(405, "MethodNotAllowed", "invalid_args", "Use GET"), allow: "GET" }),
+    sendReply(c, { ...rejectionReply(405, "MethodNotAllowed", "invalid_args", "Use GET"), allow: "GET" }),
   );
   return {
     stop: () => {
@@ -97,18 +100,19 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
 function readRequest(c: HttpContext, registry: Registry): StreamRequest | Reply {
   const query = new URL(c.req.url).searchParams;
   const path = query.get("path");
-  if (!path) return rejection(400, "BadJsonBody", "invalid_args", "Say which query: ?path=agents:getStatus&args={}");
+  if (!path)
+    return rejectionReply(400, "BadJsonBody", "invalid_args", "Say which query: ?path=agents:getStatus&args={}");
   const definition = registry.find(path);
   if (!definition) return renderRejection(missingFunction(path));
   if (definition.kind !== "query") {
-    return rejection(400, "BadRequest", "invalid_args", "Only a query can be subscribed to");
+    return rejectionReply(400, "BadRequest", "invalid_args", "Only a query can be subscribed to");
   }
   try {
     const args = query.get("args") || "{}";
     JSON.parse(args);
     return { path, args };
   } catch {
-    return rejection(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
+    return rejectionReply(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
   }
 }
 

@@ -9,7 +9,7 @@ export const comeAgain = (why: string): Closing => ({
 });
 
 /** It comes back when there is less to do. */
-export const overloaded: Closing = { code: 1013, reason: "TooManyConcurrentRequests" };
+export const overloadedClosing: Closing = { code: 1013, reason: "TooManyConcurrentRequests" };
 
 /**
  * It comes back at once, and its next mutation shows that it has the results of all before it (runtime/call/idempotency.ts).
@@ -18,9 +18,9 @@ export const overloaded: Closing = { code: 1013, reason: "TooManyConcurrentReque
 export const showsWhatItHas: Closing = { code: 1001, reason: "ComeAgain" };
 
 /** It was told why in a frame. */
-export const refused: Closing = { code: 1000, reason: "AuthError" };
+export const refusedClosing: Closing = { code: 1000, reason: "AuthError" };
 
 /** After an error that is no verdict on the client's credential. */
-export function transient(error: unknown): Closing {
-  return error instanceof CallError && error.code === "rate_limited" ? overloaded : comeAgain("try again");
+export function closingAfter(error: unknown): Closing {
+  return error instanceof CallError && error.code === "rate_limited" ? overloadedClosing : comeAgain("try again");
 }

@@ -98,12 +98,12 @@ export interface Version {
   ts: bigint;
 }
 
-export const ping = wholeFrame(Buffer.from('{"type":"Ping"}'));
+export const pingFrame = wholeFrame(Buffer.from('{"type":"Ping"}'));
 
 /** A change, in pieces that are put together only when the whole frame is. */
 export type Change = readonly Frame[];
 
-export function transition(from: Version, to: Version, changes: readonly Change[]): WholeFrame {
+export function transitionFrame(from: Version, to: Version, changes: readonly Change[]): WholeFrame {
   const start = `{"type":"Transition","startVersion":${version(from)},"endVersion":${version(to)},"modifications":[`;
   const parts = [Buffer.from(start)];
   for (const [index, change] of changes.entries()) {
@@ -117,11 +117,11 @@ const comma = Buffer.from(",");
 const end = Buffer.from("]}");
 
 /** One query's new answer; `result` is `queryValue`'s or `queryFailure`'s. */
-export function changed(queryId: number, result: Frame): Change {
+export function changedQuery(queryId: number, result: Frame): Change {
   return [Buffer.from(`{"queryId":${queryId},`), result];
 }
 
-export function removed(queryId: number): Change {
+export function removedQuery(queryId: number): Change {
   return [Buffer.from(`{"type":"QueryRemoved","queryId":${queryId}}`)];
 }
 
@@ -144,7 +144,7 @@ export function queryFailure(outcome: FailedOutcome, requestId: string): Frame {
 }
 
 /** Why Convex's clients cannot read a value. */
-export function unreadable(): CallError {
+export function unreadableValue(): CallError {
   return new CallError(
     "failed_precondition",
     "The value has field names that Convex's clients cannot read. Read it over REST, or with format json.",

@@ -13,7 +13,7 @@ import type { Closing } from "../sockets/close-codes.js";
 import type { Socket } from "../sockets/socket.js";
 import { readArgsText } from "../wire.js";
 import { isUnavailable, isVerdict } from "./credentials.js";
-import { comeAgain, transient } from "./sync-closings.js";
+import { closingAfter, comeAgain } from "./sync-closings.js";
 import { argumentsTooLarge, type CallFrame, callFailed, mutationSucceeded, noComponents } from "./sync-frames.js";
 import type { Identity, SyncState } from "./sync-state.js";
 
@@ -107,7 +107,7 @@ export class SyncMutations {
     if (outcome.status !== "rejected" || !isUnavailable(outcome.error)) return this.#answer(frame, call, outcome);
     // It may have been done or not. When it is asked for again, here or by the client on its next socket, it is done once.
     if (await client.hasWaited()) return this.#mutate(frame, identity, sessionId);
-    client.end(transient(outcome.error));
+    client.end(closingAfter(outcome.error));
   }
 
   async #run(call: Call, parsed: Holding): Promise<Outcome> {

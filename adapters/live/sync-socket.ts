@@ -7,12 +7,14 @@ import { missingFunction } from "../../runtime/call/registry.js";
 import { CallError } from "../../runtime/errors.js";
 import { type Held, sizes } from "../../runtime/limits.js";
 import type { Closing } from "../sockets/close-codes.js";
-import { heartbeatAck, type RawFrameHandler, type Socket } from "../sockets/socket.js";
+import { heartbeatAck } from "../sockets/frames.js";
+import type { RawFrameHandler } from "../sockets/inbound-frame.js";
+import type { Socket } from "../sockets/socket.js";
 import { type Credentials, isUnavailable, isVerdict } from "./credentials.js";
 import type { WatchedQuery } from "./query-set.js";
 import type { Subscriptions } from "./subscriptions.js";
 import { SyncBytes } from "./sync-bytes.js";
-import { comeAgain, overloaded, refused, transient } from "./sync-closings.js";
+import { closingAfter, comeAgain, overloadedClosing, refusedClosing } from "./sync-closings.js";
 import {
   type Authenticate,
   authError,
@@ -26,7 +28,7 @@ import {
 } from "./sync-frames.js";
 import { type MutationSocket, SyncMutations, type SyncMutationsParts } from "./sync-mutations.js";
 import { type SpeakingSocket, SyncSpeaker, type SyncSpeakerParts } from "./sync-speaker.js";
-import { type Identity, nobody, SyncState } from "./sync-state.js";
+import { anonymousIdentity, type Identity, SyncState } from "./sync-state.js";
 
 /** How long the first Transition waits for the first queries: it replaces all that the client still shows. */
 export const firstQueriesMs = 1_000;
@@ -57,7 +59,7 @@ export class SyncSocket implements RawFrameHandler, MutationSocket, SpeakingSock
     readonly socket: Socket,
   ) {
     this.#parts = parts;
-    this.state = new SyncState(new SyncBytes(parts.held, socket.address, () => this.end(overloaded)));
+    this.state = new SyncState(new SyncBytes(parts.held, socket.address, () => this.end(overloadedClosing)));
     this.#mutations = new SyncMutations(parts, this);
     this.#speaker = new SyncSpeaker(parts, this);
     socket.onGone(() => this.#leave());
@@ -107,20 +109,20 @@ export class SyncSocket implements RawFrameHandler, MutationSocket, SpeakingSock
     const { state } = this;
     if (frame.type === "system.heartbeat") return this.#reply(heartbeatAck);
     if (frame.type === "Connect") {
-      if (state.sessionId !== undefined) return this.end(comeAgain("Connect came twice"));
-      state.sessionId = frame.sessionId;
+      if (state.clientSessionId !== undefined) return this.end(comeAgain("Connect came twice"));
+      state.clientSessionId = frame.sessionId;
       if (typeof frame.maxObservedTimestamp === "bigint") this.#raise(frame.maxObservedTimestamp);
       return;
     }
     // A client that begins with another frame does not know where it stands. It does when it comes back.
-    if (state.sessionId === undefined) return this.end(comeAgain("the first frame must be Connect"));
+    if (state.clientSessionId === undefined) return this.end(comeAgain("the first frame must be Connect"));
     switch (frame.type) {
       case "ModifyQuerySet":
         return this.#modify(frame);
       case "Authenticate":
         return this.#authenticate(frame);
       case "Mutation":
-        return this.#mutations.add(frame, state.sessionId);
+        return this.#mutations.add(frame, state.clientSessionId);
       case "Action":
         return this.refuseCall(frame, missingFunction(frame.udfPath));
     }
@@ -162,7 +164,7 @@ export class SyncSocket implements RawFrameHandler, MutationSocket, SpeakingSock
     const { baseVersion, tokenType, value } = frame;
     const { received } = this.state;
     if (baseVersion !== received.identity) return this.end(comeAgain("the identity's version does not follow"));
-    let identity = nobody;
+    let identity = anonymousIdentity;
     if (tokenType !== "None") {
       try {
         if (tokenType === "Admin") throw new CallError("unauthenticated", "There are no deployment keys here");
@@ -231,8 +233,8 @@ export class SyncSocket implements RawFrameHandler, MutationSocket, SpeakingSock
     if (this.#isEnded) return;
     if (isVerdict(error)) {
       this.socket.send(authError(error.message, this.state.received.identity, isUpdate));
-      this.end(refused);
-    } else this.end(transient(error));
+      this.end(refusedClosing);
+    } else this.end(closingAfter(error));
   }
 
   refuseCall(frame: CallFrame, error: CallError): void {

@@ -10,8 +10,8 @@ import { type WholeFrame, wholeFrame } from "../sockets/whole-frame.js";
 import type { Answer } from "./answers.js";
 import { KeepAlive } from "./keep-alive.js";
 import type { WatchedQuery } from "./query-set.js";
-import { comeAgain, overloaded, showsWhatItHas } from "./sync-closings.js";
-import { ping } from "./sync-frames.js";
+import { comeAgain, overloadedClosing, showsWhatItHas } from "./sync-closings.js";
+import { pingFrame } from "./sync-frames.js";
 import type { Round, SyncState } from "./sync-state.js";
 
 /** A client hears something at least as often: after a minute of silence it takes the server for dead. */
@@ -192,8 +192,8 @@ export class SyncSpeaker {
 
   #ping(): void {
     // Behind a frame that the network does not take, another one says nothing.
-    if (this.#state.isAllTaken) this.#write(ping);
-    else if (this.#parts.clock.now() - this.#lastTakenAt >= mostUnreadMs) this.#client.end(overloaded);
+    if (this.#state.isAllTaken) this.#write(pingFrame);
+    else if (this.#parts.clock.now() - this.#lastTakenAt >= mostUnreadMs) this.#client.end(overloadedClosing);
   }
 
   /** The socket is gone. */

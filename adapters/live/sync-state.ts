@@ -12,7 +12,14 @@ import type { Answer } from "./answers.js";
 import { type Modified, QuerySet, type WatchedQuery } from "./query-set.js";
 import type { SyncBytes } from "./sync-bytes.js";
 import { comeAgain } from "./sync-closings.js";
-import { type Change, changed, type Frame, type ModifyQuerySet, transition, type Version } from "./sync-frames.js";
+import {
+  type Change,
+  changedQuery,
+  type Frame,
+  type ModifyQuerySet,
+  transitionFrame,
+  type Version,
+} from "./sync-frames.js";
 
 /** While so many frames are not taken by the network, nothing is written: what changes meanwhile goes into the next one. */
 const mostUnsent = 2;
@@ -28,7 +35,7 @@ export interface Identity {
   caller: Caller | undefined;
 }
 
-export const nobody: Identity = { secret: undefined, caller: undefined };
+export const anonymousIdentity: Identity = { secret: undefined, caller: undefined };
 
 /** A Transition that is being prepared. */
 export interface Round {
@@ -56,7 +63,7 @@ export type Next = "verify" | "say" | "say in a moment" | "nothing";
 
 export class SyncState {
   /** Undefined until the client has said Connect. */
-  sessionId: string | undefined;
+  clientSessionId: string | undefined;
   /** Whether the credential has to be looked at before anything more is said. */
   isDoubted = false;
   /** Whether a mutation of the client runs. */
@@ -67,7 +74,7 @@ export class SyncState {
   readonly received = { querySet: 0, identity: 0 };
   /** The version that it was sent. */
   #sent: Version = { querySet: 0, identity: 0, ts: 0n };
-  #identity = nobody;
+  #identity = anonymousIdentity;
   readonly #queries: QuerySet;
   /** Replies to mutations and actions. */
   readonly #replies: Frame[] = [];
@@ -272,8 +279,8 @@ export class SyncState {
     this.#sent = to;
     const [first] = news;
     if (first && news.length === 1 && ready.length === 0) return first.answer.transition(first.queryId, from, to);
-    const changes = news.map(({ queryId, answer }) => changed(queryId, answer.result));
-    return transition(from, to, [...ready, ...changes]);
+    const changes = news.map(({ queryId, answer }) => changedQuery(queryId, answer.result));
+    return transitionFrame(from, to, [...ready, ...changes]);
   }
 
   /** Has these asked again, and remembers that the client waits. */

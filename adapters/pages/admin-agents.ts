@@ -4,20 +4,20 @@ import { type Capabilities, capabilityList, changesTable } from "./admin-changes
 import {
   askLink,
   deedButton,
-  fact,
+  factRow,
   foreignCode,
   type List,
+  type ListPosition,
   listItems,
   nameOf,
-  type Place,
-  placeOf,
-  placeQuery,
+  positionOf,
+  positionQuery,
   statusLinks,
 } from "./admin-lists.js";
 import type { AdminTexts } from "./admin-texts.js";
 import { adminPage, type Visit } from "./admin-visit.js";
 import { foreignLine, foreignLines } from "./foreign-text.js";
-import { card, type Html, instant, type Page } from "./layout.js";
+import { factsCard, type Html, type Page, timeElement } from "./layout.js";
 
 /** What is read of an agent (clawrent.md section 2.2) and its owner. */
 export interface AdminAgent {
@@ -60,18 +60,18 @@ const queues = ["pending_review", "changed"] as const;
 const listed = ["active", "suspended", "rejected"] as const;
 
 /** The part of the agents that an address names: the queue, or one of the list. */
-export function agentPlace(visit: Visit): Place {
-  return placeOf(visit, [...queues, ...listed]);
+export function agentsPosition(visit: Visit): ListPosition {
+  return positionOf(visit, [...queues, ...listed]);
 }
 
 /** The page that shows a part of the agents. */
-export function agentPath({ status }: Place): string {
+export function agentPath({ status }: ListPosition): string {
   return queues.some((queue) => queue === status) ? "" : "/agents";
 }
 
 export async function queuePage(visit: Visit): Promise<Page> {
   const { t } = visit;
-  const place = placeOf(visit, queues);
+  const place = positionOf(visit, queues);
   const isOfChanges = place.status === "changed";
   const agents = (await visit.query("admin:listAgents", { ...place })) as List<AdminAgent>;
   return adminPage(
@@ -86,9 +86,9 @@ ${listItems(visit, "", place, agents, isOfChanges ? t.changes.empty : t.queue.em
 }
 
 /** One form with two buttons: the note goes with whichever is pressed. */
-function queued(visit: Visit, place: Place, agent: AdminAgent): Html {
+function queued(visit: Visit, place: ListPosition, agent: AdminAgent): Html {
   const { t } = visit;
-  const address = (verb: string) => `${visit.href(`/agents/${agent.id}/${verb}`)}${placeQuery(place)}`;
+  const address = (verb: string) => `${visit.href(`/agents/${agent.id}/${verb}`)}${positionQuery(place)}`;
   const [approve, reject] =
     place.status === "changed"
       ? ([
@@ -129,7 +129,7 @@ export function noteField(visit: Visit, id: string, name: "note" | "reason"): Ht
 
 export async function agentsPage(visit: Visit): Promise<Page> {
   const { t } = visit;
-  const place = placeOf(visit, listed);
+  const place = positionOf(visit, listed);
   const agents = (await visit.query("admin:listAgents", { ...place })) as List<AdminAgent>;
   return adminPage(
     visit,
@@ -141,15 +141,15 @@ ${listItems(visit, "/agents", place, agents, t.empty, (agent) => listedAgent(vis
   );
 }
 
-function listedAgent(visit: Visit, place: Place, agent: AdminAgent): Html {
+function listedAgent(visit: Visit, place: ListPosition, agent: AdminAgent): Html {
   const { owner, status } = agent;
-  const address = (verb: string) => `${visit.href(`/agents/${agent.id}/${verb}`)}${placeQuery(place)}`;
+  const address = (verb: string) => `${visit.href(`/agents/${agent.id}/${verb}`)}${positionQuery(place)}`;
   const { brief, more } = factRows(visit, agent);
   return html`<article class="item">
 ${agent.pendingChanges === null ? "" : html`<p class="wrong">${visit.t.changes.waiting}</p>`}
-${card(brief)}
+${factsCard(brief)}
 <details><summary>${visit.t.more}</summary>
-${card(more)}
+${factsCard(more)}
 </details>
 <div class="ways">
 ${status === "active" ? askLink(visit, "suspendAgent", address("suspend")) : ""}
@@ -163,7 +163,7 @@ ${owner?.status === "suspended" ? deedButton(visit, "reinstateUser", address("re
 /** All that is known of an agent, and what is to be changed of it. */
 export function agentFacts(visit: Visit, agent: AdminAgent): Html {
   const { brief, more } = factRows(visit, agent);
-  return html`${agent.pendingChanges === null ? "" : changesTable(visit, agent)}${card([...brief, ...more])}`;
+  return html`${agent.pendingChanges === null ? "" : changesTable(visit, agent)}${factsCard([...brief, ...more])}`;
 }
 
 /** What tells an agent from others, and the rest. Its addresses are text: nobody should come to visit them from here. */
@@ -173,20 +173,20 @@ function factRows(visit: Visit, agent: AdminAgent) {
   const profile = agent.providerProfile;
   const permissions = agent.requiredPermissions.map((id) => html`${foreignCode(id)} `);
   const brief = [
-    ...fact(names.name, foreignLine(agent.name)),
-    ...fact(names.owner, ownerLine(visit, agent.owner)),
-    ...fact(names.slug, agent.slug === null ? null : foreignCode(agent.slug)),
-    ...fact(names.description, paragraphs(visit, agent.description)),
-    ...fact(names.price, profile && html`${t.price(profile.priceAmount, profile.currency, profile.pricingModel)}`),
-    ...fact(names.online, html`${nameOf(t.onlineStatus, agent.onlineStatus)}`),
-    ...fact(names.earlierNote, profile?.reviewNote ? foreignLines(profile.reviewNote) : null),
+    ...factRow(names.name, foreignLine(agent.name)),
+    ...factRow(names.owner, ownerLine(visit, agent.owner)),
+    ...factRow(names.slug, agent.slug === null ? null : foreignCode(agent.slug)),
+    ...factRow(names.description, paragraphs(visit, agent.description)),
+    ...factRow(names.price, profile && html`${t.price(profile.priceAmount, profile.currency, profile.pricingModel)}`),
+    ...factRow(names.online, html`${nameOf(t.onlineStatus, agent.onlineStatus)}`),
+    ...factRow(names.earlierNote, profile?.reviewNote ? foreignLines(profile.reviewNote) : null),
   ];
   const more = [
-    ...fact(names.longDescription, agent.longDescription ? foreignLines(agent.longDescription) : null),
-    ...fact(names.capabilities, capabilityList(visit, agent.capabilities)),
-    ...fact(names.permissions, permissions.length > 0 ? permissions : html`${t.none}`),
+    ...factRow(names.longDescription, agent.longDescription ? foreignLines(agent.longDescription) : null),
+    ...factRow(names.capabilities, capabilityList(visit, agent.capabilities)),
+    ...factRow(names.permissions, permissions.length > 0 ? permissions : html`${t.none}`),
     ...(profile === null ? [] : termRows(visit, profile)),
-    ...fact(names.registered, instant(texts, Date.parse(agent.createdAt))),
+    ...factRow(names.registered, timeElement(texts, Date.parse(agent.createdAt))),
   ];
   return { brief, more };
 }
@@ -194,15 +194,15 @@ function factRows(visit: Visit, agent: AdminAgent) {
 function termRows({ texts, t }: Visit, profile: Profile) {
   const { agent: names } = t;
   return [
-    ...fact(names.hosting, html`${nameOf(t.hostingType, profile.hostingType)}`),
-    ...fact(names.endpoint, profile.endpoint === null ? null : foreignCode(profile.endpoint)),
-    ...fact(names.healthCheck, profile.healthCheckUrl === null ? null : foreignCode(profile.healthCheckUrl)),
-    ...fact(names.approval, html`${nameOf(t.approvalMode, profile.approvalMode)}`),
-    ...fact(names.transparency, html`${nameOf(t.transparencyLevel, profile.transparencyLevel)}`),
-    ...fact(names.atOnce, html`${profile.maxConcurrentSessions}`),
-    ...fact(names.slots, html`${profile.maxConsumerSlots}`),
-    ...fact(names.totalSessions, html`${profile.totalSessions}`),
-    ...fact(names.submitted, instant(texts, Date.parse(profile.updatedAt))),
+    ...factRow(names.hosting, html`${nameOf(t.hostingType, profile.hostingType)}`),
+    ...factRow(names.endpoint, profile.endpoint === null ? null : foreignCode(profile.endpoint)),
+    ...factRow(names.healthCheck, profile.healthCheckUrl === null ? null : foreignCode(profile.healthCheckUrl)),
+    ...factRow(names.approval, html`${nameOf(t.approvalMode, profile.approvalMode)}`),
+    ...factRow(names.transparency, html`${nameOf(t.transparencyLevel, profile.transparencyLevel)}`),
+    ...factRow(names.atOnce, html`${profile.maxConcurrentSessions}`),
+    ...factRow(names.slots, html`${profile.maxConsumerSlots}`),
+    ...factRow(names.totalSessions, html`${profile.totalSessions}`),
+    ...factRow(names.submitted, timeElement(texts, Date.parse(profile.updatedAt))),
   ];
 }
 

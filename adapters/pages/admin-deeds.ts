@@ -3,9 +3,9 @@
  * done by a link and everything works without a script. What may be done when is the functions' word.
  */
 import { html } from "hono/html";
-import { type AdminAgent, agentFacts, agentPath, agentPlace, noteField, versionField } from "./admin-agents.js";
-import { type List, placeQuery } from "./admin-lists.js";
-import { type AdminSession, sessionFacts, sessionPlace } from "./admin-sessions.js";
+import { type AdminAgent, agentFacts, agentPath, agentsPosition, noteField, versionField } from "./admin-agents.js";
+import { type List, positionQuery } from "./admin-lists.js";
+import { type AdminSession, sessionFacts, sessionsPosition } from "./admin-sessions.js";
 import type { DeedName } from "./admin-texts.js";
 import { adminPage, type Tab, type Visit } from "./admin-visit.js";
 import type { Html, Page } from "./layout.js";
@@ -34,8 +34,8 @@ const ofAgent = {
   subject: async (visit: Visit, agentId: string) => ({ facts: agentFacts(visit, await findAgent(visit, agentId)) }),
   tab: "agents",
   back: (visit: Visit) => {
-    const place = agentPlace(visit);
-    return `${agentPath(place)}${placeQuery(place)}`;
+    const place = agentsPosition(visit);
+    return `${agentPath(place)}${positionQuery(place)}`;
   },
 } as const;
 const ofAgentItself = { ...ofAgent, note: "note", args: (_visit: Visit, agentId: string) => ({ agentId }) } as const;
@@ -57,10 +57,10 @@ const ofSession = {
     facts: sessionFacts(visit, await findSession(visit, sessionId)),
   }),
   tab: "sessions",
-  back: (visit: Visit) => `/sessions${placeQuery(sessionPlace(visit))}`,
+  back: (visit: Visit) => `/sessions${positionQuery(sessionsPosition(visit))}`,
 } as const;
 
-export const deeds: readonly Deed[] = [
+export const adminDeeds: readonly Deed[] = [
   { ...ofReview, name: "approveAgent", address: "/agents/:id/approve" },
   { ...ofReview, name: "rejectAgent", address: "/agents/:id/reject", grave: true },
   { ...ofReview, name: "approveChanges", function: "approveAgent", address: "/agents/:id/approve-changes" },

@@ -14,20 +14,20 @@ export interface List<Item> {
 }
 
 /** Which part of a list is shown. It travels through a deed's address, so that one comes back to where one was. */
-export interface Place {
+export interface ListPosition {
   status: string;
   page: number;
 }
 
 /** The place that an address names; where it names none of these, the first page of the first status. */
-export function placeOf(visit: Visit, statuses: readonly [string, ...string[]]): Place {
+export function positionOf(visit: Visit, statuses: readonly [string, ...string[]]): ListPosition {
   const status = visit.c.req.query("status") ?? "";
   const page = Number(/^[1-9]\d{0,5}$/.exec(visit.c.req.query("page") ?? "")?.[0] ?? 1);
   return { status: statuses.includes(status) ? status : statuses[0], page };
 }
 
 /** A place as the end of an address. */
-export function placeQuery({ status, page }: Place): string {
+export function positionQuery({ status, page }: ListPosition): string {
   return `?status=${status}${page === 1 ? "" : `&page=${page}`}`;
 }
 
@@ -41,7 +41,7 @@ export function statusLinks(
 ): Html {
   return html`<nav class="statuses" aria-label="${visit.t.byStatus}">${statuses.map(
     (status) =>
-      html`<a href="${visit.href(path)}${placeQuery({ status, page: 1 })}"${
+      html`<a href="${visit.href(path)}${positionQuery({ status, page: 1 })}"${
         status === current ? html` aria-current="true"` : ""
       }>${names[status] ?? status}</a>`,
   )}</nav>`;
@@ -51,14 +51,14 @@ export function statusLinks(
 export function listItems<Item>(
   visit: Visit,
   path: string,
-  place: Place,
+  place: ListPosition,
   list: List<Item>,
   empty: string,
   show: (item: Item) => Html,
 ): Html {
   const { t } = visit;
   const pages = Math.max(Math.ceil(list.total / list.limit), 1);
-  const to = (page: number) => `${visit.href(path)}${placeQuery({ ...place, page })}`;
+  const to = (page: number) => `${visit.href(path)}${positionQuery({ ...place, page })}`;
   return html`${list.data.length === 0 ? html`<p>${list.total === 0 ? empty : t.empty}</p>` : ""}
 ${list.data.map(show)}
 <div class="pages">
@@ -84,7 +84,7 @@ export function nameOf(names: Record<string, string>, value: string): string {
 }
 
 /** A row of a card; none where there is no value. */
-export function fact(name: string, value: Html | Html[] | null): { name: string; value: Html | Html[] }[] {
+export function factRow(name: string, value: Html | Html[] | null): { name: string; value: Html | Html[] }[] {
   return value === null ? [] : [{ name, value }];
 }
 

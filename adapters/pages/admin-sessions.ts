@@ -2,19 +2,19 @@
 import { html } from "hono/html";
 import {
   askLink,
-  fact,
+  factRow,
   foreignCode,
   type List,
+  type ListPosition,
   listItems,
   nameOf,
-  type Place,
-  placeOf,
-  placeQuery,
+  positionOf,
+  positionQuery,
   statusLinks,
 } from "./admin-lists.js";
 import { adminPage, type Visit } from "./admin-visit.js";
 import { foreignLine, foreignLines } from "./foreign-text.js";
-import { card, type Html, instant, type Page } from "./layout.js";
+import { factsCard, type Html, type Page, timeElement } from "./layout.js";
 
 /** What is read of a session (clawrent.md section 2.2). */
 export interface AdminSession {
@@ -41,13 +41,13 @@ export interface AdminSession {
 
 const statuses = ["active", "pending_approval", "completed", "aborted", "expired"] as const;
 
-export function sessionPlace(visit: Visit): Place {
-  return placeOf(visit, statuses);
+export function sessionsPosition(visit: Visit): ListPosition {
+  return positionOf(visit, statuses);
 }
 
 export async function sessionsPage(visit: Visit): Promise<Page> {
   const { t } = visit;
-  const place = sessionPlace(visit);
+  const place = sessionsPosition(visit);
   const sessions = (await visit.query("admin:listSessions", { ...place })) as List<AdminSession>;
   return adminPage(
     visit,
@@ -59,9 +59,9 @@ ${listItems(visit, "/sessions", place, sessions, t.empty, (session) => listedSes
   );
 }
 
-function listedSession(visit: Visit, place: Place, session: AdminSession): Html {
+function listedSession(visit: Visit, place: ListPosition, session: AdminSession): Html {
   const { status } = session;
-  const address = (verb: string) => `${visit.href(`/sessions/${session.id}/${verb}`)}${placeQuery(place)}`;
+  const address = (verb: string) => `${visit.href(`/sessions/${session.id}/${verb}`)}${positionQuery(place)}`;
   const open = status === "active" || status === "pending_approval";
   const refundable = ["settled", "disputed"].includes(session.billingStatus) && session.billingRecordId !== null;
   return html`<article class="item">
@@ -77,31 +77,34 @@ export function sessionFacts(visit: Visit, session: AdminSession): Html {
   const { texts, t } = visit;
   const { session: names } = t;
   const { pricingSnapshot: price, guardrailDecision: decision } = session;
-  const time = (at: string | null) => (at === null ? null : instant(texts, Date.parse(at)));
-  return card([
-    ...fact(names.task, foreignLines(session.taskDescription)),
-    ...fact(names.provider, foreignLine(session.providerAgent.name)),
-    ...fact(names.consumer, html`<code>${session.consumerUserId}</code>`),
-    ...fact(names.status, html`${nameOf(t.sessionStatus, session.status)}`),
-    ...fact(
+  const time = (at: string | null) => (at === null ? null : timeElement(texts, Date.parse(at)));
+  return factsCard([
+    ...factRow(names.task, foreignLines(session.taskDescription)),
+    ...factRow(names.provider, foreignLine(session.providerAgent.name)),
+    ...factRow(names.consumer, html`<code>${session.consumerUserId}</code>`),
+    ...factRow(names.status, html`${nameOf(t.sessionStatus, session.status)}`),
+    ...factRow(
       names.guardrail,
       decision &&
         html`${nameOf(t.verdict, decision.verdict)} <span class="quiet">${foreignLine(decision.reason)}</span>`,
     ),
-    ...fact(
+    ...factRow(
       names.missingPermissions,
       session.missingPermissions.length === 0
         ? null
         : session.missingPermissions.map((id) => html`${foreignCode(id)} `),
     ),
-    ...fact(names.price, html`${t.price(price.amount, price.currency, price.model)}`),
-    ...fact(names.billing, billing(visit, session)),
-    ...fact(names.messages, html`${session.totalMessages}`),
-    ...fact(names.created, time(session.createdAt)),
-    ...fact(names.started, time(session.startedAt)),
-    ...fact(names.ended, time(session.endedAt)),
-    ...fact(names.endReason, session.endReason === null ? null : foreignLine(nameOf(t.endReason, session.endReason))),
-    ...fact(names.id, html`<code>${session.id}</code>`),
+    ...factRow(names.price, html`${t.price(price.amount, price.currency, price.model)}`),
+    ...factRow(names.billing, billing(visit, session)),
+    ...factRow(names.messages, html`${session.totalMessages}`),
+    ...factRow(names.created, time(session.createdAt)),
+    ...factRow(names.started, time(session.startedAt)),
+    ...factRow(names.ended, time(session.endedAt)),
+    ...factRow(
+      names.endReason,
+      session.endReason === null ? null : foreignLine(nameOf(t.endReason, session.endReason)),
+    ),
+    ...factRow(names.id, html`<code>${session.id}</code>`),
   ]);
 }
 

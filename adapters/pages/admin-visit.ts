@@ -8,14 +8,14 @@ import { CallError, errorCodes } from "../../runtime/errors.js";
 import type { HttpContext } from "../http.js";
 import { cookieHeader, signedInJwt } from "./admin-access.js";
 import type { AdminTexts } from "./admin-texts.js";
-import { type Answer, callFunction, type Pages, sendProblem } from "./calls.js";
+import { callFunction, type LoggedOutcome, type Pages, sendProblem } from "./calls.js";
 import { foreignLine } from "./foreign-text.js";
 import { type Html, type Page, pathToRoot, sendPage, textsFor } from "./layout.js";
 import type { Texts } from "./texts.js";
 
 /** Thrown by a visit's calls: there is no value, and this is why. */
 class Unanswered {
-  constructor(readonly answer: Exclude<Answer, { status: "success" }>) {}
+  constructor(readonly answer: Exclude<LoggedOutcome, { status: "success" }>) {}
 }
 
 export class Visit {
@@ -79,7 +79,7 @@ export async function answerVisit(visit: Visit, answer: (visit: Visit) => Promis
   }
 }
 
-function sendUnanswered(visit: Visit, answer: Exclude<Answer, { status: "success" }>): Promise<Response> {
+function sendUnanswered(visit: Visit, answer: Exclude<LoggedOutcome, { status: "success" }>): Promise<Response> {
   const { c, texts, t } = visit;
   if (answer.status === "fault") return sendProblem(c, texts, answer, t.missing);
   switch (answer.error.code) {
@@ -106,7 +106,7 @@ function sendUnanswered(visit: Visit, answer: Exclude<Answer, { status: "success
 /** A page for somebody whose cookie is worth nothing (any more). */
 async function sendSignedOut(visit: Visit, page: Page): Promise<Response> {
   const response = await sendPage(visit.c, visit.texts, page);
-  response.headers.append("Set-Cookie", cookieHeader(visit.pages.runtime.publicUrl, undefined));
+  response.headers.append("Set-Cookie", cookieHeader(visit.pages.publicUrl(), undefined));
   return response;
 }
 

@@ -7,7 +7,7 @@ import type { HttpApp, HttpContext } from "../http.js";
 import { cookieHeader, isOwnForm } from "./admin-access.js";
 import { agentsPage, queuePage } from "./admin-agents.js";
 import { auditPage } from "./admin-audit.js";
-import { askPage, deeds, doDeed } from "./admin-deeds.js";
+import { adminDeeds, askPage, doDeed } from "./admin-deeds.js";
 import { sessionsPage } from "./admin-sessions.js";
 import { answerVisit, signInPage, Visit } from "./admin-visit.js";
 import { callFunction, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
@@ -25,7 +25,7 @@ export function addAdminPages(app: HttpApp, pages: Pages): void {
   get("/admin/agents", agentsPage);
   get("/admin/sessions", sessionsPage);
   get("/admin/audit", auditPage);
-  for (const deed of deeds) {
+  for (const deed of adminDeeds) {
     const address = `/admin${deed.address}`;
     const id = (c: HttpContext) => c.req.param("id") ?? "";
     get(address, (visit) => askPage(visit, deed, id(visit.c)));
@@ -41,7 +41,7 @@ async function withForm(
   act: (visit: Visit, form: URLSearchParams) => Promise<Response>,
 ): Promise<Response> {
   const { c, texts, t } = visit;
-  if (!isOwnForm(c, visit.pages.runtime.publicUrl)) {
+  if (!isOwnForm(c, visit.pages.publicUrl())) {
     c.env.incoming.resume();
     return sendPage(c, texts, {
       status: 403,
@@ -99,6 +99,6 @@ async function signOut(visit: Visit): Promise<Response> {
 /** To the first page, with the cookie of a sign-in or without any. */
 function redirectWith(visit: Visit, jwt: string | undefined): Response {
   const response = visit.redirect("");
-  response.headers.append("Set-Cookie", cookieHeader(visit.pages.runtime.publicUrl, jwt));
+  response.headers.append("Set-Cookie", cookieHeader(visit.pages.publicUrl(), jwt));
   return response;
 }

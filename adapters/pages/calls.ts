@@ -2,7 +2,7 @@
 import { html } from "hono/html";
 import type { Outcome } from "../../runtime/call/call.js";
 import type { Kind } from "../../runtime/call/define.js";
-import type { Runtime } from "../../runtime/call/runtime.js";
+import type { Dispatcher } from "../../runtime/call/dispatch.js";
 import { errorCodes } from "../../runtime/errors.js";
 import { type HttpContext, readBody } from "../http.js";
 import { newCall, originOf } from "../new-call.js";
@@ -11,24 +11,26 @@ import type { Texts } from "./texts.js";
 
 /** What every page is given. */
 export interface Pages {
-  runtime: Runtime;
+  dispatcher: Dispatcher;
+  /** Base of every link that is handed out, without a trailing slash. Known only once the server listens. */
+  publicUrl(): string;
 }
 
 /** An outcome, with the id by which the log knows its call. */
-export type Answer = Outcome & { requestId: string };
+export type LoggedOutcome = Outcome & { requestId: string };
 
 /** Calls a function; as nobody where no JWT is given: who opens a link proves itself by the token in it. */
 export async function callFunction(
   c: HttpContext,
-  { runtime }: Pages,
+  { dispatcher }: Pages,
   kind: Kind,
   path: string,
   args: Record<string, unknown>,
   jwt?: string,
-): Promise<Answer> {
+): Promise<LoggedOutcome> {
   const authorization = jwt === undefined ? undefined : `Bearer ${jwt}`;
   const call = newCall({ path, kind, args }, { ...originOf(c), authorization });
-  return { ...(await runtime.dispatch(call)), requestId: call.requestId };
+  return { ...(await dispatcher.dispatch(call)), requestId: call.requestId };
 }
 
 /** The fields of a posted form, or the status that says why there are none. */
@@ -46,7 +48,7 @@ export async function readForm(c: HttpContext): Promise<URLSearchParams | number
 export function sendProblem(
   c: HttpContext,
   texts: Texts,
-  answer: Exclude<Answer, { status: "success" }>,
+  answer: Exclude<LoggedOutcome, { status: "success" }>,
   missing: Texts["problems"]["missing"],
 ): Promise<Response> {
   const { problems } = texts;

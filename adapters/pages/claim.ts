@@ -3,7 +3,7 @@ import { html } from "hono/html";
 import type { HttpApp, HttpContext } from "../http.js";
 import { callFunction, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
 import { foreignLine, foreignLines } from "./foreign-text.js";
-import { card, type Html, sendPage, textsFor } from "./layout.js";
+import { factsCard, type Html, sendPage, textsFor } from "./layout.js";
 import type { Texts } from "./texts.js";
 
 interface Claim {
@@ -55,7 +55,7 @@ function sendClaimed(c: HttpContext, texts: Texts, state: Texts["claim"]["done"]
     status: 200,
     title: state.title,
     content: html`<h1 class="done">${state.title}</h1>
-${card([{ name: texts.agent, value: foreignLine(name) }])}
+${factsCard([{ name: texts.agent, value: foreignLine(name) }])}
 <p>${state.text}</p>`,
   });
 }
@@ -67,7 +67,7 @@ export function agentCard(
   title: string = texts.agent,
 ): Html {
   const description = foreignLines(agent.description ?? "");
-  return card([
+  return factsCard([
     { name: title, value: foreignLine(agent.name) },
     { name: texts.description, value: description.length > 0 ? description : html`${texts.noDescription}` },
   ]);

@@ -3,7 +3,7 @@ import { html } from "hono/html";
 import type { HttpApp } from "../http.js";
 import { callFunction, type Pages, sendProblem } from "./calls.js";
 import { agentCard } from "./claim.js";
-import { type Html, instant, type Page, sendPage, textsFor } from "./layout.js";
+import { type Html, type Page, sendPage, textsFor, timeElement } from "./layout.js";
 import type { Texts } from "./texts.js";
 
 interface Invite {
@@ -23,7 +23,7 @@ export function addConnectPage(app: HttpApp, pages: Pages): void {
       c,
       texts,
       invite.status === "open"
-        ? openPage(texts, invite, inviteToken, pages.runtime.publicUrl)
+        ? openPage(texts, invite, inviteToken, pages.publicUrl())
         : closedPage(texts, invite, invite.status),
     );
   });
@@ -46,7 +46,7 @@ ${invitedBy(texts, invite)}
 <dl>
 <div class="fact"><dt>${t.link}</dt><dd><code>${url}</code></dd></div>
 <div class="fact"><dt>${t.token}</dt><dd><code>${token}</code></dd></div>
-<div class="fact"><dt>${t.expires}</dt><dd>${instant(texts, invite.expiresAt)}</dd></div>
+<div class="fact"><dt>${t.expires}</dt><dd>${timeElement(texts, invite.expiresAt)}</dd></div>
 </dl>
 <p class="quiet">${t.agentless}</p>`,
   };
@@ -59,7 +59,7 @@ function closedPage(texts: Texts, invite: Invite, status: Exclude<Invite["status
     title: t[status].title,
     content: html`<h1>${t[status].title}</h1>
 <p>${t[status].text}</p>
-${status === "expired" ? html`<p>${t.expiredAt} ${instant(texts, invite.expiresAt)}</p>` : ""}
+${status === "expired" ? html`<p>${t.expiredAt} ${timeElement(texts, invite.expiresAt)}</p>` : ""}
 ${invitedBy(texts, invite)}`,
   };
 }

@@ -83,7 +83,7 @@ ${page.content}
 }
 
 /** An instant (Unix ms) that is right for anybody: UTC here, the reader's own zone where time.js runs. */
-export function instant(texts: Texts, at: number): Html {
+export function timeElement(texts: Texts, at: number): Html {
   const date = new Date(at);
   const shown = new Intl.DateTimeFormat(texts.language, {
     dateStyle: "long",
@@ -95,7 +95,7 @@ export function instant(texts: Texts, at: number): Html {
 }
 
 /** Words of an agent, framed so that nobody takes them for the server's. */
-export function card(rows: { name: string; value: Html | Html[] }[]): Html {
+export function factsCard(rows: { name: string; value: Html | Html[] }[]): Html {
   return html`<dl class="card">
 ${rows.map(({ name, value }) => html`<div class="row"><dt>${name}</dt><dd>${value}</dd></div>`)}
 </dl>`;

@@ -3,8 +3,8 @@
  * WebSocket that was asked for without an upgrade says what is missing.
  */
 import { html } from "hono/html";
-import { type HttpApp, type HttpContext, send } from "../http.js";
-import { rejection } from "../wire.js";
+import { type HttpApp, type HttpContext, sendReply } from "../http.js";
+import { rejectionReply } from "../wire.js";
 import { sendPage, textsFor } from "./layout.js";
 
 /** `isSocket`: whether a WebSocket can be opened at a path. */
@@ -12,12 +12,12 @@ export function addMissingPage(app: HttpApp, isSocket: (path: string) => boolean
   app.notFound((c) => {
     if (isSocket(c.req.path)) {
       const message = "This address is a WebSocket: ask for it with Connection: Upgrade and Upgrade: websocket";
-      const reply = send(c, rejection(426, "UpgradeRequired", "invalid_args", message));
+      const reply = sendReply(c, rejectionReply(426, "UpgradeRequired", "invalid_args", message));
       reply.headers.set("Upgrade", "websocket");
       return reply;
     }
     if (!isForAPerson(c)) {
-      return send(c, rejection(404, "NotFound", "not_found", "There is nothing at this address"));
+      return sendReply(c, rejectionReply(404, "NotFound", "not_found", "There is nothing at this address"));
     }
     const texts = textsFor(c);
     const { title, text } = texts.problems.missing;

@@ -8,7 +8,7 @@ import type { HttpApp } from "../http.js";
 import { callFunction, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";
 import { parseDegrees, splitPair } from "./coordinates.js";
 import { foreignLine } from "./foreign-text.js";
-import { card, type Html, instant, type Page, sendPage, textsFor } from "./layout.js";
+import { factsCard, type Html, type Page, sendPage, textsFor, timeElement } from "./layout.js";
 import type { Texts } from "./texts.js";
 
 interface ShareRequest {
@@ -83,7 +83,7 @@ function statePage(texts: Texts, request: ShareRequest, entry: Entry): Page {
     scripts: ["share.js"],
     content: html`<h1>${share.ask.title}</h1>
 <p>${share.ask.text}</p>
-${card([
+${factsCard([
   { name: share.askedBy, value: foreignLine(request.agentName) },
   { name: share.reason, value: request.label?.trim() ? foreignLine(request.label) : html`${share.noReason}` },
 ])}
@@ -91,7 +91,7 @@ ${card([
 <p>${share.privacy}</p>
 ${browserPosition(share)}
 ${manualForm(share, entry)}
-<p class="quiet">${share.expires} ${instant(texts, request.expiresAt)}</p>`,
+<p class="quiet">${share.expires} ${timeElement(texts, request.expiresAt)}</p>`,
   };
 }
 

@@ -6,7 +6,7 @@ import { isoTime } from "../../schema/values.js";
 export type Shape = "session" | "group";
 
 /** A frame of a control channel. */
-export function frame(type: string, payload: object): Buffer {
+export function channelFrame(type: string, payload: object): Buffer {
   return Buffer.from(JSON.stringify({ type, payload }));
 }
 
@@ -21,11 +21,22 @@ export function limitFrame({
   at,
 }: NoticeOf<"sessionLimit">): Buffer {
   const endsAt = limitAt === null ? undefined : isoTime(limitAt);
-  return frame("session.limit", { sessionId, level, amount, maxAmount, currency, endsAt, timestamp: isoTime(at) });
+  return channelFrame("session.limit", {
+    sessionId,
+    level,
+    amount,
+    maxAmount,
+    currency,
+    endsAt,
+    timestamp: isoTime(at),
+  });
 }
 
+/** The answer to a heartbeat, on every channel. */
+export const heartbeatAck = Buffer.from('{"type":"system.heartbeat_ack","payload":{}}');
+
 export function systemError(code: string, message: string): Buffer {
-  return frame("system.error", { code, message });
+  return channelFrame("system.error", { code, message });
 }
 
 /** A frame of the platform's within a session. Its stamp is of the session's clock (clawrent.md section 0, rule 8). */

@@ -1,7 +1,8 @@
-/** The marketplace's WebSockets (clawrent.md section 4): its channels, and this process's presence behind them. */
+/** The marketplace's WebSockets (clawrent.md section 4): their channels, and the rows that say which process holds them. */
 import type { Logger } from "pino";
 import { findLapses } from "../../functions/system/openers.js";
-import type { Runtime } from "../../runtime/call/runtime.js";
+import type { Admission } from "../../runtime/call/admission.js";
+import type { Dispatcher } from "../../runtime/call/dispatch.js";
 import type { Clock } from "../../runtime/clock.js";
 import type { NoticeBoard } from "../../runtime/notices.js";
 import type { RateLimits } from "../../runtime/rate-limits.js";
@@ -11,13 +12,14 @@ import { ConsumerChannel } from "./channels/consumer.js";
 import { GroupChannel } from "./channels/group.js";
 import { SessionChannel } from "./channels/session.js";
 import { staffChannel } from "./channels/staff.js";
+import { Openers } from "./openers.js";
 import { ProcessLease } from "./process-lease.js";
 import { Rooms } from "./rooms/rooms.js";
-import type { Socket } from "./socket.js";
 import type { SocketServer } from "./socket-server.js";
 
 export interface MarketplaceSocketsParts {
-  runtime: Runtime;
+  dispatcher: Dispatcher;
+  admission: Admission;
   notices: NoticeBoard;
   clock: Clock;
   log: Logger;
@@ -29,35 +31,30 @@ export interface MarketplaceSocketsParts {
   alone: boolean;
 }
 
-export interface Presence {
-  /** Forgets sockets of before. Has to be done before any is opened. */
+/** The rows by which the database knows which process holds which socket. */
+export interface SocketRows {
+  /** Forgets the sockets that this process had before, and says that it lives. To be done before any socket is opened. */
   start(): Promise<void>;
-  /** Forgets those of this process. Has to be done after all are closed. */
+  /** Forgets the sockets of this process. To be done after all are closed. */
   end(): Promise<void>;
 }
 
 /** Adds the channels to the server. */
-export function addMarketplaceSockets(server: SocketServer, parts: MarketplaceSocketsParts): Presence {
-  const { runtime, limits, processId } = parts;
-  const recheck = (among?: Socket[]) => {
-    void parts.background.track(server.recheck((openers) => runtime.runSystem(findLapses, { openers }), among));
-  };
-  const rooms = new Rooms({
-    ...parts,
-    identify: (socket, opener) => server.identify(socket, opener),
-    recheck: (socket) => recheck([socket]),
-  });
-  server.addChannel("/ws/agent", new AgentChannel({ ...parts, server }));
-  server.addChannel("/ws/agent/consumer", new ConsumerChannel({ ...parts, server }));
-  server.addChannel("/ws/session", new SessionChannel(runtime, rooms, processId));
-  server.addChannel("/ws/group", new GroupChannel(runtime, rooms, limits, processId));
+export function addMarketplaceSockets(server: SocketServer, parts: MarketplaceSocketsParts): SocketRows {
+  const { dispatcher, admission, notices, log, limits, background, processId } = parts;
+  const openers = new Openers(notices, log, (some) => dispatcher.runSystem(findLapses, { openers: some }));
+  const rooms = new Rooms({ ...parts, openers });
+  server.addChannel("/ws/agent", new AgentChannel({ ...parts, openers }));
+  server.addChannel("/ws/agent/consumer", new ConsumerChannel({ ...parts, openers }));
+  server.addChannel("/ws/session", new SessionChannel(dispatcher, rooms, processId));
+  server.addChannel("/ws/group", new GroupChannel(dispatcher, admission, rooms, limits, processId));
   server.addChannel("/ws/staff", staffChannel);
   const lease = new ProcessLease({
     ...parts,
     onLost: () => server.restartAll(),
     onForgotten: () => rooms.lookForAbsences(),
   });
-  parts.notices.on("noticesMissed", () => recheck());
+  notices.on("noticesMissed", () => void background.track(openers.recheck()));
   return {
     start: async () => {
       await lease.start();

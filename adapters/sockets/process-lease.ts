@@ -4,7 +4,7 @@
  */
 import type { Logger } from "pino";
 import { endProcess, renewLease, startProcess } from "../../functions/system/processes.js";
-import type { Runtime } from "../../runtime/call/runtime.js";
+import type { Dispatcher } from "../../runtime/call/dispatch.js";
 import type { Clock } from "../../runtime/clock.js";
 import { ConfigError } from "../../runtime/config.js";
 
@@ -13,7 +13,7 @@ const renewEveryMs = 10_000;
 const afterFailureMs = 1_000;
 
 export interface ProcessLeaseParts {
-  runtime: Runtime;
+  dispatcher: Dispatcher;
   clock: Clock;
   log: Logger;
   processId: string;
@@ -36,8 +36,8 @@ export class ProcessLease {
   }
 
   async start(): Promise<void> {
-    const { runtime, processId, alone } = this.#parts;
-    const { sameSecret } = await runtime.runSystem(startProcess, { processId, alone });
+    const { dispatcher, processId, alone } = this.#parts;
+    const { sameSecret } = await dispatcher.runSystem(startProcess, { processId, alone });
     if (!sameSecret) {
       throw new ConfigError(
         "JWT_SECRET: another process on this database has another secret, so neither would take the other's tokens. Give all of them the same JWT_SECRET.",
@@ -48,12 +48,12 @@ export class ProcessLease {
 
   /** Forgets this process and whatever sockets it still has. */
   async end(): Promise<void> {
-    const { runtime, processId, log } = this.#parts;
+    const { dispatcher, processId, log } = this.#parts;
     this.#ended = true;
     this.#cancel?.();
     await this.#renewing;
     try {
-      while ((await runtime.runSystem(endProcess, { processId })).more);
+      while ((await dispatcher.runSystem(endProcess, { processId })).more);
     } catch (error) {
       // The next start, or another process once the lease has run out, will do it.
       log.warn({ err: error }, "sockets not forgotten");
@@ -67,10 +67,10 @@ export class ProcessLease {
   }
 
   async #renew(): Promise<void> {
-    const { runtime, clock, processId, log, onLost, onForgotten } = this.#parts;
+    const { dispatcher, clock, processId, log, onLost, onForgotten } = this.#parts;
     let afterMs = renewEveryMs;
     try {
-      const { alive, forgotten, nextEndAt } = await runtime.runSystem(renewLease, { processId });
+      const { alive, forgotten, nextEndAt } = await dispatcher.runSystem(renewLease, { processId });
       if (!alive) onLost();
       if (forgotten > 0) onForgotten();
       // A process that is dead is forgotten when its lease ends, and not a while after.

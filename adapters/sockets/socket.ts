@@ -7,32 +7,14 @@ import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { WebSocket } from "ws";
 import type { Holding } from "../../runtime/byte-budget.js";
+import type { Clock } from "../../runtime/clock.js";
 import type { CredentialId } from "../../runtime/context.js";
 import { type Held, sizes } from "../../runtime/limits.js";
 import { type Closing, closings } from "./close-codes.js";
+import { heartbeatAck, systemError } from "./frames.js";
+import { InboundBytes } from "./inbound-bytes.js";
+import { type FrameHandler, parseFrame, type RawFrameHandler } from "./inbound-frame.js";
 import type { WholeFrame } from "./whole-frame.js";
-
-/** What a client sent, as far as every channel agrees on it. */
-export interface InboundFrame {
-  type: string;
-  payload: Record<string, unknown>;
-  /** The whole object, with what only some channels know. */
-  fields: Record<string, unknown>;
-}
-
-/** What a channel makes of frames. */
-export interface FrameHandler {
-  frame(frame: InboundFrame): Promise<void>;
-  /** Something that is no frame. */
-  bad(message: string): Promise<void>;
-}
-
-/** What a channel makes of frames that it parses itself. */
-export interface RawFrameHandler extends Pick<FrameHandler, "bad"> {
-  raw(data: Buffer): Promise<void>;
-  /** A frame is too large to be read: the socket is about to close. */
-  tooLarge(): void;
-}
 
 /** Who opened the socket, so that it closes when they lose the right to. */
 export interface Opener {
@@ -46,15 +28,7 @@ export interface Opener {
   suspended: Closing;
 }
 
-export const heartbeatAck = Buffer.from('{"type":"system.heartbeat_ack","payload":{}}');
-
-const tooLarge = Buffer.from(
-  JSON.stringify({
-    type: "system.error",
-    payload: { code: "too_large", message: `A frame is too large (max ${sizes.frameBytes} bytes)` },
-  }),
-);
-
+const frameTooLarge = systemError("too_large", `A frame is too large (max ${sizes.frameBytes} bytes)`);
 const asText = { binary: false };
 
 /** The checks of liveness: one every five seconds, a ping at every fourth, and the end at the thirteenth without a sound. */
@@ -68,10 +42,25 @@ const mostPongBytes = 1024 * 1024;
 /** As much is taken without a word of when it was read. */
 const littleBytes = 16 * 1024;
 
+/** What every socket of the server is given. */
+export interface SocketParts {
+  log: Logger;
+  clock: Clock;
+  held: Held;
+  /** Counts a frame. Resolves with the milliseconds to wait where there were too many; undefined: go on. */
+  countFrame(socketId: string): Promise<number | undefined> | undefined;
+  /** Resolves when a frame of so many bytes may be parsed; undefined: at once. */
+  takeTurn(address: string, bytes: number): Promise<void> | undefined;
+  /** Hears of all work on frames, so that the server can wait for its end. */
+  track(work: Promise<unknown>): void;
+}
+
 export class Socket {
+  readonly #parts: SocketParts;
   opener: Opener | undefined;
   /** How long the client may say nothing, not even the answer to a ping. */
   mostSilentMs = mostSilentMs;
+  readonly log: Logger;
   readonly #ws: WebSocket;
   /** What `ws` writes to. */
   readonly #connection: Duplex;
@@ -80,15 +69,10 @@ export class Socket {
   #handler: FrameHandler | RawFrameHandler | undefined;
   #pong: ((payload: string) => void) | undefined;
   #working = 0;
-  /** Bytes of the frames that wait or are worked on. */
-  #heldBytes = 0;
-  /** Bytes that have arrived of a frame that is not whole yet, and of what was read last. */
-  #partBytes = 0;
-  #chunkBytes = 0;
   /** What its pongs count that the network may not have taken yet. */
   #pongBytes = 0;
   /** What is held for it: what it sent, until that is dealt with, and what it was sent, until the network has that. */
-  readonly #inbound: Holding;
+  readonly #inbound: InboundBytes;
   #outbound: Holding;
   /** The turn of a large frame that has not come yet: those behind it wait as well. */
   #turn: Promise<unknown> | undefined;
@@ -106,19 +90,13 @@ export class Socket {
     connection: Duplex,
     readonly id: string,
     readonly address: string,
-    readonly log: Logger,
-    /** Counts a frame. Resolves with the milliseconds to wait where there were too many; undefined: go on. */
-    readonly countFrame: (socketId: string) => Promise<number | undefined> | undefined,
-    /** Resolves when a frame of so many bytes may be parsed; undefined: at once. */
-    readonly takeTurn: (bytes: number) => Promise<void> | undefined,
-    readonly after: (delayMs: number, task: () => void) => void,
-    /** Hears of all work on frames, so that the server can wait for its end. */
-    readonly track: (work: Promise<unknown>) => void,
     /** Spreads the pings of many sockets over time. */
     phase: number,
-    readonly held: Held,
+    parts: SocketParts,
   ) {
-    this.#inbound = held.requests.hold({ address, caller: undefined }, () => this.close(closings.later));
+    this.#parts = parts;
+    this.log = parts.log;
+    this.#inbound = new InboundBytes(parts.held, address, () => this.close(closings.later));
     this.#outbound = this.#holdOutbound(undefined);
     // Before `ws` hears of it, so that what it makes of this is subtracted from it.
     connection.prependListener("data", (chunk: Buffer) => this.#arrived(chunk.length));
@@ -131,22 +109,22 @@ export class Socket {
     this.#checks = phase % checksPerPing;
     ws.on("message", (data, isBinary) => {
       this.#silentChecks = 0;
-      this.#isWhole((data as Buffer).length);
+      this.#inbound.frameIsWhole((data as Buffer).length);
       if (this.#closedByUs) return;
       this.#waiting.push({ data: data as Buffer, isBinary });
-      this.#heldBytes += (data as Buffer).length;
+      this.#inbound.keep((data as Buffer).length);
       this.#work();
     });
     ws.on("ping", (data) => {
       this.#silentChecks = 0;
-      this.#isControl(data.length);
+      this.#inbound.controlIsWhole(data.length);
       // `ws` has answered it.
       this.#pongBytes = ws.bufferedAmount === 0 ? 0 : this.#pongBytes + pongBytes;
       if (this.#pongBytes > mostPongBytes) this.terminate();
     });
     ws.on("pong", (data) => {
       this.#silentChecks = 0;
-      this.#isControl(data.length);
+      this.#inbound.controlIsWhole(data.length);
       if (data.length > 0) this.#pong?.(data.toString("latin1"));
     });
     // What breaks the protocol or the frame limit ends in `close`, with the code that `ws` chose.
@@ -168,7 +146,7 @@ export class Socket {
   }
 
   #holdOutbound(caller: string | undefined): Holding {
-    return this.held.answers.hold({ address: this.address, caller }, () => this.close(closings.tooSlow));
+    return this.#parts.held.answers.hold({ address: this.address, caller }, () => this.close(closings.tooSlow));
   }
 
   #arrived(bytes: number): void {
@@ -176,28 +154,15 @@ export class Socket {
       this.#readWhileHeld += bytes;
       if (this.#readWhileHeld > sizes.heldSocketBytes) this.#ws.pause();
     }
-    this.#chunkBytes = bytes;
-    this.#partBytes += bytes;
-    if (this.#partBytes > sizes.liveFrameBytes + bytes && !this.#closedByUs) {
+    this.#inbound.arrived(bytes);
+    if (this.#inbound.isFrameTooLarge && !this.#closedByUs) {
       if (this.#handler && "raw" in this.#handler) this.#handler.tooLarge();
       this.close(closings.tooLarge);
     }
-    const more = this.#heldBytes + this.#partBytes - this.#inbound.bytes;
-    if (more <= 0 || this.#inbound.take(more)) return;
-    // One that was told to go and sends on is not waited for: until it has gone `ws` keeps what it sends.
+    if (this.#inbound.count()) return;
+    // A client that was told to go and goes on sending is not waited for: until it has gone, `ws` keeps what it sends.
     if (this.#closedByUs) this.terminate();
     else this.close(closings.later);
-  }
-
-  /** A frame is whole: what else has arrived is of the next, and came with what was read last. */
-  #isWhole(length: number): void {
-    const headBytes = length < 126 ? 6 : length < 0x1_0000 ? 8 : 14;
-    this.#partBytes = Math.max(0, Math.min(this.#partBytes - length - headBytes, this.#chunkBytes));
-  }
-
-  /** A ping or a pong, which may come between the pieces of a frame: those are still held. */
-  #isControl(length: number): void {
-    this.#partBytes = Math.max(0, this.#partBytes - length - 6);
   }
 
   /** Whether it is closed, or about to be. */
@@ -268,8 +233,7 @@ export class Socket {
   hold(): void {
     this.#readWhileHeld = 0;
     this.#closedByUs = true;
-    for (const { data } of this.#waiting.splice(0)) this.#heldBytes -= data.length;
-    this.#inbound.set(Math.min(this.#inbound.bytes, this.#heldBytes + this.#partBytes));
+    this.#inbound.drop(this.#waiting.splice(0).reduce((bytes, { data }) => bytes + data.length, 0));
     if (this.#ws.isPaused) this.#ws.resume();
     this.#leave();
   }
@@ -315,15 +279,14 @@ export class Socket {
     while (this.#handler && !this.#resting && this.#working < sizes.framesAtOnce) {
       const next = this.#waiting.shift();
       if (!next) break;
-      const counted = this.countFrame(this.id);
+      const counted = this.#parts.countFrame(this.id);
       this.#working += 1;
       const work = this.#handle(next, this.#handler, counted, this.#turnOf(next.data.length)).finally(() => {
         this.#working -= 1;
-        this.#heldBytes -= next.data.length;
-        this.#inbound.set(Math.min(this.#inbound.bytes, this.#heldBytes + this.#partBytes));
+        this.#inbound.drop(next.data.length);
         this.#work();
       });
-      this.track(work);
+      this.#parts.track(work);
     }
     this.#pauseOrResume();
   }
@@ -331,13 +294,13 @@ export class Socket {
   /** The sender waits while many frames do, or large ones: then its own network holds the rest. */
   #pauseOrResume(): void {
     if (this.#ws.readyState !== WebSocket.OPEN) return;
-    const full = this.#waiting.length >= sizes.framesAtOnce || this.#heldBytes >= sizes.heldBytes;
+    const full = this.#waiting.length >= sizes.framesAtOnce || this.#inbound.frames >= sizes.heldBytes;
     if (full && !this.#ws.isPaused) this.#ws.pause();
     else if (!full && this.#ws.isPaused) this.#ws.resume();
   }
 
   #turnOf(bytes: number): Promise<unknown> | undefined {
-    const own = this.takeTurn(bytes);
+    const own = this.#parts.takeTurn(this.address, bytes);
     if (!own && !this.#turn) return undefined;
     const turn = Promise.all([this.#turn, own]);
     this.#turn = turn;
@@ -361,7 +324,7 @@ export class Socket {
       if (!("frame" in handler)) return await (isBinary ? handler.bad("A frame is text") : handler.raw(data));
       if (data.length > sizes.frameBytes) {
         // At once, and not in its turn among a session's frames: nothing comes behind it.
-        this.send(tooLarge);
+        this.send(frameTooLarge);
         return this.close(closings.tooLarge);
       }
       const frame = isBinary ? undefined : parseFrame(data);
@@ -377,26 +340,9 @@ export class Socket {
   #rest(waitMs: number): void {
     if (this.#resting) return;
     this.#resting = true;
-    this.after(waitMs, () => {
+    this.#parts.clock.after(waitMs, () => {
       this.#resting = false;
       this.#work();
     });
   }
-}
-
-function parseFrame(data: Buffer): InboundFrame | undefined {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(data.toString("utf8"));
-  } catch {
-    return undefined;
-  }
-  if (!isObject(parsed)) return undefined;
-  const { type, payload = {} } = parsed;
-  if (typeof type !== "string" || !(isObject(payload) || payload === null)) return undefined;
-  return { type, payload: payload ?? {}, fields: parsed };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

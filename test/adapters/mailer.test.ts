@@ -154,7 +154,7 @@ describe.each(databases)("the mailer on %s (clawrent.md section 2.3)", (database
     const dying = await startServer(database, { databaseUrl: created.url });
     await dying.server.mailer.stop();
     await ask(dying, "alice@example.com");
-    const { mail } = await dying.server.runtime.runSystem(claimMail);
+    const { mail } = await dying.server.dispatcher.runSystem(claimMail);
     expect(mail).toMatchObject({ recipient: "alice@example.com" });
     await dying.close();
 
@@ -174,7 +174,7 @@ describe.each(databases)("the mailer on %s (clawrent.md section 2.3)", (database
     await server.server.mailer.stop();
     for (let count = 0; count < 10; count += 1) await ask(server, `alice-${count}@example.com`);
     const taken = await Promise.all(
-      Array.from({ length: 12 }, async () => (await server.server.runtime.runSystem(claimMail)).mail?.recipient),
+      Array.from({ length: 12 }, async () => (await server.server.dispatcher.runSystem(claimMail)).mail?.recipient),
     );
     expect(taken.filter((recipient) => recipient !== undefined)).toHaveLength(10);
     expect(new Set(taken).size).toBe(11);

@@ -1,6 +1,6 @@
 /** The table of routes against the registry: each names what there is, no two get in each other's way, none is missing. */
 import { describe, expect, test } from "vitest";
-import { parametersOf, type Route, routes } from "../../adapters/rest-routes.js";
+import { parametersOf, type Route, restRoutes } from "../../adapters/rest-routes.js";
 import { coordination, modules } from "../../functions/index.js";
 import { Registry } from "../../runtime/call/registry.js";
 import { argumentsOf, functionOf } from "../support/routes.js";
@@ -17,7 +17,7 @@ function patternOf(path: string): RegExp {
 }
 
 describe("the table of REST routes", () => {
-  test.each(routes.map((route) => [named(route), route] as const))("%s fits its function", (_name, route) => {
+  test.each(restRoutes.map((route) => [named(route), route] as const))("%s fits its function", (_name, route) => {
     const definition = functionOf(registry, route);
     expect(definition.kind).toBe(route.method === "GET" ? "query" : "mutation");
     const declared = argumentsOf(registry, route);
@@ -25,13 +25,13 @@ describe("the table of REST routes", () => {
   });
 
   test("no two rows collide", () => {
-    const shapes = routes.map((route) => `${route.method} ${route.path.replaceAll(/:\w+/g, ":")}`);
+    const shapes = restRoutes.map((route) => `${route.method} ${route.path.replaceAll(/:\w+/g, ":")}`);
     expect(shapes.filter((shape, index) => shapes.indexOf(shape) !== index)).toEqual([]);
   });
 
   test("rows of one path spell it alike, so that a wrong method is answered with all of them", () => {
     const spellings = new Map<string, string>();
-    for (const { path } of routes) {
+    for (const { path } of restRoutes) {
       const shape = path.replaceAll(/:\w+/g, ":");
       expect(spellings.get(shape) ?? path).toBe(path);
       spellings.set(shape, path);
@@ -39,7 +39,7 @@ describe("the table of REST routes", () => {
   });
 
   test("fixed segments win over parameters (clawrent.md section 0, rule 16)", () => {
-    const paths = [...new Set(routes.map(({ path }) => path))];
+    const paths = [...new Set(restRoutes.map(({ path }) => path))];
     for (const [index, path] of paths.entries()) {
       const shadows = paths.slice(0, index).filter((earlier) => patternOf(earlier).test(path.replaceAll(":", "")));
       expect(shadows, `${path} is never reached`).toEqual([]);
@@ -47,7 +47,7 @@ describe("the table of REST routes", () => {
   });
 
   test("every function of the marketplace has a route", () => {
-    const routed = new Set(routes.map(({ call }) => call));
+    const routed = new Set(restRoutes.map(({ call }) => call));
     // Claw-to-Claw is spoken over RPC alone.
     const { functions: rpcOnly } = new Registry(coordination);
     const missing = [...registry.functions]

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type Route, routes } from "../../adapters/rest-routes.js";
+import { type Route, restRoutes } from "../../adapters/rest-routes.js";
 import { errorCodes } from "../../runtime/errors.js";
 import { databases, useServer } from "../support/harness.js";
 import { echoCart, runs } from "../support/rest-echo.js";
@@ -303,11 +303,11 @@ describe.each(databases)("the REST surface on %s", (database) => {
   });
 
   describe("every list of the table (clawrent.md section 2.1)", () => {
-    const declared = (route: Route) => argumentsOf(server.server.runtime.registry, route);
+    const declared = (route: Route) => argumentsOf(server.server.registry, route);
 
     test("is a page of data, and clamps what is out of range", async () => {
       const admin = await server.admin();
-      const lists = routes.filter((route) => route.method === "GET" && declared(route).includes("page"));
+      const lists = restRoutes.filter((route) => route.method === "GET" && declared(route).includes("page"));
       expect(lists.length).toBeGreaterThan(10);
       for (const { path } of lists.filter((list) => list.path !== "/api/cart")) {
         const reply = await admin.rest("GET", `${path}?page=-3&limit=100000&unknown=1`);

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { generateKeyPair, seal } from "../../client/encryption.js";
+import { generateKeyPair, sealPayload } from "../../client/encryption.js";
 import type { createClient } from "../../client/index.js";
 import type { Api } from "../../functions/index.js";
 import { describeInBrowser, launchBrowser } from "../support/browser.js";
@@ -20,8 +20,8 @@ const page = `<!doctype html><script type="importmap">{"imports": {"tweetnacl": 
 /** What the page has of the client's two modules. */
 interface Modules {
   createClient: typeof createClient<Api>;
-  seal: typeof seal;
-  open(sealed: string, theirs: string, mine: string): unknown;
+  sealPayload: typeof sealPayload;
+  openPayload(sealed: string, theirs: string, mine: string): unknown;
 }
 declare const modules: Modules;
 
@@ -75,8 +75,8 @@ describeInBrowser("the typed client in a browser", () => {
     await open.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
     await open.addScriptTag({
       type: "module",
-      content: `import { createClient } from "/client/index.js"; import { open, seal } from "/client/encryption.js";
-        globalThis.modules = { createClient, open, seal };`,
+      content: `import { createClient } from "/client/index.js"; import { openPayload, sealPayload } from "/client/encryption.js";
+        globalThis.modules = { createClient, openPayload, sealPayload };`,
     });
     await open.waitForFunction("globalThis.modules");
 
@@ -92,12 +92,12 @@ describeInBrowser("the typed client in a browser", () => {
               seen.push(messages.length);
               const sealed = messages.at(-1)?.encryptedPayload;
               if (messages.length === 0) {
-                const encryptedPayload = modules.seal({ notes: "from a page" }, theirs, mine);
+                const encryptedPayload = modules.sealPayload({ notes: "from a page" }, theirs, mine);
                 await client.mutation("messages:send", { threadId, type: "info", encryptedPayload });
               } else if (messages.length === 2 && sealed) {
                 unsubscribe();
                 const threads = await client.query("messages:getThreadsForAgent", {});
-                resolve({ seen, said: modules.open(sealed, theirs, mine), threads: threads.length });
+                resolve({ seen, said: modules.openPayload(sealed, theirs, mine), threads: threads.length });
               }
             },
             reject,
@@ -108,7 +108,7 @@ describeInBrowser("the typed client in a browser", () => {
     for (let there = 0; there === 0; ) {
       there = ((await bob.call("messages:getForThread", { threadId })) as unknown[]).length;
     }
-    const encryptedPayload = seal({ notes: "潮池 🌊" }, hers.publicKey, his.secretKey);
+    const encryptedPayload = sealPayload({ notes: "潮池 🌊" }, hers.publicKey, his.secretKey);
     await bob.call("messages:send", { threadId, type: "info", encryptedPayload });
     expect(await heard).toEqual({ seen: [0, 1, 2], said: { notes: "潮池 🌊" }, threads: 1 });
 

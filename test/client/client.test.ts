@@ -1,6 +1,6 @@
 /** The typed client against a running server: calls, refusals, subscriptions that survive a restart, and encryption. */
 import { describe, expect, test } from "vitest";
-import { generateKeyPair, open, seal } from "../../client/encryption.js";
+import { generateKeyPair, openPayload, sealPayload } from "../../client/encryption.js";
 import { createClient, TidepoolError } from "../../client/index.js";
 import type { Api } from "../../functions/index.js";
 import { databases, startServer, useServer } from "../support/harness.js";
@@ -109,11 +109,11 @@ describe.each(databases)("the client on %s", (database) => {
 
 test("what one seals the other opens, and nobody else", () => {
   const [alice, bob, eve] = [generateKeyPair(), generateKeyPair(), generateKeyPair()];
-  const sealed = seal({ notes: "早 🌊" }, bob.publicKey, alice.secretKey);
-  expect(open(sealed, alice.publicKey, bob.secretKey)).toEqual({ notes: "早 🌊" });
-  expect(() => open(sealed, alice.publicKey, eve.secretKey)).toThrow("cannot be opened");
+  const sealed = sealPayload({ notes: "早 🌊" }, bob.publicKey, alice.secretKey);
+  expect(openPayload(sealed, alice.publicKey, bob.secretKey)).toEqual({ notes: "早 🌊" });
+  expect(() => openPayload(sealed, alice.publicKey, eve.secretKey)).toThrow("cannot be opened");
   for (const broken of ["", sealed.slice(0, 20), `${sealed.slice(0, -8)}AAAAAAA=`]) {
-    expect(() => open(broken, alice.publicKey, bob.secretKey)).toThrow();
+    expect(() => openPayload(broken, alice.publicKey, bob.secretKey)).toThrow();
   }
-  expect(() => seal({}, "c2hvcnQ=", alice.secretKey)).toThrow("32 bytes");
+  expect(() => sealPayload({}, "c2hvcnQ=", alice.secretKey)).toThrow("32 bytes");
 });

@@ -168,7 +168,7 @@ describe.each(databases)("who may call what, on %s", (database) => {
     });
 
     test("a key and a token of the same agent are the same caller", async () => {
-      if (server.server.runtime.registry.find(path)?.kind !== "query") return;
+      if (server.server.registry.find(path)?.kind !== "query") return;
       const { names, as } = await worldFor(server, row.given);
       expect(await rawCall(as.agentToken, path, row.args(names))).toEqual(
         await rawCall(as.owner, path, row.args(names)),

@@ -246,7 +246,7 @@ describe.each(databases)("cursors on %s", (database) => {
   test("every list of the registry takes a cursor, and is tried here", () => {
     const tried = new Set(lists.map(({ path }) => path));
     const missing: string[] = [];
-    for (const [path, { kind, args }] of server.server.runtime.registry.functions) {
+    for (const [path, { kind, args }] of server.server.registry.functions) {
       if (kind !== "query" || noLists.has(path)) continue;
       const takesCursor = "cursor" in (args as unknown as { shape: object }).shape;
       const isNamedList = /:(list|browse|search|get\w*s$|get\w*ForAgent|getPending|getForThread)/.test(path);
@@ -365,7 +365,7 @@ describe.each(databases)("cursors on %s", (database) => {
 });
 
 function shapeOf(server: TestServer, path: string): object {
-  const definition = server.server.runtime.registry.find(path);
+  const definition = server.server.registry.find(path);
   if (!definition) throw new Error(`There is no ${path}`);
   return (definition.args as unknown as { shape: object }).shape;
 }

@@ -49,7 +49,7 @@ async function watchWorld(
 /** Every query of the registry has answered with something, and every mutation had success. */
 function expectAllReached(server: TestServer, reached: Reached, answered: Reached): void {
   const missing: string[] = [];
-  for (const [path, { kind }] of server.server.runtime.registry.functions) {
+  for (const [path, { kind }] of server.server.registry.functions) {
     const count = (kind === "query" ? answered : reached).get(path) ?? 0;
     if (count === 0) missing.push(path);
   }

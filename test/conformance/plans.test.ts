@@ -150,7 +150,7 @@ describe.each(databases)("query plans on %s (architecture.md section 3: every qu
   const judged = () => [...statements].filter((statement) => !endsAtItsLimit(statement));
 
   test("the story calls every function", () => {
-    expect([...called].sort()).toEqual([...server.server.runtime.registry.functions.keys()].sort());
+    expect([...called].sort()).toEqual([...server.server.registry.functions.keys()].sort());
     expect(statements.size).toBeGreaterThan(60);
   });
 

@@ -1,7 +1,7 @@
 /** Every REST route × every kind of caller gives the answer of the checked-in table (architecture.md section 6). */
 import { randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
-import { parametersOf, type Route, routes } from "../../adapters/rest-routes.js";
+import { parametersOf, type Route, restRoutes } from "../../adapters/rest-routes.js";
 import { Caller, databases, password, type RestReply, type TestServer, User, useServer } from "../support/harness.js";
 import { rentable } from "../support/rental.js";
 import {
@@ -219,7 +219,7 @@ function expectAnswer(reply: RestReply, answer: Answer, route: Route, who: strin
 }
 
 test("every route has a row, and every row a route", () => {
-  expect(Object.keys(matrix).sort()).toEqual(routes.map(keyOf).sort());
+  expect(Object.keys(matrix).sort()).toEqual(restRoutes.map(keyOf).sort());
 });
 
 describe.each(databases)("who gets what over REST on %s", (database) => {
@@ -250,7 +250,7 @@ describe.each(databases)("who gets what over REST on %s", (database) => {
     ...(await situations[situation](server, world)),
   });
 
-  test.each(routes.map((route) => [keyOf(route), route] as const))("%s", async (key, route) => {
+  test.each(restRoutes.map((route) => [keyOf(route), route] as const))("%s", async (key, route) => {
     const row = matrix[key];
     if (!row) throw new Error(`${key} has no row`);
     let names = await namesFor(row.given);

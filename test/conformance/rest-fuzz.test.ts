@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { type Logger, pino } from "pino";
 import { describe, expect, test } from "vitest";
-import { parametersOf, routes } from "../../adapters/rest-routes.js";
+import { parametersOf, restRoutes } from "../../adapters/rest-routes.js";
 import { type Caller, databases, useServer } from "../support/harness.js";
 import { openSession } from "../support/rental.js";
 import { argumentsOf } from "../support/routes.js";
@@ -91,7 +91,7 @@ describe.each(databases)("garbage over REST on %s", (database) => {
   const server = useServer(database, { log });
 
   test(`${requests} requests are answered in REST's words, and break nothing`, async () => {
-    const { registry } = server.server.runtime;
+    const { registry } = server.server;
     const { agent, agentId, provider, consumer, sessionId } = await openSession(server, { priceAmount: "0.01" });
     const admin = await server.admin();
     const { id: docId } = await admin.call("docs:create", { type: "document", title: "About the tide" });
@@ -127,7 +127,7 @@ describe.each(databases)("garbage over REST on %s", (database) => {
     const atOnce = 50;
     const request = fc
       .record({
-        route: fc.constantFrom(...routes),
+        route: fc.constantFrom(...restRoutes),
         caller: fc.nat(callers.length - 1),
         method: seldom(fc.constantFrom("GET", "POST", "PUT", "PATCH", "DELETE")),
         segments: fc.array(seldom(segment), { minLength: 2, maxLength: 2 }),

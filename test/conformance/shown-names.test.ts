@@ -1,7 +1,7 @@
 /** Whatever is shown as a name is one that can be seen whole, on every way in. */
 import { describe, expect, test } from "vitest";
 import type { z } from "zod";
-import { routes } from "../../adapters/rest-routes.js";
+import { restRoutes } from "../../adapters/rest-routes.js";
 import { modules } from "../../functions/index.js";
 import { Registry } from "../../runtime/call/registry.js";
 import { type Caller, databases, Refused, type TestServer, useServer } from "../support/harness.js";
@@ -165,7 +165,7 @@ describe.each(databases)("names on %s", (database) => {
   test.each(shown)("$call refuses what nobody sees in $at, by name, and takes every script", async (one) => {
     const { call, auth, path, at } = one;
     const caller = await callerFor(auth);
-    const route = routes.find((row) => row.call === call);
+    const route = restRoutes.find((row) => row.call === call);
     const bad = refusals.map(({ name }) => holding(path, name));
     const good = ordinary.map((name) => holding(path, name));
     const expected = refusals.map(({ message }) => message);

@@ -131,7 +131,7 @@ describe.each(databases)("billing on %s", (database) => {
           ],
         });
       });
-      await server.server.runtime.runSystem(enrich);
+      await server.server.dispatcher.runSystem(enrich);
       await expect(ledger.topUp(rich.userId, "0.02")).rejects.toMatchObject({
         code: "failed_precondition",
         message: "A wallet takes top-ups up to 1000000000.00",

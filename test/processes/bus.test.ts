@@ -20,14 +20,14 @@ import {
 import { eventually } from "../support/sockets.js";
 
 const watched = async (server: TestServer, path: string, args: object, agent: Agent) => {
-  const { runtime } = server.server;
-  const seen = runtime.live.begin();
+  const { dispatcher, watches } = server.server;
+  const seen = watches.begin();
   const caller: Caller = { kind: "agent", agentId: agent.agentId, credentialId: "none", owner: null, ownerId: null };
   const call = { path, kind: "query" as const, args, authorization: undefined, idempotencyKey: undefined };
-  const outcome = await runtime.dispatch({ ...call, caller, address: "127.0.0.1", requestId: "test" }, seen);
+  const outcome = await dispatcher.dispatch({ ...call, caller, address: "127.0.0.1", requestId: "test" }, seen);
   let wokenAt = 0;
   const woken = new Promise<void>((resolve) => {
-    runtime.live.watch(seen, () => {
+    watches.watch(seen, () => {
       wokenAt = performance.now();
       resolve();
     });
@@ -64,14 +64,14 @@ describeProcesses("live queries of two processes", () => {
     const mine = await watched(other, "messages:getForThread", { threadId }, alice);
     expect(mine.outcome).toMatchObject({ status: "success" });
     const theirs = await watched(other, "messages:getForThread", { threadId: elsewhere }, stranger);
-    const before = other.server.runtime.live.woken;
+    const before = other.server.watches.woken;
 
     const startedAt = performance.now();
     await bob.send(threadId, "info");
     await mine.woken;
     expect(mine.at() - startedAt).toBeLessThan(1_000);
     expect(theirs.at()).toBe(0);
-    expect(other.server.runtime.live.woken - before).toBe(1);
+    expect(other.server.watches.woken - before).toBe(1);
     const again = await watched(other, "messages:getForThread", { threadId }, alice);
     expect(countOf(again.outcome)).toBe(1);
   });

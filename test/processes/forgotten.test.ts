@@ -46,11 +46,11 @@ describeProcesses("a process that is forgotten", () => {
       `insert into "agentSockets" ("agentId", "socketId", "processId", "onlineStatus", "connectedAt")
        select 'agent ' || n, 'socket ' || n, '${processId}', 'online', 0 from generate_series(1, ${5 * forgottenAtOnce}) as n`,
     );
-    const renew = (id: string) => one.server.runtime.runSystem(renewLease, { processId: id });
+    const renew = (id: string) => one.server.dispatcher.runSystem(renewLease, { processId: id });
     const left = async () => (await ask(one.databaseUrl, `select 1 from "agentSockets"`)).length;
     expect(await renew("p_survivor")).toMatchObject({ alive: false, forgotten: 1, nextEndAt: one.clock.now() });
     expect(await left()).toBe(4 * forgottenAtOnce);
-    const connecting = one.server.runtime.runSystem(openAgentSocket, {
+    const connecting = one.server.dispatcher.runSystem(openAgentSocket, {
       opener: { credentialId: `agent_${hashSecret(agent.credential)}`, agentId, userId: provider.userId },
       agentId,
       socketId: "late",
@@ -60,7 +60,7 @@ describeProcesses("a process that is forgotten", () => {
     // It was not dead, only late; what it still has it has to close.
     expect(await renew(processId)).toMatchObject({ alive: false });
     expect(await renew(processId)).toMatchObject({ alive: true });
-    while ((await one.server.runtime.runSystem(endProcess, { processId })).more);
+    while ((await one.server.dispatcher.runSystem(endProcess, { processId })).more);
     expect(await left()).toBe(0);
     await one.close();
   });

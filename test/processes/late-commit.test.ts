@@ -33,8 +33,8 @@ describeProcesses("a commit that the database finishes after its connection brok
     await sent;
     await new Promise((resolve) => setTimeout(resolve, 5_500));
 
-    const stale = [one, other].map(async ({ server: { runtime } }) => {
-      const seen = runtime.live.begin();
+    const stale = [one, other].map(async ({ server: { dispatcher, watches } }) => {
+      const seen = watches.begin();
       const call = {
         path: "messages:getForThread",
         kind: "query" as const,
@@ -48,12 +48,12 @@ describeProcesses("a commit that the database finishes after its connection brok
         owner: null,
         ownerId: null,
       };
-      const outcome = await runtime.dispatch(
+      const outcome = await dispatcher.dispatch(
         { ...call, authorization: undefined, caller, address: "127.0.0.1", requestId: "test" },
         seen,
       );
       expect(outcome.status).toBe("success");
-      const woken = new Promise<void>((resolve) => runtime.live.watch(seen, resolve));
+      const woken = new Promise<void>((resolve) => watches.watch(seen, resolve));
       seen.end();
       return woken;
     });

@@ -287,10 +287,10 @@ describeProcesses("a right that is taken away by the other process", () => {
     await live.signIn(alice.credential);
     const seen = live.watch("messages:getForThread", { threadId });
     await seen.shows((value) => value.length === 0);
-    const before = one.server.runtime.live.woken;
+    const before = one.server.watches.woken;
     for (const server of [one, other]) await write(server, newName("Agent"));
     await new Client(other, bob.credential).call("messages:send", { threadId, type: "info", payload: {} });
     await seen.shows((value) => value.length === 1);
-    expect(one.server.runtime.live.woken - before).toBe(1);
+    expect(one.server.watches.woken - before).toBe(1);
   });
 });

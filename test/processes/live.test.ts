@@ -348,7 +348,7 @@ describeProcesses("live clients of two processes", () => {
       const { one, other } = pair;
       const { alice, threadId } = await one.negotiatingPair();
       const ahead = BigInt(one.clock.now() + hour) * 1_000_000n;
-      one.server.runtime.timestamps.raise(ahead);
+      one.server.timestamps.raise(ahead);
       const live = await signedIn(proxy, one, alice);
       const seen = live.watch(list, { threadId });
       await live.mutate("messages:send", { threadId, type: "info", payload: { index: 0 } });

@@ -127,7 +127,7 @@ export class TestServer {
     const issue = systemMutation("test: issues an agent token", (ctx) =>
       issueCredential(ctx, { agentId: agent.agentId, kind: "agentToken", madeBy: "owner" }),
     );
-    const token = await this.server.runtime.runSystem(issue);
+    const token = await this.server.dispatcher.runSystem(issue);
     return new Agent(this, token, agent.agentId, agent.name, agent.claimToken);
   }
 
@@ -200,7 +200,7 @@ export class Caller {
   /** Calls a function by its own kind. Resolves with the value; rejects with `Refused`. */
   // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about to look at.
   async call(path: string, args: unknown = {}, headers: Record<string, string> = {}): Promise<any> {
-    const kind = this.on.server.runtime.registry.find(path)?.kind ?? "query";
+    const kind = this.on.server.registry.find(path)?.kind ?? "query";
     const response = await fetch(`${this.on.url}/api/${kind}`, {
       method: "POST",
       headers: {
@@ -242,7 +242,7 @@ export class Caller {
 
   /** Every value must be exactly what its function declares, also if the database wrote the JSON. */
   private checkDeclared(path: string, value: unknown): void {
-    const definition = this.on.server.runtime.registry.find(path);
+    const definition = this.on.server.registry.find(path);
     expect(definition?.returns.parse(value)).toEqual(value);
   }
 }

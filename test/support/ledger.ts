@@ -197,12 +197,12 @@ const giveBack = systemMutation(
 export class Ledger {
   constructor(readonly server: TestServer) {}
 
-  get runtime() {
-    return this.server.server.runtime;
+  get dispatcher() {
+    return this.server.server.dispatcher;
   }
 
   party(): Promise<Party> {
-    return this.runtime.runSystem(makeParty);
+    return this.dispatcher.runSystem(makeParty);
   }
 
   /** Calls one of the product's functions as a user whose row was written directly, or with `isAdmin` as an admin. */
@@ -215,7 +215,7 @@ export class Ledger {
       isAdmin,
       agentId: null,
     };
-    const outcome = await this.runtime.dispatch({
+    const outcome = await this.dispatcher.dispatch({
       path,
       kind: undefined,
       args,
@@ -238,7 +238,7 @@ export class Ledger {
     const sessionId = randomUUID();
     const { currency = "CNY", maxAmountMinor = null, served = true, ...terms } = given;
     const asked = { ...terms, currency, maxAmountMinor, served };
-    await this.runtime.runSystem(rent, { sessionId, consumer, provider, ...asked });
+    await this.dispatcher.runSystem(rent, { sessionId, consumer, provider, ...asked });
     return sessionId;
   }
 
@@ -250,23 +250,23 @@ export class Ledger {
   }
 
   approve(sessionId: string): Promise<void> {
-    return this.runtime.runSystem(approve, { sessionId });
+    return this.dispatcher.runSystem(approve, { sessionId });
   }
 
   use(sessionId: string, tokens: number): Promise<void> {
-    return this.runtime.runSystem(use, { sessionId, tokens });
+    return this.dispatcher.runSystem(use, { sessionId, tokens });
   }
 
   end(sessionId: string): Promise<void> {
-    return this.runtime.runSystem(end, { sessionId });
+    return this.dispatcher.runSystem(end, { sessionId });
   }
 
   meter(sessionId: string): Promise<void> {
-    return this.runtime.runSystem(meter, { sessionId });
+    return this.dispatcher.runSystem(meter, { sessionId });
   }
 
   refund(sessionId: string): Promise<void> {
-    return this.runtime.runSystem(giveBack, { sessionId });
+    return this.dispatcher.runSystem(giveBack, { sessionId });
   }
 
   session(sessionId: string): Promise<SessionsTable> {

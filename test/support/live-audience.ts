@@ -35,20 +35,20 @@ class Subscription {
   }
 
   async read(): Promise<string> {
-    return asText(await this.server.server.runtime.dispatch(this.#call));
+    return asText(await this.server.server.dispatcher.dispatch(this.#call));
   }
 
   async subscribe(): Promise<void> {
     this.end();
     this.#caller = this.question.who.caller;
-    const { runtime, replies } = this.server.server;
+    const { dispatcher, watches, replies } = this.server.server;
     const generation = replies?.generation ?? 0;
-    const seen: Seen & { end(): void } = runtime.live.begin();
-    this.value = asText(await runtime.dispatch(this.#call, seen));
+    const seen: Seen & { end(): void } = watches.begin();
+    this.value = asText(await dispatcher.dispatch(this.#call, seen));
     this.usedClock = seen.usedClock;
     this.changesAt = seen.changesAt;
     this.isWoken = false;
-    const watch = runtime.live.watch(seen, () => {
+    const watch = watches.watch(seen, () => {
       this.isWoken = true;
     });
     this.#unwatch = () => watch.end();
@@ -162,7 +162,7 @@ export class Audience {
       if (withoutAges(fresh) === withoutAges(before)) return;
       const { changesAt, usedClock } = subscription;
       const isAnnounced = changesAt !== undefined && changesAt <= this.server.clock.now();
-      const isAside = this.server.server.runtime.registry.find(path)?.refreshMs !== undefined;
+      const isAside = this.server.server.registry.find(path)?.refreshMs !== undefined;
       const mayGoOn = usedClock && (when === "as it stands" || isAnnounced || isAside);
       // The server may have committed something by itself during this read; then it wakes the subscriber soon.
       if (!mayGoOn) await this.#isWokenSoon(subscription, what, fresh);

@@ -39,7 +39,7 @@ export async function connect(server: TestServer, agentId: string): Promise<void
       .values({ agentId, socketId: "s", processId: "p", onlineStatus: "offline", connectedAt: ctx.now })
       .execute();
   });
-  await server.server.runtime.runSystem(open);
+  await server.server.dispatcher.runSystem(open);
 }
 
 /** Deletes that row. */
@@ -47,5 +47,5 @@ export async function disconnect(server: TestServer, agentId: string): Promise<v
   const close = systemMutation("test: closes an agent's control channel", async (ctx) => {
     await ctx.db.deleteFrom("agentSockets").where("agentId", "=", agentId).execute();
   });
-  await server.server.runtime.runSystem(close);
+  await server.server.dispatcher.runSystem(close);
 }

@@ -110,7 +110,7 @@ export async function rawCall(
   args: unknown = {},
   authorization: string | undefined = caller.credential === undefined ? undefined : `Bearer ${caller.credential}`,
 ): Promise<RawAnswer> {
-  const kind = caller.on.server.runtime.registry.find(path)?.kind ?? "query";
+  const kind = caller.on.server.registry.find(path)?.kind ?? "query";
   const response = await fetch(`${caller.on.url}/api/${kind}`, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...(authorization === undefined ? {} : { authorization }) },

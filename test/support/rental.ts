@@ -77,7 +77,7 @@ export async function write(
   const written = systemMutation("test: what a test writes", async (ctx) => {
     await work(ctx.db);
   });
-  await server.server.runtime.runSystem(written);
+  await server.server.dispatcher.runSystem(written);
 }
 
 let sockets = 0;

@@ -8,7 +8,7 @@ export async function storeAsBefore(server: TestServer, write: (ctx: MutationCon
   const store = systemMutation("test: stores what an earlier release stored", async (ctx) => {
     await write(ctx);
   });
-  await server.server.runtime.runSystem(store);
+  await server.server.dispatcher.runSystem(store);
 }
 
 /** Gives an agent a name that an earlier release would have accepted. */

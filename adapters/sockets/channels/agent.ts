@@ -2,34 +2,34 @@
  * `/ws/agent`: the control channel of a provider agent (clawrent.md section 4.2). It tells the agent of its sessions and
  * of its status, and is the reason why the agent counts as connected.
  */
-
-import type { Lapse } from "../../../functions/model/standing.js";
+import type { Logger } from "pino";
 import { closeAgentSocket, openAgentSocket, recheckAgent } from "../../../functions/system/agent-sockets.js";
 import { type Announcement, listAnnouncements, markAnnounced } from "../../../functions/system/announcements.js";
-import type { Runtime } from "../../../runtime/call/runtime.js";
+import type { Admission } from "../../../runtime/call/admission.js";
+import type { Dispatcher } from "../../../runtime/call/dispatch.js";
+import type { Clock } from "../../../runtime/clock.js";
 import type { AgentCaller } from "../../../runtime/context.js";
 import type { NoticeBoard, NoticeOf } from "../../../runtime/notices.js";
 import { isoTime } from "../../../schema/values.js";
 import { newCall } from "../../new-call.js";
-import { agentCallerOf } from "../agent-token.js";
+import { agentCallerOf, invalidToken, lapsedClosings } from "../agent-token.js";
 import type { Background } from "../background.js";
-import { type Closing, closingOf, closings, suspendedAs } from "../close-codes.js";
-import { frame, limitFrame, systemError } from "../frames.js";
+import { type Closing, closingOf, closings } from "../close-codes.js";
+import { channelFrame, limitFrame, systemError } from "../frames.js";
+import type { InboundFrame } from "../inbound-frame.js";
 import { SocketIndex } from "../index-by-key.js";
-import type { InboundFrame, Socket } from "../socket.js";
-import type { Channel, SocketServer } from "../socket-server.js";
-
-const missingToken: Closing = { code: 4000, reason: "Missing token" };
-const invalidToken: Closing = { code: 4001, reason: "Invalid or revoked agent token" };
-const suspended = suspendedAs(invalidToken);
-/** Whoever finds that its agent has changed hands comes again, and stands for the new owner then. */
-const refusals: Record<Lapse, Closing> = { revoked: invalidToken, suspended, moved: closings.restart };
+import type { Openers } from "../openers.js";
+import type { Socket } from "../socket.js";
+import type { Channel } from "../socket-server.js";
 
 export interface ChannelParts {
-  runtime: Runtime;
+  dispatcher: Dispatcher;
+  admission: Admission;
   notices: NoticeBoard;
+  clock: Clock;
+  log: Logger;
   background: Background;
-  server: SocketServer;
+  openers: Openers;
   processId: string;
 }
 
@@ -53,36 +53,39 @@ export class AgentChannel implements Channel {
     notices.on("sessionLimit", (notice) => {
       for (const open of this.#open.get(notice.providerAgentId)) open.tellLimit(notice);
     });
-    notices.on("noticesMissed", () => void parts.background.track(this.#reviewAll()));
+    notices.on("noticesMissed", () => void parts.background.track(this.#recheckAll()));
   }
 
   /** Has every channel look again at what notices would have told it. */
-  async #reviewAll(): Promise<void> {
+  async #recheckAll(): Promise<void> {
     for (const agentId of this.#open.keys()) {
-      for (const open of this.#open.get(agentId)) await open.review();
+      for (const open of this.#open.get(agentId)) await open.recheck();
     }
   }
 
   async open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined> {
-    const { runtime, server, background, processId } = this.#parts;
-    const token = query.get("token");
-    if (!token) return missingToken;
-    const caller = await agentCallerOf(runtime, socket, token, invalidToken);
+    const { dispatcher, admission, openers, background, processId } = this.#parts;
+    const caller = await agentCallerOf(admission, socket, query.get("token"));
     if ("code" in caller) return caller;
     const { agentId, credentialId, ownerId: userId } = caller;
     const opener = { credentialId, agentId, userId };
-    const entry = new AgentSocket(socket, caller, runtime, background);
+    const entry = new AgentSocket(socket, caller, this.#parts);
     // From here on the notices of this agent find the socket, and so does the end of its credential.
-    server.identify(socket, { ...opener, revoked: invalidToken, suspended });
+    openers.identify(socket, { ...opener, ...lapsedClosings });
     this.#open.add(agentId, entry, socket);
 
     const forget = () =>
       background.ensure("disconnecting an agent", () =>
-        runtime.runSystem(closeAgentSocket, { agentId, socketId: socket.id }),
+        dispatcher.runSystem(closeAgentSocket, { agentId, socketId: socket.id }),
       );
     try {
-      const connected = await runtime.runSystem(openAgentSocket, { opener, agentId, socketId: socket.id, processId });
-      if ("lapse" in connected) return refusals[connected.lapse];
+      const connected = await dispatcher.runSystem(openAgentSocket, {
+        opener,
+        agentId,
+        socketId: socket.id,
+        processId,
+      });
+      if ("lapse" in connected) return lapsedClosings[connected.lapse];
       socket.onGone(forget);
       entry.greet(connected.name, connected.onlineStatus);
       return undefined;
@@ -114,8 +117,7 @@ class AgentSocket {
   constructor(
     readonly socket: Socket,
     readonly caller: AgentCaller,
-    readonly runtime: Runtime,
-    readonly background: Background,
+    readonly parts: ChannelParts,
   ) {
     socket.onPong((payload) => {
       this.#awaitingPong.get(payload)?.();
@@ -124,7 +126,7 @@ class AgentSocket {
   }
 
   send(type: string, payload: object): void {
-    if (this.#greeted) this.socket.send(frame(type, payload));
+    if (this.#greeted) this.socket.send(channelFrame(type, payload));
   }
 
   tellLimit(notice: NoticeOf<"sessionLimit">): void {
@@ -135,8 +137,8 @@ class AgentSocket {
     const { agentId } = this.caller;
     this.#greeted = true;
     this.#lastTold = onlineStatus;
-    this.#lastAt = this.runtime.now();
-    this.send("agent.connected", { agentId, name, onlineStatus, timestamp: isoTime(this.runtime.now()) });
+    this.#lastAt = this.parts.clock.now();
+    this.send("agent.connected", { agentId, name, onlineStatus, timestamp: isoTime(this.parts.clock.now()) });
     const later = this.#statusBeforeGreeting;
     if (later && later.onlineStatus !== onlineStatus) this.tellStatus(later.onlineStatus, later.at);
     this.#announceAll(true);
@@ -148,7 +150,7 @@ class AgentSocket {
 
   /** A change. Another process's may arrive after a newer one: then the database knows which it is now. */
   hearStatus(onlineStatus: OnlineStatus, at: number): void {
-    if (this.#greeted && at < this.#lastAt) void this.background.track(this.review());
+    if (this.#greeted && at < this.#lastAt) void this.parts.background.track(this.recheck());
     else this.tellStatus(onlineStatus, at);
   }
 
@@ -169,16 +171,16 @@ class AgentSocket {
   }
 
   /** Looks whether the channel still stands, and tells what it was perhaps not told. */
-  async review(): Promise<void> {
+  async recheck(): Promise<void> {
     if (!this.#greeted || this.socket.gone) return;
     try {
       const told = this.#statusesTold;
-      const found = await this.runtime.runSystem(recheckAgent, { agentId: this.caller.agentId });
+      const found = await this.parts.dispatcher.runSystem(recheckAgent, { agentId: this.caller.agentId });
       if (found.socketId !== this.socket.id) {
         return this.socket.close(found.socketId === null ? closings.restart : closings.replaced);
       }
       const isNews = told === this.#statusesTold && found.onlineStatus !== this.#lastTold;
-      if (isNews) this.tellStatus(found.onlineStatus, this.runtime.now());
+      if (isNews) this.tellStatus(found.onlineStatus, this.parts.clock.now());
       // A client that waits to be let in again comes; any other knows that it is in.
       for (const sessionId of found.absentFrom) this.send("session.participant_resumed", { sessionId });
       this.announce();
@@ -204,18 +206,18 @@ class AgentSocket {
         this.#due = false;
         if (!this.socket.gone) this.#announceAll(false);
       });
-    void this.background.track(this.#announcing);
+    void this.parts.background.track(this.#announcing);
   }
 
   async #lookAndTell(again: boolean): Promise<void> {
     const { agentId, credentialId } = this.caller;
-    const announcements = await this.runtime.runSystem(listAnnouncements, { agentId, credentialId, again });
+    const announcements = await this.parts.dispatcher.runSystem(listAnnouncements, { agentId, credentialId, again });
     const told: { sessionId: string; status: Announcement["status"] }[] = [];
     for (const announcement of announcements) {
       const { sessionId, status } = announcement;
       if (this.#told.get(sessionId) === status) continue;
       const frames = this.#told.has(sessionId) ? (["session.approved"] as const) : announcement.frames;
-      for (const type of frames) this.send(type, payloadOf(type, announcement, this.runtime.now()));
+      for (const type of frames) this.send(type, payloadOf(type, announcement, this.parts.clock.now()));
       this.#told.set(sessionId, status);
       told.push({ sessionId, status });
     }
@@ -227,8 +229,8 @@ class AgentSocket {
     this.#pings += 1;
     const ping = `announced ${this.#pings}`;
     this.#awaitingPong.set(ping, () =>
-      this.background.ensure("marking announcements", async () => {
-        await this.runtime.runSystem(markAnnounced, { announced });
+      this.parts.background.ensure("marking announcements", async () => {
+        await this.parts.dispatcher.runSystem(markAnnounced, { announced });
         // A look that began before must not take them for news, so they are forgotten after it.
         await this.#announcing;
         for (const { sessionId, status } of announced) {
@@ -255,11 +257,11 @@ class AgentSocket {
       { path: "agents:setOnlineStatus", kind: "mutation", args: { agentId, onlineStatus } },
       { caller: this.caller, address: this.socket.address },
     );
-    const outcome = await this.runtime.dispatch(call);
+    const outcome = await this.parts.dispatcher.dispatch(call);
     if (outcome.status === "fault") this.socket.send(systemError("internal", "Server error"));
     else if (outcome.status !== "success") this.socket.send(systemError(outcome.error.code, outcome.error.message));
     // A change has told itself; where there was none, this is the answer.
-    else if (this.#statusesTold === toldBefore) this.tellStatus(onlineStatus, this.runtime.now());
+    else if (this.#statusesTold === toldBefore) this.tellStatus(onlineStatus, this.parts.clock.now());
   }
 }
 

@@ -2,31 +2,27 @@
  * `/ws/agent/consumer`: the control channel of a consumer-side agent (clawrent.md section 4.5). It only tells: the agent
  * counts as connected by `/ws/agent` alone, and what is missed here the client finds with its next poll.
  */
-import type { Lapse } from "../../../functions/model/standing.js";
 import { findConsumerAnnouncement, recheckConsumer } from "../../../functions/system/announcements.js";
 import { findLapses } from "../../../functions/system/openers.js";
 import { sizes } from "../../../runtime/limits.js";
 import { isoTime } from "../../../schema/values.js";
-import { agentCallerOf } from "../agent-token.js";
-import { type Closing, closingOf, closings, suspendedAs } from "../close-codes.js";
-import { frame, limitFrame, systemError } from "../frames.js";
+import { agentCallerOf, invalidToken, lapsedClosings } from "../agent-token.js";
+import { type Closing, closingOf, closings } from "../close-codes.js";
+import { channelFrame, limitFrame, systemError } from "../frames.js";
 import { SocketIndex } from "../index-by-key.js";
 import type { Socket } from "../socket.js";
 import type { Channel } from "../socket-server.js";
 import type { ChannelParts } from "./agent.js";
 
-const missingToken: Closing = { code: 4000, reason: "Missing token" };
-const invalidToken: Closing = { code: 4001, reason: "Invalid or revoked agent token" };
-const suspended = suspendedAs(invalidToken);
-const refusals: Record<Lapse, Closing> = { revoked: invalidToken, suspended, moved: closings.restart };
+type ConsumerChannelParts = Omit<ChannelParts, "processId">;
 
 export class ConsumerChannel implements Channel {
-  readonly #parts: Omit<ChannelParts, "processId">;
+  readonly #parts: ConsumerChannelParts;
   readonly #open = new SocketIndex<Socket>();
   /** What has still to be read before it is told, so that an end does not overtake its start. */
   readonly #telling = new Map<string, Promise<void>>();
 
-  constructor(parts: Omit<ChannelParts, "processId">) {
+  constructor(parts: ConsumerChannelParts) {
     this.#parts = parts;
     const { notices, background } = parts;
     notices.on("consumerSessionStarted", ({ agentId, sessionId }) => this.#tellStart(agentId, sessionId));
@@ -38,58 +34,56 @@ export class ConsumerChannel implements Channel {
     });
     notices.on("noticesMissed", ({ since }) => void background.track(this.#tellSince(since)));
     notices.on("serveRulesChanged", ({ agentId }) => {
-      this.#tell(agentId, async () => frame("serve.rules_updated", {}));
+      this.#tell(agentId, async () => channelFrame("serve.rules_updated", {}));
     });
   }
 
   /** Tells again what may have been missed since then. Clients know sessions by their ids, and ask for the rules. */
   async #tellSince(since: number): Promise<void> {
-    const { runtime, server } = this.#parts;
+    const { dispatcher, log } = this.#parts;
     for (const agentId of this.#open.keys()) {
       try {
-        for (const { sessionId, endedAt, reason } of await runtime.runSystem(recheckConsumer, { agentId, since })) {
+        for (const { sessionId, endedAt, reason } of await dispatcher.runSystem(recheckConsumer, { agentId, since })) {
           if (endedAt === null) this.#tellStart(agentId, sessionId);
           else this.#tellEnd(agentId, sessionId, reason, endedAt);
         }
-        this.#tell(agentId, async () => frame("serve.rules_updated", {}));
+        this.#tell(agentId, async () => channelFrame("serve.rules_updated", {}));
       } catch (error) {
-        server.log.warn({ err: error }, "consumer agents not told; they have to come again");
+        log.warn({ err: error }, "consumer agents not told; they have to come again");
         for (const socket of this.#open.get(agentId)) socket.close(closings.restart);
       }
     }
   }
 
   #tellStart(agentId: string, sessionId: string): void {
-    const { runtime } = this.#parts;
+    const { dispatcher, clock } = this.#parts;
     this.#tell(agentId, async () => {
-      const announcement = await runtime.runSystem(findConsumerAnnouncement, { sessionId });
-      return announcement && frame("session.new", { ...announcement, timestamp: isoTime(runtime.now()) });
+      const announcement = await dispatcher.runSystem(findConsumerAnnouncement, { sessionId });
+      return announcement && channelFrame("session.new", { ...announcement, timestamp: isoTime(clock.now()) });
     });
   }
 
   #tellEnd(agentId: string, sessionId: string, reason: string, endedAt: number): void {
-    this.#tell(agentId, async () => frame("session.ended", { sessionId, reason, timestamp: isoTime(endedAt) }));
+    this.#tell(agentId, async () => channelFrame("session.ended", { sessionId, reason, timestamp: isoTime(endedAt) }));
   }
 
   async open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined> {
-    const { runtime, server } = this.#parts;
-    const token = query.get("token");
-    if (!token) return missingToken;
-    const caller = await agentCallerOf(runtime, socket, token, invalidToken);
+    const { dispatcher, admission, openers } = this.#parts;
+    const caller = await agentCallerOf(admission, socket, query.get("token"));
     if ("code" in caller) return caller;
     const { agentId, credentialId, ownerId: userId } = caller;
     const opener = { credentialId, agentId, userId };
     if (this.#open.count(agentId) >= sizes.consumerSocketsPerAgent) return closings.tooMany;
-    server.identify(socket, { ...opener, revoked: invalidToken, suspended });
+    openers.identify(socket, { ...opener, ...lapsedClosings });
     this.#open.add(agentId, socket, socket);
     // Asked now, as what lapses later finds the socket.
     try {
-      const [lapse] = await runtime.runSystem(findLapses, { openers: [opener] });
-      if (lapse) return refusals[lapse];
+      const [lapse] = await dispatcher.runSystem(findLapses, { openers: [opener] });
+      if (lapse) return lapsedClosings[lapse];
     } catch (error) {
       return closingOf(error, invalidToken);
     }
-    socket.send(frame("agent.connected", { agentId }));
+    socket.send(channelFrame("agent.connected", { agentId }));
     const unknown = (message: string) => socket.send(systemError("invalid_args", message));
     socket.handle({ frame: async () => unknown("Unknown frame type"), bad: async (message) => unknown(message) });
     return undefined;
@@ -97,14 +91,14 @@ export class ConsumerChannel implements Channel {
 
   #tell(agentId: string, read: () => Promise<Buffer | null>): void {
     if (this.#open.count(agentId) === 0) return;
-    const { background, server } = this.#parts;
+    const { background, log } = this.#parts;
     const before = this.#telling.get(agentId) ?? Promise.resolve();
     const told = before.then(async () => {
       try {
         const bytes = await read();
         for (const socket of this.#open.get(agentId)) if (bytes) socket.send(bytes);
       } catch (error) {
-        server.log.warn({ err: error }, "a consumer agent was not told");
+        log.warn({ err: error }, "a consumer agent was not told");
       }
       if (this.#telling.get(agentId) === told) this.#telling.delete(agentId);
     });

@@ -1,12 +1,14 @@
 /** `/ws/group`: one participant of a session, by its agent's token or its own JWT (clawrent.md section 4.4). */
 import { joinGroup } from "../../../functions/system/joins.js";
-import type { Runtime } from "../../../runtime/call/runtime.js";
+import type { Admission } from "../../../runtime/call/admission.js";
+import type { Dispatcher } from "../../../runtime/call/dispatch.js";
 import type { Caller } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
 import { hashSecret } from "../../../runtime/ids.js";
 import type { RateLimits } from "../../../runtime/rate-limits.js";
 import { type Closing, closingOf, suspendedAs } from "../close-codes.js";
-import type { Entrance, Rooms } from "../rooms/rooms.js";
+import type { Entrance } from "../rooms/entrances.js";
+import type { Rooms } from "../rooms/rooms.js";
 import type { Socket } from "../socket.js";
 import type { Channel } from "../socket-server.js";
 
@@ -26,14 +28,15 @@ const refusals: Omit<Entrance["refusals"], "revoked" | "suspended"> = {
 
 export class GroupChannel implements Channel {
   constructor(
-    readonly runtime: Runtime,
+    readonly dispatcher: Dispatcher,
+    readonly admission: Admission,
     readonly rooms: Rooms,
     readonly limits: RateLimits,
     readonly processId: string,
   ) {}
 
   async open(socket: Socket, query: URLSearchParams): Promise<Closing | undefined> {
-    const { runtime, processId } = this;
+    const { dispatcher, admission, processId } = this;
     const sessionId = query.get("sessionId");
     const token = query.get("token");
     if (!sessionId || !token) return missing;
@@ -43,7 +46,7 @@ export class GroupChannel implements Channel {
     const revoked = token.startsWith("eyJ") ? invalidJwt : invalidAgentToken;
     let caller: Caller;
     try {
-      caller = await runtime.authenticate(token, socket.address);
+      caller = await admission.authenticate(token, socket.address);
     } catch (error) {
       return closingOf(error, revoked);
     }
@@ -58,7 +61,7 @@ export class GroupChannel implements Channel {
       shape: "group",
       credentialId,
       agentId,
-      knock: () => runtime.runSystem(joinGroup, { ...newcomer, credentialId, agentId, userId }),
+      knock: () => dispatcher.runSystem(joinGroup, { ...newcomer, credentialId, agentId, userId }),
       refusals: { ...refusals, revoked, suspended: suspendedAs(revoked) },
     });
   }

@@ -1,9 +1,10 @@
 /** `/ws/session`: one side of a session, by its session token (clawrent.md section 4.3). */
 import { credentialNamedBy } from "../../../functions/model/session/session-token.js";
 import { joinSession } from "../../../functions/system/joins.js";
-import type { Runtime } from "../../../runtime/call/runtime.js";
+import type { Dispatcher } from "../../../runtime/call/dispatch.js";
 import type { Closing } from "../close-codes.js";
-import type { Entrance, Rooms } from "../rooms/rooms.js";
+import type { Entrance } from "../rooms/entrances.js";
+import type { Rooms } from "../rooms/rooms.js";
 import type { Socket } from "../socket.js";
 import type { Channel } from "../socket-server.js";
 
@@ -25,7 +26,7 @@ const refusals: Entrance["refusals"] = {
 
 export class SessionChannel implements Channel {
   constructor(
-    readonly runtime: Runtime,
+    readonly dispatcher: Dispatcher,
     readonly rooms: Rooms,
     readonly processId: string,
   ) {}
@@ -34,7 +35,7 @@ export class SessionChannel implements Channel {
     const [sessionId, token, role] = ["sessionId", "token", "role"].map((name) => query.get(name));
     if (!sessionId || !token || !role) return missing;
     if (role !== "provider" && role !== "consumer") return badRole;
-    const { runtime, processId } = this;
+    const { dispatcher, processId } = this;
     const slotIndex = slotOf(query.get("slotIndex"));
     return this.rooms.enter({
       socket,
@@ -43,7 +44,7 @@ export class SessionChannel implements Channel {
       credentialId: credentialNamedBy(token),
       agentId: null,
       knock: () =>
-        runtime.runSystem(joinSession, { sessionId, socketId: socket.id, processId, token, role, slotIndex }),
+        dispatcher.runSystem(joinSession, { sessionId, socketId: socket.id, processId, token, role, slotIndex }),
       refusals,
     });
   }

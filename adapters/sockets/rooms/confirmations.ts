@@ -3,7 +3,7 @@
  * transaction of its own. What is lost with the process is replayed, and the clients drop what they had.
  */
 import { confirmDelivered } from "../../../functions/system/replay.js";
-import type { Runtime } from "../../../runtime/call/runtime.js";
+import type { Dispatcher } from "../../../runtime/call/dispatch.js";
 import type { Clock } from "../../../runtime/clock.js";
 import type { SenderNotice } from "../../../runtime/notices.js";
 import type { Background } from "../background.js";
@@ -23,7 +23,7 @@ export class Confirmations {
   #writing: Promise<void> | undefined;
 
   constructor(
-    readonly runtime: Runtime,
+    readonly dispatcher: Dispatcher,
     readonly clock: Clock,
     readonly background: Background,
   ) {}
@@ -54,7 +54,7 @@ export class Confirmations {
     for (let from = 0; from < all.length; from += mostAtOnce) {
       const confirmations = all.slice(from, from + mostAtOnce);
       try {
-        await this.runtime.runSystem(confirmDelivered, { confirmations });
+        await this.dispatcher.runSystem(confirmDelivered, { confirmations });
       } catch {
         for (const { sessionId, participant, upTo } of confirmations) this.confirm(sessionId, participant, upTo);
       }

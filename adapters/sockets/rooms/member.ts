@@ -3,12 +3,13 @@
  * is known to have read (clawrent.md section 4.6).
  */
 import { listBacklog } from "../../../functions/system/replay.js";
-import type { Runtime } from "../../../runtime/call/runtime.js";
+import type { Dispatcher } from "../../../runtime/call/dispatch.js";
 import type { CredentialId, UserCaller } from "../../../runtime/context.js";
 import type { JoinedNotice, MessageNotice, SenderNotice } from "../../../runtime/notices.js";
 import { closingOf, closings } from "../close-codes.js";
-import { messageFrame, type PeerChange, type Shape } from "../frames.js";
+import { messageFrame, type Shape } from "../frames.js";
 import type { Socket } from "../socket.js";
+import { Peers } from "./peers.js";
 
 /** How many messages of a backlog are read at a time. */
 const backlogAtOnce = 50;
@@ -17,7 +18,7 @@ const mostHeld = 1_000;
 
 export class Member {
   /** What its client was last told of each of the others. */
-  readonly peers = new Map<string, { change: PeerChange; participant: SenderNotice }>();
+  readonly peers = new Peers();
   /** As whom its messages are sent. */
   readonly caller: UserCaller;
   /** Whether it gets a replay, and its pongs count. */
@@ -43,7 +44,7 @@ export class Member {
     readonly participant: SenderNotice,
     credentialId: CredentialId,
     joined: JoinedNotice,
-    readonly runtime: Runtime,
+    readonly dispatcher: Dispatcher,
     readonly confirm: (upTo: number) => void,
   ) {
     this.#replays = joined.confirmedAt !== null;
@@ -51,7 +52,7 @@ export class Member {
     this.#noticed = Math.max(stamp, toldUpTo);
     this.#isBehind = this.#replays || toldUpTo > stamp;
     for (const present of joined.present) {
-      this.peers.set(peerKey(present.participant), { change: "connected", participant: present.participant });
+      this.peers.told("connected", present.participant);
     }
     const { userId, agentId } = participant;
     this.caller = { kind: "user", userId, credentialId, email: joined.email, isAdmin: false, agentId };
@@ -103,7 +104,7 @@ export class Member {
     do {
       noticed = this.#noticed;
       const after = this.#cursor;
-      const messages = await this.runtime.runSystem(listBacklog, {
+      const messages = await this.dispatcher.runSystem(listBacklog, {
         sessionId,
         participant,
         after,
@@ -156,9 +157,4 @@ export class Member {
     this.confirm(stamp);
     if (this.#cursor > stamp) this.#ping();
   }
-}
-
-/** One of the others, as `peers` knows them. */
-export function peerKey({ participantId, slotIndex }: SenderNotice): string {
-  return `${participantId} ${slotIndex ?? 0}`;
 }

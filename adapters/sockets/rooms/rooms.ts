@@ -5,24 +5,20 @@
  */
 import type { Logger } from "pino";
 import { announceAbsences } from "../../../functions/system/absences.js";
-import { type JoinRefusal, leaveSession } from "../../../functions/system/joins.js";
+import { leaveSession } from "../../../functions/system/joins.js";
 import { readMessage, recheckSession, type SessionState } from "../../../functions/system/replay.js";
-import { replyToSocket, signalTyping } from "../../../functions/system/signals.js";
-import type { Outcome } from "../../../runtime/call/call.js";
-import type { Runtime } from "../../../runtime/call/runtime.js";
+import type { Dispatcher } from "../../../runtime/call/dispatch.js";
 import type { Clock } from "../../../runtime/clock.js";
-import type { CredentialId } from "../../../runtime/context.js";
 import { DeadlineTimer } from "../../../runtime/deadlines.js";
 import type {
   JoinedNotice,
   MessageNotice,
   NoticeBoard,
   NoticeOf,
-  Place,
   SenderNotice,
+  Stamped,
 } from "../../../runtime/notices.js";
 import { isoTime } from "../../../schema/values.js";
-import { newCall } from "../../new-call.js";
 import type { Background } from "../background.js";
 import { type Closing, closingOf, closings } from "../close-codes.js";
 import {
@@ -32,83 +28,60 @@ import {
   peerFrame,
   peerNews,
   perShape,
-  type Shape,
   sessionFrame,
   typingFrame,
 } from "../frames.js";
 import { SocketIndex } from "../index-by-key.js";
-import type { InboundFrame, Opener, Socket } from "../socket.js";
+import type { Openers } from "../openers.js";
 import { Confirmations } from "./confirmations.js";
-import { Member, peerKey } from "./member.js";
-import { type Moment, type Reread, Timeline } from "./timeline.js";
+import { closingMeanwhile, type Entering, type Entrance, Entrances, pausedClosing } from "./entrances.js";
+import { Member } from "./member.js";
+import { MemberFrames } from "./member-frames.js";
+import type { Moment, Reread } from "./timeline.js";
+import { Timelines } from "./timelines.js";
 
 /** How often it looks for those whom a dead process would have told of. */
 const lookAgainMs = 5_000;
 /** How many messages are read again at a time. */
 const rereadAtOnce = 50;
 
-const paused: Closing = { code: 4020, reason: "Participant paused" };
-
 export interface RoomsParts {
-  runtime: Runtime;
+  dispatcher: Dispatcher;
   notices: NoticeBoard;
   clock: Clock;
   log: Logger;
   background: Background;
   /** Whether no other process works on the database. */
   alone: boolean;
-  /** Has the socket close when whoever opened it loses the right to it. */
-  identify(socket: Socket, opener: Opener): void;
-  /** Has it close where they have lost it by now. */
-  recheck(socket: Socket): void;
-}
-
-/** A socket on its way into a session. */
-export interface Entrance {
-  socket: Socket;
-  sessionId: string;
-  shape: Shape;
-  /** What it came with, or what its session token was obtained with. */
-  credentialId: CredentialId;
-  /** The agent whose credential it came with; null for a user's, and for a session token. */
-  agentId: string | null;
-  /** Asks to be let in. */
-  knock(): Promise<JoinRefusal | null>;
-  refusals: Record<JoinRefusal, Closing>;
-}
-
-interface Entering extends Entrance {
-  /** Users who were suspended, and credentials that ended, since it knocked: by their ids. */
-  lapsed: Set<string>;
-  /** Whether a notice of either may have been lost since then. */
-  unsure: boolean;
-  /** Who was set aside since then, by their participants' ids. */
-  paused: Set<string>;
+  openers: Openers;
 }
 
 export class Rooms {
   readonly confirmations: Confirmations;
   readonly #parts: RoomsParts;
   readonly #members = new SocketIndex<Member>();
-  /** Sockets that have knocked and are not in yet. */
-  readonly #entering = new Map<string, Entering>();
-  /** Of the sessions that have sockets here, or are about to. */
-  readonly #timelines = new Map<string, { timeline: Timeline; holders: number }>();
+  readonly #entrances: Entrances;
+  readonly #timelines: Timelines;
+  readonly #frames: MemberFrames;
   /** Tells who is away (functions/system/absences.ts). */
   readonly #absences: DeadlineTimer;
 
   constructor(parts: RoomsParts) {
     this.#parts = parts;
-    const { runtime, clock, log, background, alone } = parts;
-    this.confirmations = new Confirmations(runtime, clock, background);
+    const { dispatcher, notices, clock, log, background, alone } = parts;
+    this.confirmations = new Confirmations(dispatcher, clock, background);
+    this.#timelines = new Timelines(clock, log, (sessionId, after) => this.#reread(sessionId, after));
+    // Where there are other processes, whoever hears it may have a socket there.
+    this.#frames = new MemberFrames(dispatcher, (member) => !alone || this.#hasOthers(member));
     this.#absences = new DeadlineTimer(
       clock,
       log,
-      () => background.track(runtime.runSystem(announceAbsences)),
+      () => background.track(dispatcher.runSystem(announceAbsences)),
       // What a process that died had still to tell is found by the others.
       alone ? undefined : lookAgainMs,
     );
-    this.#listen(parts.notices);
+    this.#entrances = new Entrances(notices);
+    this.#listen(notices);
   }
 
   /** Tells who is away, from now on. */
@@ -128,15 +101,15 @@ export class Rooms {
     const { socket, sessionId, knock, refusals } = entrance;
     // What the same client has read a moment ago must not be replayed to it.
     await this.confirmations.write();
-    const release = this.#hold(sessionId);
-    this.#entering.set(socket.id, { ...entrance, lapsed: new Set(), unsure: false, paused: new Set() });
+    const release = this.#timelines.hold(sessionId);
+    this.#entrances.begin(entrance);
     try {
       const refusal = await knock();
       if (refusal === null) return undefined;
-      this.#entering.delete(socket.id);
+      this.#entrances.end(socket.id);
       return refusals[refusal];
     } catch (error) {
-      this.#entering.delete(socket.id);
+      this.#entrances.end(socket.id);
       // The commit may have happened all the same.
       this.#leave(sessionId, socket.id);
       return closingOf(error, closings.later);
@@ -147,51 +120,13 @@ export class Rooms {
 
   /** Sockets of another process were forgotten: whoever had them may be away now. */
   lookForAbsences(): void {
-    this.#absences.wakeAt(this.#parts.runtime.now());
-  }
-
-  /** Reads every session again that has sockets here. */
-  async #rereadAll(): Promise<void> {
-    for (const [sessionId] of [...this.#timelines]) {
-      this.#timelines.get(sessionId)?.timeline.reread();
-      // Not all at once: others have their turn at the database in between.
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
-  }
-
-  /** Has the session's notices collected until it is released. */
-  #hold(sessionId: string): () => void {
-    const { clock, log } = this.#parts;
-    const held = this.#timelines.get(sessionId) ?? {
-      timeline: new Timeline(clock, log, (after) => this.#reread(sessionId, after)),
-      holders: 0,
-    };
-    this.#timelines.set(sessionId, held);
-    held.holders += 1;
-    let released = false;
-    return () => {
-      if (released) return;
-      released = true;
-      held.holders -= 1;
-      if (held.holders > 0) return;
-      held.timeline.end();
-      this.#timelines.delete(sessionId);
-    };
+    this.#absences.wakeAt(this.#parts.clock.now());
   }
 
   #listen(notices: NoticeBoard): void {
-    const at = (place: Place, tell: Moment["tell"], more: Partial<Moment> = {}) => {
-      const { after, stamp } = place;
-      this.#timelines.get(place.sessionId)?.timeline.add({ after, stamp, upTo: stamp, tell, ...more });
+    const at = ({ sessionId, after, stamp }: Stamped, tell: Moment["tell"], more: Partial<Moment> = {}) => {
+      this.#timelines.find(sessionId)?.add({ after, stamp, upTo: stamp, tell, ...more });
     };
-    // A join that runs beside a suspension or a revocation may not see it and still commit after it: then nothing else
-    // would close the socket, which belongs to nobody until it is in.
-    notices.on("userStandingChanged", ({ userId, suspended }) => {
-      if (suspended) for (const { lapsed } of this.#entering.values()) lapsed.add(userId);
-    });
-    notices.on("credentialEnded", ({ credentialId }) => {
-      for (const entering of this.#entering.values()) entering.lapsed.add(credentialId);
-    });
     notices.on("sessionJoined", (notice) => this.#joined(notice));
     notices.on("sessionMessage", (notice) => {
       const { sessionId, stamp, message } = notice;
@@ -226,31 +161,21 @@ export class Rooms {
       at(notice, () => this.#tellEnd(sessionId, reason, closeReason, stamp));
     });
     notices.on("participantPaused", ({ sessionId, participantId }) => {
-      for (const entering of this.#entering.values()) {
-        if (entering.sessionId === sessionId) entering.paused.add(participantId);
-      }
       for (const { participant, socket } of this.#members.get(sessionId)) {
-        if (participant.participantId === participantId) socket.close(paused);
-      }
-    });
-    notices.on("participantResumed", ({ sessionId, participantId }) => {
-      for (const entering of this.#entering.values()) {
-        if (entering.sessionId === sessionId) entering.paused.delete(participantId);
+        if (participant.participantId === participantId) socket.close(pausedClosing);
       }
     });
     notices.on("noticesMissed", () => {
-      for (const entering of this.#entering.values()) entering.unsure = true;
       this.lookForAbsences();
-      void this.#parts.background.track(this.#rereadAll());
+      void this.#parts.background.track(this.#timelines.rereadAll());
     });
   }
 
   #joined(notice: NoticeOf<"sessionJoined">): void {
     const { sessionId, socketId, participant, after, stamp, upTo, joined } = notice;
-    const held = this.#timelines.get(sessionId);
-    if (!held) return;
-    const { timeline } = held;
-    const entrance = this.#entering.get(socketId);
+    const timeline = this.#timelines.find(sessionId);
+    if (!timeline) return;
+    const entrance = this.#entrances.find(socketId);
     const tell = () => {
       this.#tellPeer(sessionId, "connected", participant, stamp, false);
     };
@@ -258,10 +183,10 @@ export class Rooms {
       timeline.add({ after, stamp, upTo, tell });
       return;
     }
-    const release = this.#hold(sessionId);
+    const release = this.#timelines.hold(sessionId);
     entrance.socket.onGone(() => {
       // Its coming may never be told where nobody is left to tell it to.
-      if (this.#entering.delete(socketId)) this.#leave(sessionId, socketId);
+      if (this.#entrances.end(socketId)) this.#leave(sessionId, socketId);
       release();
     });
     timeline.begin(after);
@@ -275,7 +200,7 @@ export class Rooms {
         const isLate = timeline.toldUpTo > stamp;
         tell();
         this.#entered(entrance, notice, joined, timeline.toldUpTo);
-        this.#entering.delete(socketId);
+        this.#entrances.end(socketId);
         if (isLate) timeline.reread();
       },
     });
@@ -283,7 +208,7 @@ export class Rooms {
 
   /** Reads the message first where it was too long for the notice. */
   async #tellStored(sessionId: string, stamp: number): Promise<void> {
-    const message = await this.#parts.runtime.runSystem(readMessage, { sessionId, stamp });
+    const message = await this.#parts.dispatcher.runSystem(readMessage, { sessionId, stamp });
     if (message) this.#passOn(sessionId, message);
   }
 
@@ -299,7 +224,7 @@ export class Rooms {
     const frameOf = perShape((shape) => peerFrame(sessionId, change, participant, stamp, shape));
     for (const member of this.#members.get(sessionId)) {
       if (member.participant.participantId === participantId) continue;
-      member.peers.set(peerKey(participant), { change, participant });
+      member.peers.told(change, participant);
       // By role there are two sides, and one is there as long as anybody of it is.
       const bySide = member.participant.side !== side && (last || change === "connected");
       const frame = member.shape === "group" || bySide ? frameOf(member.shape) : undefined;
@@ -312,10 +237,10 @@ export class Rooms {
     for (const member of this.#members.get(sessionId)) member.end(stamp, frame, closeReason);
   }
 
-  #entered(entrance: Entering, place: NoticeOf<"sessionJoined">, joined: JoinedNotice, toldUpTo: number): void {
-    const { runtime, background, identify, recheck } = this.#parts;
-    const { socket, sessionId, shape, credentialId, agentId, refusals, lapsed } = entrance;
-    const { participant, stamp } = place;
+  #entered(entrance: Entering, notice: NoticeOf<"sessionJoined">, joined: JoinedNotice, toldUpTo: number): void {
+    const { dispatcher, background, openers } = this.#parts;
+    const { socket, sessionId, shape, credentialId, agentId, refusals } = entrance;
+    const { participant, stamp } = notice;
 
     const member = new Member(
       socket,
@@ -326,20 +251,17 @@ export class Rooms {
       participant,
       credentialId,
       joined,
-      runtime,
+      dispatcher,
       (upTo) => this.confirmations.confirm(sessionId, participant, upTo),
     );
     this.#members.add(sessionId, member, socket);
     socket.onGone(() => this.#leave(sessionId, socket.id));
     const { revoked, suspended } = refusals;
-    identify(socket, { credentialId, agentId, userId: participant.userId, revoked, suspended });
-    if (entrance.unsure) recheck(socket);
-    if (lapsed.has(participant.userId) || lapsed.has(credentialId)) {
-      socket.close(lapsed.has(credentialId) ? revoked : suspended);
-      return;
-    }
-    if (entrance.paused.has(participant.participantId)) {
-      socket.close(paused);
+    openers.identify(socket, { credentialId, agentId, userId: participant.userId, revoked, suspended });
+    if (entrance.unsure) void background.track(openers.recheck([socket]));
+    const closing = closingMeanwhile(entrance, participant);
+    if (closing) {
+      socket.close(closing);
       return;
     }
 
@@ -352,15 +274,15 @@ export class Rooms {
     }
     void background.track(member.start());
     socket.handle({
-      frame: (inbound) => this.#take(member, inbound),
-      bad: (message) => this.#refuse(member, "invalid_args", message),
+      frame: (inbound) => this.#frames.take(member, inbound),
+      bad: (message) => this.#frames.refuse(member, "invalid_args", message),
     });
   }
 
   /** What the session's notices after a stamp would have said. */
   async #reread(sessionId: string, after: number): Promise<Reread | undefined> {
-    const { runtime } = this.#parts;
-    const state = await runtime.runSystem(recheckSession, { sessionId, after, atOnce: rereadAtOnce });
+    const { dispatcher } = this.#parts;
+    const state = await dispatcher.runSystem(recheckSession, { sessionId, after, atOnce: rereadAtOnce });
     if (!state) return undefined;
     const moments = state.messages.map((message) => ({
       after,
@@ -375,8 +297,9 @@ export class Rooms {
   }
 
   /** Puts right what sockets were told of who is there, and closes those that are not in any more. */
-  #putRight(sessionId: string, { ended, sockets, absences, paused: pausedIds, upTo }: SessionState): void {
+  #putRight(sessionId: string, state: SessionState): void {
     const { background } = this.#parts;
+    const { ended, sockets, paused, upTo } = state;
     if (ended) {
       this.#tellEnd(sessionId, ended.reason, ended.closeReason, ended.stamp);
       return;
@@ -384,8 +307,8 @@ export class Rooms {
     const open = new Set(sockets.map(({ socketId }) => socketId));
     for (const member of this.#members.get(sessionId)) {
       const { socket, participant, shape, peers, stamp } = member;
-      if (pausedIds.includes(participant.participantId)) {
-        socket.close(paused);
+      if (paused.includes(participant.participantId)) {
+        socket.close(pausedClosing);
         continue;
       }
       if (!open.has(socket.id) && stamp <= upTo) {
@@ -398,96 +321,24 @@ export class Rooms {
         socket.close(isReplaced ? closings.replaced : closings.restart);
         continue;
       }
-      const there = new Map(sockets.map((other) => [peerKey(other.participant), other.participant]));
-      const news: [PeerChange, SenderNotice][] = [];
-      for (const [key, other] of there) {
-        const concerns = other.participantId !== participant.participantId;
-        if (concerns && peers.get(key)?.change !== "connected") news.push(["connected", other]);
-      }
-      for (const [key, { change, participant: other }] of peers) {
-        if (there.has(key)) continue;
-        const pending = absences.find((absence) => key === `${absence.participantId} ${absence.slotIndex}`)?.next;
-        if (change === "connected" && pending !== "disconnected") news.push(["disconnected", other]);
-        if (change !== "offline" && pending === undefined) news.push(["offline", other]);
-      }
-      for (const [change, other] of news) {
-        peers.set(peerKey(other), { change, participant: other });
+      for (const { change, participant: other } of peers.newsOf(state, participant)) {
+        peers.told(change, other);
         const told = shape === "group" || other.side !== participant.side ? peerNews(change, other, shape) : undefined;
-        if (told) background.ensure("telling who is there", () => this.#reply(member, told));
+        if (told) background.ensure("telling who is there", () => this.#frames.reply(member, told));
       }
     }
   }
 
-  /** A frame that a member sent. */
-  async #take(member: Member, { type, fields }: InboundFrame): Promise<void> {
-    const { socket, sessionId, caller, participant, shape } = member;
-    if (fields.sessionId !== undefined && fields.sessionId !== null && fields.sessionId !== sessionId) {
-      return this.#refuse(member, "invalid_args", "sessionId is not the session of this socket");
-    }
-    if (type === "dialogue.typing") return this.#typing(member);
-
-    const id = typeof fields.id === "string" ? fields.id : undefined;
-    const args = {
-      sessionId,
-      id,
-      type,
-      payload: fields.payload,
-      targetSlot: fields.targetSlot,
-      // Only the group channel has mentions. On the session channel a field of that name means something else.
-      mentions: shape === "group" ? fields.mentions : undefined,
-      slotIndex: participant.slotIndex ?? undefined,
-    };
-    const asked = { path: "sessions:sendMessage", kind: "mutation" as const, args };
-    const call = newCall(asked, { caller, address: socket.address });
-    return this.#answer(member, id, await this.#parts.runtime.dispatch(call));
-  }
-
-  /** By role nothing is said of a message that went well: some clients take the first frame for the peer's answer. */
-  async #answer(member: Member, id: string | undefined, outcome: Outcome): Promise<void> {
-    if (outcome.status === "fault") return this.#refuse(member, "internal", "Server error");
-    if (outcome.status !== "success") {
-      const { code, message, data } = outcome.error;
-      if (data.gatewayResult !== "blocked") return this.#refuse(member, code, message);
-      const { messageId, reason, category } = data;
-      const payload = { id, messageId, reason, category };
-      return this.#reply(member, { type: "system.blocked", payload, timed: true });
-    }
-    if (member.shape !== "group") return;
-    const { createdAt, messageId, delivered, gatewayResult } = outcome.value as Sent;
-    const payload = { id, messageId, delivered, gatewayResult, timestamp: createdAt };
-    member.socket.send(sessionFrame("system.message_ack", member.sessionId, payload, Date.parse(createdAt)));
-  }
-
-  async #typing({ sessionId, participant }: Member): Promise<void> {
+  #hasOthers({ sessionId, participant }: Member): boolean {
     const { participantId } = participant;
-    const isHeard = this.#members.get(sessionId).some((other) => other.participant.participantId !== participantId);
-    if (isHeard || !this.#parts.alone)
-      await this.#parts.runtime.runSystem(signalTyping, { sessionId, sender: participant });
-  }
-
-  #refuse(member: Member, code: string, message: string): Promise<void> {
-    return this.#reply(member, { type: "system.error", payload: { code, message }, timed: false });
-  }
-
-  async #reply(
-    { sessionId, socket }: Member,
-    told: { type: string; payload: Record<string, unknown>; timed: boolean },
-  ): Promise<void> {
-    if (!socket.gone) await this.#parts.runtime.runSystem(replyToSocket, { sessionId, socketId: socket.id, ...told });
+    return this.#members.get(sessionId).some((other) => other.participant.participantId !== participantId);
   }
 
   #leave(sessionId: string, socketId: string): void {
     this.#parts.background.ensure("leaving a session", async () => {
       await this.confirmations.write();
-      const { tellAt } = await this.#parts.runtime.runSystem(leaveSession, { sessionId, socketId });
+      const { tellAt } = await this.#parts.dispatcher.runSystem(leaveSession, { sessionId, socketId });
       if (tellAt !== null) this.#absences.wakeAt(tellAt);
     });
   }
-}
-
-interface Sent {
-  messageId: string;
-  delivered: boolean;
-  gatewayResult: string;
-  createdAt: string;
 }

@@ -1,6 +1,6 @@
 /**
  * What is told of one session, in the order of its stamps, whichever process it comes from. Each moment names the stamp
- * before it (runtime/notices.ts, Place), so a moment that comes too early waits for what it follows; and where that does
+ * before it (runtime/notices.ts, Stamped), so a moment that comes too early waits for what it follows; and where that does
  * not come, the session is read again from the database.
  */
 import type { Logger } from "pino";

@@ -1,7 +1,7 @@
 /** Sessions: finding one, its clock, and every change of its state (model/rules/session-states.ts). */
 import type { MutationContext, QueryContext, UserCaller } from "../../../runtime/context.js";
 import { CallError } from "../../../runtime/errors.js";
-import type { Place } from "../../../runtime/notices.js";
+import type { Stamped } from "../../../runtime/notices.js";
 import { prepared } from "../../../runtime/store/prepared.js";
 import type { SessionStatus, SessionsTable, Side } from "../../../schema/sessions.js";
 import { countSessions } from "../listings/profiles.js";
@@ -69,7 +69,7 @@ const writeStamp = prepared(["sessionId", "lastStampAt"], (db, { sessionId, last
  * Takes the next instant of the session's clock, or as many as are asked for, one millisecond apart, writes the last
  * one, and returns the first. Updates the row in hand as well.
  */
-export async function stampSession(ctx: MutationContext, session: SessionsTable, count = 1): Promise<Place> {
+export async function stampSession(ctx: MutationContext, session: SessionsTable, count = 1): Promise<Stamped> {
   const { sessionId, lastStampAt: after } = session;
   const stamp = nextStamp(session, ctx.now);
   session.lastStampAt = stamp + count - 1;

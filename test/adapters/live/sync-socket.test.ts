@@ -255,7 +255,7 @@ describe.each(databases)("the sync protocol on %s", (database) => {
 
     test("a change that leaves the value as it was costs no frame, and one that concerns others not even a run", async () => {
       const [alice, bob] = [await server.agent("Alice"), await server.agent("Bob")];
-      const { live } = server.server.runtime;
+      const { watches: live } = server.server;
       const client = await signedIn(alice.credential, add(0, "connections:list"));
       const wokenBefore = live.woken;
       await bob.call("connections:invite", {});
@@ -756,9 +756,9 @@ describe.each(databases)("the sync protocol on %s", (database) => {
     const clients: RawClient[] = [];
     for (let count = 0; count < 10; count += 1)
       clients.push(await signedIn(alice.credential, add(0, "connections:list")));
-    const reads = server.server.runtime.live.woken;
+    const reads = server.server.watches.woken;
     await alice.call("connections:invite", {});
     for (const client of clients) await client.next("Transition");
-    expect(server.server.runtime.live.woken - reads).toBe(1);
+    expect(server.server.watches.woken - reads).toBe(1);
   });
 });

@@ -168,7 +168,12 @@ describe("what is not the function's answer (claw-to-claw.md section 4)", () => 
     const path = `/claim/${agent.claimToken}`;
     const call = { path: "agents:getClaim", kind: "query" as const, args: {}, authorization: undefined };
     for (let calls = 0; calls < rates.calls.points; calls += 1) {
-      await server.server.runtime.dispatch({ ...call, idempotencyKey: undefined, address: "127.0.0.1", requestId: "" });
+      await server.server.dispatcher.dispatch({
+        ...call,
+        idempotencyKey: undefined,
+        address: "127.0.0.1",
+        requestId: "",
+      });
     }
     for (const page of [await open(server, path), await post(server, path)]) {
       expect(page).toMatchObject({ status: 429, title: "Too many requests" });
@@ -184,7 +189,12 @@ describe("what is not the function's answer (claw-to-claw.md section 4)", () => 
     const from = (address: string) => open(server, path, { headers: { "X-Forwarded-For": `1.1.1.1, ${address}` } });
     const call = { path: "agents:getClaim", kind: "query" as const, args: {}, authorization: undefined };
     for (let calls = 0; calls < rates.calls.points; calls += 1) {
-      await server.server.runtime.dispatch({ ...call, idempotencyKey: undefined, address: "9.9.9.9", requestId: "" });
+      await server.server.dispatcher.dispatch({
+        ...call,
+        idempotencyKey: undefined,
+        address: "9.9.9.9",
+        requestId: "",
+      });
     }
     expect((await from("9.9.9.9")).status).toBe(429);
     expect((await from("8.8.8.8")).status).toBe(200);

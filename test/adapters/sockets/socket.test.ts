@@ -33,11 +33,12 @@ class Wire extends EventEmitter {
 function open(takeTurn: (bytes: number) => Promise<void> | undefined = () => undefined) {
   const wire = new Wire();
   const connection = new PassThrough();
-  const held = openBudgets(new ManualClock(), true);
+  const clock = new ManualClock();
+  const held = openBudgets(clock, true);
   const log = pino({ level: "silent" });
-  const nothing = () => undefined;
-  const ws = wire as unknown as WebSocket;
-  const socket = new Socket(ws, connection, "s", "a", log, nothing, takeTurn, nothing, nothing, 0, held);
+  const parts = { log, clock, held, countFrame: () => undefined, track: () => undefined };
+  const turns = { takeTurn: (_address: string, bytes: number) => takeTurn(bytes) };
+  const socket = new Socket(wire as unknown as WebSocket, connection, "s", "a", 0, { ...parts, ...turns });
   return { wire, connection, held, socket };
 }
 

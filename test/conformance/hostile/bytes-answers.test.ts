@@ -10,7 +10,7 @@ const MiB = 1024 * 1024;
 describe.each(databases)("answers on %s", (database) => {
   const server = useServer(database, { modules: bigModules });
   cutSocketsAfterEach();
-  const held = () => server.server.runtime.held.answers;
+  const held = () => server.server.held.answers;
   const big = (number: number, bytes = 2 * MiB) => add(number, "big:read", { number, bytes });
 
   test("an answer that is larger than every bound of a socket comes whole", async () => {
@@ -65,7 +65,7 @@ describe.each(databases)("answers on %s", (database) => {
   test("answers that are held wait for no reader: they are known again by a hash, and a change is told", async () => {
     const client = (await openSync(server)).connect().modify(big(0, 3 * MiB), big(1, 3 * MiB));
     await client.answered();
-    const { lastAnswers } = server.server.runtime.held;
+    const { lastAnswers } = server.server.held;
     expect(lastAnswers.bytes).toBeLessThan(MiB);
     const before = client.shown.get(1)?.value.slice(0, 10);
     await server.agent("Newcomer", { publicKey: false });

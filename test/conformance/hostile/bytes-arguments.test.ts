@@ -20,7 +20,7 @@ describe.each(databases)("arguments on %s", (database) => {
   const { socket: mostBytes } = heldBytes.subscriptions;
   cutSocketsAfterEach();
 
-  const held = () => server.server.runtime.held.subscriptions.bytes;
+  const held = () => server.server.held.subscriptions.bytes;
   const codeOf = (client: RawClient, queryId: number) => client.shown.get(queryId)?.errorData?.code;
 
   test("a socket's queries are answered up to the last byte of its share; one byte more fails alone", async () => {
@@ -60,11 +60,11 @@ describe.each(databases)("arguments on %s", (database) => {
   });
 
   test("what it takes to look at arguments counts for their caller's turns, also where they are refused", async () => {
-    const { runtime } = server.server;
-    const seen = runtime.live.begin();
+    const { dispatcher, watches } = server.server;
+    const seen = watches.begin();
     const args = { value: JSON.parse(`[${"{},".repeat(50_000)}0]`) };
     const call = { path: "marketplace:listCategories", kind: "query" as const, args, address: "192.0.2.1" };
-    const outcome = await runtime.dispatch(
+    const outcome = await dispatcher.dispatch(
       { ...call, authorization: undefined, idempotencyKey: undefined, requestId: "" },
       seen,
     );
@@ -75,7 +75,7 @@ describe.each(databases)("arguments on %s", (database) => {
 
   test("all sockets of an account count together, whatever the address", async () => {
     const user = await server.user("Many Sockets");
-    const { subscriptions } = server.server.runtime.held;
+    const { subscriptions } = server.server.held;
     const others = subscriptions.hold({ address: "elsewhere", caller: user.userId });
     others.add(heldBytes.subscriptions.caller - 20_000);
     const client = (await openSync(server)).connect().authenticate(user.credential);

@@ -16,7 +16,7 @@ const here = { address: "127.0.0.1", caller: undefined };
 describe.each(databases)("requests and replies over HTTP on %s", (database) => {
   const server = useServer(database, { modules: { ...echoModules, ...bigModules }, config: { rateLimits: true } });
   const opened: RawConnection[] = [];
-  const held = () => server.server.runtime.held;
+  const held = () => server.server.held;
   const track = (connection: RawConnection) => {
     opened.push(connection);
     return connection;

@@ -16,7 +16,7 @@ const MiB = 1024 * 1024;
 describe.each(databases)("requests of a connection that is gone on %s", (database) => {
   const server = useServer(database, { modules: { ...echoModules, ...bigModules }, config: { rateLimits: true } });
   const opened: RawConnection[] = [];
-  const held = () => server.server.runtime.held;
+  const held = () => server.server.held;
   const bytes = () => [held().requests.bytes, held().answers.bytes, held().subscriptions.bytes];
   const heldIs = (what: "requests" | "answers" | "subscriptions", isMeant: (bytes: number) => boolean) =>
     eventually(async () => held()[what].bytes, isMeant);

@@ -77,7 +77,7 @@ describe("connections", () => {
   test("behind a proxy its connections have no bound of their own; each caller's requests that are not over have", async () => {
     const server = await startServer(database, { config: { rateLimits: true, trustProxy: true } });
     const port = portOf(server);
-    const { requests } = server.server.runtime.held;
+    const { requests } = server.server.held;
     const from = "X-Forwarded-For: 203.0.113.5\r\n";
     const streams = sizes.socketsPerAddress;
     const others = sizes.requestsPerAddress - streams;
@@ -102,7 +102,7 @@ describe("connections", () => {
     const each = sizes.halfBodyBytes + 1;
     const most = Math.floor(heldBytes.requests.address / each);
     const half = await connections(port, most, `${bodyAhead}\r\n{`);
-    await heldIs(server.server.runtime.held.requests, most * each);
+    await heldIs(server.server.held.requests, most * each);
     const [over] = await connections(port, 1, `${bodyAhead}\r\n{`);
     const [refused] = over ? await once(over, "data") : [];
     expect(String(refused)).toMatch(/^HTTP\/1.1 429 /);

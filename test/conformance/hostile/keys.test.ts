@@ -4,7 +4,7 @@
  */
 import nacl from "tweetnacl";
 import { describe, expect, test } from "vitest";
-import { generateKeyPair, open, seal } from "../../../client/encryption.js";
+import { generateKeyPair, openPayload, sealPayload } from "../../../client/encryption.js";
 import { databases, randomKey, useServer } from "../../support/harness.js";
 import { pythonWithNacl, runPython, useFolder } from "../../support/python.js";
 import { expectRefusal } from "../../support/refusals.js";
@@ -71,7 +71,9 @@ describe.each(databases)("agents:setPublicKey on %s", (database) => {
     const [{ connectedTo }] = await alice.call("connections:list");
     expect(connectedTo.publicKey).toBe(stored);
     const { secretKey } = generateKeyPair();
-    expect(() => seal({ action: "meet" }, connectedTo.publicKey, secretKey)).toThrow("is not a usable X25519 key");
+    expect(() => sealPayload({ action: "meet" }, connectedTo.publicKey, secretKey)).toThrow(
+      "is not a usable X25519 key",
+    );
     await bob.call("agents:setPublicKey", { publicKey: randomKey() });
   });
 });
@@ -80,22 +82,24 @@ describe("the typed client", () => {
   test("neither seals to them nor opens what comes from them", () => {
     const { publicKey, secretKey } = generateKeyPair();
     for (const key of unusable) {
-      expect(() => seal({}, key, secretKey)).toThrow();
-      expect(() => open(seal({}, publicKey, secretKey), key, secretKey)).toThrow();
+      expect(() => sealPayload({}, key, secretKey)).toThrow();
+      expect(() => openPayload(sealPayload({}, publicKey, secretKey), key, secretKey)).toThrow();
     }
     // Whoever relays a message to such a key would have opened it so.
     const nonce = nacl.randomBytes(24);
     const zeros = littleEndian(0n);
     const box = nacl.box(new TextEncoder().encode("{}"), nonce, zeros, nacl.randomBytes(32));
     expect(nacl.box.open(box, nonce, zeros, nacl.randomBytes(32))).not.toBeNull();
-    expect(() => open(base64(Buffer.concat([nonce, box])), base64(zeros), secretKey)).toThrow(
+    expect(() => openPayload(base64(Buffer.concat([nonce, box])), base64(zeros), secretKey)).toThrow(
       "not a usable X25519 key",
     );
   });
 
   test("makes only keys that are usable", () => {
     const [ours, theirs] = [generateKeyPair(), generateKeyPair()];
-    expect(open(seal({ a: 1 }, theirs.publicKey, ours.secretKey), ours.publicKey, theirs.secretKey)).toEqual({ a: 1 });
+    expect(
+      openPayload(sealPayload({ a: 1 }, theirs.publicKey, ours.secretKey), ours.publicKey, theirs.secretKey),
+    ).toEqual({ a: 1 });
   });
 });
 

@@ -109,8 +109,8 @@ describe.each(databases)("orders:list on %s", (database) => {
     const [alice, bob] = [await server.user("Alice"), await server.user("Bob")];
     for (let made = 0; made < 12; made += 1) await order(made % 2 ? alice : bob, [auto]);
     for (const status of [undefined, ...orderStatuses]) {
-      const seen = server.server.runtime.live.begin();
-      const outcome = await server.server.runtime.dispatch(
+      const seen = server.server.watches.begin();
+      const outcome = await server.server.dispatcher.dispatch(
         {
           path: "orders:list",
           kind: "query",

@@ -14,7 +14,7 @@ interface Swept {
   more: boolean;
   nextDeadlineAt: number | null;
 }
-const sweep = async (server: TestServer) => (await server.server.runtime.runSystem(expireDueRows)) as Swept;
+const sweep = async (server: TestServer) => (await server.server.dispatcher.runSystem(expireDueRows)) as Swept;
 
 /** Each test counts what is due on a server of its own. */
 async function alone(database: (typeof databases)[number], work: (server: TestServer) => Promise<void>) {

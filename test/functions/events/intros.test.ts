@@ -171,7 +171,7 @@ describe.each(databases)("events:proposeIntro on %s", (database) => {
     const closeCheckin = systemMutation("test: closes Bob's check-in", async (ctx) => {
       await ctx.db.updateTable("checkins").set({ status: "expired" }).where("agentId", "=", bob.agentId).execute();
     });
-    await server.server.runtime.runSystem(closeCheckin);
+    await server.server.dispatcher.runSystem(closeCheckin);
     await arrive(bob, eventId);
     const again = await propose(alice, eventId, bob);
     expect(again.introId).not.toBe(introId);

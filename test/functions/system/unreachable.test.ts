@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { pino } from "pino";
 import { beforeAll, expect, test } from "vitest";
-import { routes } from "../../../adapters/rest-routes.js";
+import { restRoutes } from "../../../adapters/rest-routes.js";
 import { modules } from "../../../functions/index.js";
 import { expireDueRows } from "../../../functions/system/deadlines.js";
 import { startProcess } from "../../../functions/system/processes.js";
@@ -89,7 +89,7 @@ test("none of the server's own functions is reachable, by any path on any surfac
     expect(callable.has(definition), definition.name).toBe(false);
     for (const path of paths) {
       expect(registry.find(path), path).toBeUndefined();
-      expect(routes.map(({ call }) => call)).not.toContain(path);
+      expect(restRoutes.map(({ call }) => call)).not.toContain(path);
     }
     expect(await answersTo(paths[0] ?? ""), paths[0]).toEqual(unknown);
   }
@@ -104,14 +104,14 @@ test("each has a name of its own, and a line in the log at debug level", async (
   expect(new Set(names).size).toBe(names.length);
   for (const name of names) expect(name).toMatch(/^[a-z]\w+\.[a-z]\w+$/i);
 
-  const { runtime } = server.server;
-  await runtime.runSystem(expireDueRows);
+  const { dispatcher } = server.server;
+  await dispatcher.runSystem(expireDueRows);
   expect(lines).toContainEqual(
     expect.objectContaining({ level: 20, path: "system:deadlines.expire", outcome: "success" }),
   );
   const again = { processId: "the same twice", alone: false };
-  await runtime.runSystem(startProcess, again);
-  await expect(runtime.runSystem(startProcess, again)).rejects.toThrow(/unique/i);
+  await dispatcher.runSystem(startProcess, again);
+  await expect(dispatcher.runSystem(startProcess, again)).rejects.toThrow(/unique/i);
   expect(lines).toContainEqual(
     expect.objectContaining({ level: 20, path: "system:processes.start", outcome: "fault" }),
   );

@@ -187,7 +187,7 @@ const modules = { scratch };
 
 /** One call past HTTP, so that many can be made in the same turn of the event loop. */
 function dispatch(server: TestServer, path: string, args: object, idempotencyKey?: string): Promise<Outcome> {
-  return server.server.runtime.dispatch({
+  return server.server.dispatcher.dispatch({
     path: `scratch:${path}`,
     kind: undefined,
     args,

@@ -77,7 +77,7 @@ describe.each(databases)("/ws/agent on %s", (database) => {
       expect(await statusOf(agentId)).toBe("online");
 
       // The disconnect of the one that is no longer the agent's, as it would come late.
-      await server.server.runtime.runSystem(closeAgentSocket, { agentId, socketId: "the first" });
+      await server.server.dispatcher.runSystem(closeAgentSocket, { agentId, socketId: "the first" });
       expect(await statusOf(agentId)).toBe("online");
     });
 
@@ -227,7 +227,7 @@ describe.each(databases)("/ws/agent on %s", (database) => {
       const opener = { credentialId, agentId, userId: provider.userId };
       const entering = { opener, agentId, socketId: "late", processId: "p" };
       await provider.call("agents:replaceToken", { agentId });
-      expect(await server.server.runtime.runSystem(openAgentSocket, entering)).toEqual({ lapse: "revoked" });
+      expect(await server.server.dispatcher.runSystem(openAgentSocket, entering)).toEqual({ lapse: "revoked" });
       expect(await statusOf(agentId)).toBe("gone");
     });
 

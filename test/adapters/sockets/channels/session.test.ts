@@ -384,16 +384,16 @@ describe.each(databases)("/ws/session on %s", (database) => {
 
     test("is tried again where the database cannot answer", async () => {
       const { asProvider, sessionId } = await rental(server);
-      const { runtime } = server.server;
-      const { runSystem } = runtime;
-      runtime.runSystem = async () => {
+      const { dispatcher } = server.server;
+      const { runSystem } = dispatcher;
+      dispatcher.runSystem = async () => {
         throw new CallError("unavailable", "The database cannot be reached");
       };
       try {
         const socket = await openAt(server, "/ws/session", asProvider);
         expect((await socket.closed).code).toBe(1013);
       } finally {
-        runtime.runSystem = runSystem;
+        dispatcher.runSystem = runSystem;
       }
       await openSession(server, asProvider);
       expect(await socketsOf(sessionId)).toHaveLength(1);

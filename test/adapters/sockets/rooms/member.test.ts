@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Member } from "../../../../adapters/sockets/rooms/member.js";
 import type { Socket } from "../../../../adapters/sockets/socket.js";
-import type { Runtime } from "../../../../runtime/call/runtime.js";
+import type { Dispatcher } from "../../../../runtime/call/dispatch.js";
 import type { MessageNotice } from "../../../../runtime/notices.js";
 
 const alice = { participantId: "alice", side: "consumer" as const, userId: "alice", agentId: null, slotIndex: 0 };
@@ -33,16 +33,16 @@ function member() {
     send: write,
     sendAndDrain: async (frame: Buffer) => write(frame),
   } as unknown as Socket;
-  const runtime = {
+  const dispatcher = {
     runSystem: (_definition: unknown, { after, upTo }: { after: number; upTo: number }) =>
       new Promise((resolve) => {
         // What the snapshot holds is settled when the read begins.
         const found = stored.filter(({ stamp }) => stamp > after && stamp <= upTo);
         reads.push(() => resolve(found));
       }),
-  } as unknown as Runtime;
+  } as unknown as Dispatcher;
   const joined = { email: "", confirmedAt: 0, present: [] };
-  const made = new Member(socket, "session", "session", 10, 10, reader, "none", joined, runtime, () => {});
+  const made = new Member(socket, "session", "session", 10, 10, reader, "none", joined, dispatcher, () => {});
   const commit = (stamp: number) => {
     stored.push(message(stamp));
     made.sendMessage(stamp, Buffer.from(JSON.stringify({ id: String(stamp) })));

@@ -164,7 +164,7 @@ describe.each(databases)("the ledger on %s", (database) => {
         const session = await findSession(ctx, sessionId);
         if (session) await settleSession(ctx, session);
       });
-      await expect(server.server.runtime.runSystem(settleAgain)).rejects.toThrow(/unique/i);
+      await expect(server.server.dispatcher.runSystem(settleAgain)).rejects.toThrow(/unique/i);
       expect(await ledger.wallet(alice.userId)).toEqual({ balanceMinor: 95 * yuan, heldMinor: 0 });
       await expectSound();
     });
@@ -388,12 +388,12 @@ describe.each(databases)("the ledger on %s", (database) => {
         { userId: alice.userId, amountMinor: 2 },
         { userId: bob.userId, amountMinor: -1 },
       ]);
-      await expect(server.server.runtime.runSystem(unbalanced)).rejects.toThrow("sum to 1");
+      await expect(server.server.dispatcher.runSystem(unbalanced)).rejects.toThrow("sum to 1");
       const overdrawn = wrong([
         { userId: alice.userId, amountMinor: -yuan - 1 },
         { userId: bob.userId, amountMinor: yuan + 1 },
       ]);
-      await expect(server.server.runtime.runSystem(overdrawn)).rejects.toThrow(/check constraint/i);
+      await expect(server.server.dispatcher.runSystem(overdrawn)).rejects.toThrow(/check constraint/i);
       expect(await ledger.wallet(alice.userId)).toEqual({ balanceMinor: yuan, heldMinor: 0 });
       expect(await ledger.wallet(bob.userId)).toEqual({ balanceMinor: 0, heldMinor: 0 });
       await expectSound();

@@ -607,7 +607,7 @@ class Life {
 
   /** Past HTTP, which the other tests go through: here the number of steps counts. */
   async #call(agent: Agent, path: string, args: object): Promise<Answer> {
-    const outcome = await this.server.server.runtime.dispatch({
+    const outcome = await this.server.server.dispatcher.dispatch({
       path,
       kind: undefined,
       args,
