@@ -14,8 +14,8 @@ export function addressOf({ headers, socket }: IncomingMessage, trustProxy: bool
 
 /**
  * The address in an entry of `X-Forwarded-For`, always written the same way. Proxies append it bare, with the port of
- * the connection (`192.0.2.1:40001`, `[2001:db8::1]:40001`) or in quotes. With the port left in, each connection would be
- * another caller to every limit. Undefined where there is no address: what it says then is nobody's.
+ * the connection (`192.0.2.1:40001`, `[2001:db8::1]:40001`) or in quotes. With the port left in, each connection would
+ * be another caller to every limit. Undefined where there is no address: what it says then is nobody's.
  */
 export function parseForwarded(entry: string): string | undefined {
   const text = entry.trim().replace(/^"(.*)"$/, "$1");

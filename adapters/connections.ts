@@ -1,7 +1,7 @@
 /**
- * The TCP connections of the server: how many there may be, how long one may take with its requests, and their end. What
- * is over a bound is closed at once, before anything is read from it. WebSockets are connections as well, so the bounds
- * here lie above theirs, which can tell their clients why (adapters/sockets/socket-server.ts).
+ * The TCP connections of the server: how many there may be, how long a request may take to arrive, and how they end. A
+ * connection over a bound is closed at once, before anything is read from it. WebSockets are connections as well, so
+ * the bounds here lie above those of WebSockets, which can tell their clients why (adapters/sockets/socket-server.ts).
  */
 import type { IncomingMessage, Server, ServerOptions } from "node:http";
 import type { Socket } from "node:net";
@@ -10,7 +10,7 @@ import { addressKey } from "../runtime/counted-as.js";
 import { connectionTimes, sizes } from "../runtime/limits.js";
 import { OpenByAddress } from "./open-by-address.js";
 
-/** For node's own server, which keeps these. */
+/** Node's own server enforces these. */
 export const connectionOptions: ServerOptions = {
   headersTimeout: connectionTimes.headMs,
   requestTimeout: connectionTimes.requestMs,
@@ -19,10 +19,10 @@ export const connectionOptions: ServerOptions = {
   maxHeaderSize: sizes.headBytes,
 };
 
-/** How often it is logged that there are too many. */
+/** The least time between two log lines that say there are too many. */
 const logEveryMs = 60_000;
 
-/** How often idle connections are closed for want of places. */
+/** The least time between two rounds of closing idle connections to make room. */
 const closeIdleEveryMs = 1_000;
 
 export interface ConnectionParts {
@@ -36,7 +36,7 @@ export class Connections {
   readonly #parts: ConnectionParts;
   readonly #openByAddress = new OpenByAddress();
   readonly #open = new Set<Socket>();
-  /** Those that nothing was asked on yet: clients open them ahead of need, and Node does not count them as idle. */
+  /** Those without a request so far: clients open them ahead of need, and Node does not count them as idle. */
   readonly #unused = new Set<Socket>();
   #closedIdleAt = Number.NEGATIVE_INFINITY;
   #loggedAt = Number.NEGATIVE_INFINITY;
@@ -48,7 +48,7 @@ export class Connections {
     http.on("connection", (connection: Socket) => this.#opened(connection));
     http.on("drop", () => {
       this.#logFull();
-      // Whoever comes again finds the places of those who ask nothing now. It walks along all of them.
+      // Whoever comes again finds the room of connections that are idle now. Node looks at every connection for that.
       const now = performance.now();
       if (now - this.#closedIdleAt < closeIdleEveryMs) return;
       this.#closedIdleAt = now;
@@ -60,7 +60,7 @@ export class Connections {
   }
 
   #opened(connection: Socket): void {
-    // One that offered HTTP/2 begins again (adapters/sockets/socket-server.ts).
+    // A connection that offered HTTP/2 begins again (adapters/sockets/upgrades.ts).
     if (this.#open.has(connection)) return;
     const address = addressKey(connection.remoteAddress ?? "unknown");
     if (this.#parts.byAddress && this.#openByAddress.isFull(address, sizes.connectionsPerAddress, sizes.connections)) {

@@ -1,6 +1,6 @@
 /**
- * The documents that an agent reads to use this server, and the scripts that they name. Both are read once at start, and
- * what can change from server to server is filled in: its address, its functions, its limits.
+ * The documents that an agent reads to use this server, and the scripts that they name. Both are read once at start,
+ * and what can change from server to server is filled in: its address, its functions, its limits.
  */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
@@ -51,7 +51,7 @@ export function addDocumentRoutes(app: HttpApp, publicUrl: () => string): void {
   }
 }
 
-/** A script with the modules that it imports from beside it written in their place, so that it works alone. */
+/** A script in which the modules that it imports from beside it are written out, so that it works alone. */
 function wholeScript(name: string): string {
   const written = new Set<string>();
   const write = (text: string): string =>

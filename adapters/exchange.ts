@@ -17,13 +17,13 @@ import type { OpenByAddress } from "./open-by-address.js";
 import type { WaitingReplies } from "./waiting-replies.js";
 import { encodeValue, type Format, renderRejection, tooManyValues } from "./wire.js";
 
-/** How long a reader may take nothing of a reply. */
+/** How long a reader may go without taking anything of a reply. */
 const mostUnreadMs = 120_000;
 /** An answer that is larger is counted before the next query runs, and not only once it is written. */
 const largeBytes = 64 * 1024;
-/** A body that is no larger takes little however it is parsed, beside what its connection takes anyway. */
+/** A body up to this size takes little once it is parsed, compared with what its connection takes anyway. */
 const smallBytes = 1024;
-/** Whoever watches over the process has to hear from it. */
+/** Whatever watches over the process has to get an answer. */
 const alwaysAnswered: ReadonlySet<string> = new Set(["/livez", "/readyz", "/api/health"]);
 
 export interface ExchangeParts {
@@ -68,7 +68,7 @@ export class Exchange {
     }) as typeof end;
   }
 
-  /** Why nothing is done for the request: its address has too many open, or leaves too much of what it was sent unread. */
+  /** Why nothing is done for the request: its address has too many requests open, or leaves too many replies unread. */
   get refusal(): CallError | undefined {
     const { url = "" } = this.#outgoing.req;
     if (alwaysAnswered.has(url)) return undefined;
@@ -79,7 +79,7 @@ export class Exchange {
     return this.#held.answers.refusal({ address: this.#addressKey, caller: callerKey(caller) });
   }
 
-  /** What has a query's value written and counted before the next one runs. */
+  /** Has a query's value written and counted before the next query runs. */
   encoding(format: Format): Pick<Call, "refusal" | "finish"> {
     return {
       refusal: (caller) => this.#refusalOf(caller),
@@ -97,7 +97,7 @@ export class Exchange {
     if (unread > 0 || this.#reply) this.holdReply(undefined).set(unread);
   }
 
-  /** What is counted for the reply, on behalf of whoever it is told first. */
+  /** What is counted for the reply, on behalf of the caller that is named first. */
   holdReply(caller: Caller | undefined): Holding {
     const outgoing = this.#outgoing;
     if (!this.#reply) {
@@ -111,14 +111,17 @@ export class Exchange {
     return this.#reply;
   }
 
-  /** To be given what arrives of a body. `giveUp` ends the reading, where it takes too long and others need the room. */
+  /** Counts what arrives of a body. `giveUp` ends the reading where it takes too long and others need the room. */
   holdBody(giveUp?: () => void): Holding {
     const body = this.#hold("requests", giveUp);
     this.whenOver(() => body.end());
     return body;
   }
 
-  /** Resolves when a whole body may be parsed, or with the refusal where there is no room for it meanwhile; undefined: at once. */
+  /**
+   * Resolves when a whole body may be parsed, or with the refusal where there is no room to keep it until then;
+   * undefined: at once.
+   */
   turn(bytes: number): Promise<CallError | undefined> | undefined {
     const turn = this.#largeRequests.turn(this.#addressKey, bytes);
     if (!turn) return undefined;
@@ -130,7 +133,7 @@ export class Exchange {
     });
   }
 
-  /** Counts what a whole body is parsed to until the request is over. The refusal where that is too much. */
+  /** Counts what a whole body is parsed to, until the request is over. Returns the refusal where that is too much. */
   holdArguments(text: string): CallError | undefined {
     if (text.length <= smallBytes) return undefined;
     const bytes = parsedBytes(text);
@@ -161,7 +164,7 @@ function tooManyOpen(): CallError {
   });
 }
 
-/** The refusal as a response, where a request gets that far and no further. */
+/** The refusal as a response, to a request that is not taken any further. */
 export function refusalResponse(error: CallError): Response {
   const { status, body, retryAfterMs } = renderRejection(error);
   const headers: Record<string, string> = { "Content-Type": "application/json" };

@@ -1,6 +1,6 @@
 /**
- * What every HTTP surface shares: the request's body within its limit, CORS, and the answers for paths and faults that no
- * surface claims.
+ * What every HTTP surface shares: the request's body within its limit, CORS, and the answers for paths and faults that
+ * no surface claims.
  */
 import { isUtf8 } from "node:buffer";
 import { promisify } from "node:util";
@@ -26,7 +26,7 @@ export function createHttpApp(log: Logger): HttpApp {
     // Convex's client appends its paths to the base address, so a base that ends in a slash yields `//api/…`.
     getPath: (request, options) => {
       const { incoming } = (options as { env: HttpBindings }).env;
-      // Only a proxy's request names the whole address; for any other, building the address is not worth its time.
+      // Only a proxy's request names the whole address. For any other request, building the address would waste time.
       const url = incoming.url?.startsWith("/") ? incoming.url : new URL(request.url).pathname;
       const query = url.indexOf("?");
       const path = query < 0 ? url : url.slice(0, query);
@@ -34,7 +34,7 @@ export function createHttpApp(log: Logger): HttpApp {
     },
   });
   app.onError((error, c) => {
-    // Nobody reads this, and nothing is wrong with us.
+    // Nobody reads the answer, and it was not our fault.
     if (error instanceof BodyAborted)
       return sendReply(c, rejectionReply(400, "BadJsonBody", "invalid_args", error.message));
     const requestId = nextRequestId();
@@ -86,8 +86,8 @@ const inflaters: Record<string, (bytes: Buffer) => Promise<Buffer>> = {
 };
 
 /**
- * The body as text: UTF-8, plain or compressed with gzip or Brotli, and without the mark that some editors put in front.
- * The error where it is something else, or too large before or after it is inflated.
+ * The body as text: UTF-8, plain or compressed with gzip or Brotli, and without the mark that some editors put in
+ * front. The error where it is something else, or too large before or after it is inflated.
  */
 export async function readBody(c: HttpContext): Promise<string | CallError> {
   const { headers } = c.env.incoming;
@@ -170,7 +170,7 @@ function receiveBody(c: HttpContext): Promise<Buffer | CallError> {
       drain(c);
       resolve(error);
     };
-    /** Whether there is room for so many bytes more of a body that is not whole. */
+    /** Whether there is room for so many more bytes of a body that is not whole yet. */
     const hold = (bytes: number): boolean => {
       const more = held ? bytes : sizes.halfBodyBytes + bytes;
       held ??= exchange.holdBody(() => stop(new CallError("unavailable", "The body took too long to arrive")));
@@ -178,11 +178,11 @@ function receiveBody(c: HttpContext): Promise<Buffer | CallError> {
       stop(held.budget.tooMuch(more));
       return false;
     };
-    // Whoever sends a head and no body holds as much as who stops within it.
+    // A caller that sends a head and no body counts as much as one that stops in the middle of it.
     const slow = setTimeout(() => held ?? hold(0), slowMs);
     incoming.on("data", (chunk: Buffer) => {
       if (body.length + chunk.length > sizes.bodyBytes) return stop(tooLarge());
-      // One that comes in one piece is whole in a moment.
+      // A body that comes in one piece is whole in a moment.
       if (chunk.length === declared || hold(chunk.length)) body.add(chunk);
     });
     incoming.on("end", () => {
@@ -204,7 +204,10 @@ const slowMs = 250;
 /** Chunks that are no smaller are kept as they came. */
 const pieceBytes = 4 * 1024;
 
-/** A body as it arrives. It is copied once, when it is whole; small chunks, of which each takes more than its bytes, at once. */
+/**
+ * A body as it arrives. It is copied once, when it is whole. Small chunks, each of which takes more than its bytes, are
+ * copied at once.
+ */
 class Body {
   readonly #pieces: Buffer[] = [];
   /** What small chunks are put into, and how much of it is taken. */
@@ -246,7 +249,7 @@ function tooLarge(): CallError {
 /** The caller hung up before its body was whole: there is nobody to answer. */
 class BodyAborted extends Error {}
 
-/** Lets the rest of a refused body run into nothing, so that the reply is read before the connection ends. */
+/** Reads the rest of a refused body and drops it, so that the reply is read before the connection ends. */
 function drain(c: HttpContext): void {
   c.env.incoming.resume();
   c.env.outgoing.setHeader("Connection", "close");

@@ -1,9 +1,12 @@
-/** Reads in JSON text without parsing it: of a few megabytes that would take longer than all else that is done for them. */
+/**
+ * Reads JSON text without parsing it. Parsing a few megabytes would take longer than everything else that is done with
+ * them.
+ */
 
 const backslash = 0x5c;
 const colon = 0x3a;
 
-/** Behind the closing quote; the text's end where there is none. */
+/** The position behind the closing quote; the end of the text where there is none. */
 export function endOfString(text: string, start: number): number {
   for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
     let escapes = 0;
@@ -13,7 +16,7 @@ export function endOfString(text: string, start: number): number {
   return text.length;
 }
 
-/** Whether `isGood` says so of each field name, as it is written, in JSON without space between its parts. */
+/** Whether `isGood` holds for each field name as it is written. The JSON has no space between its parts. */
 export function everyFieldName(json: string, isGood: (name: string) => boolean): boolean {
   let end = 0;
   for (let start = json.indexOf('"'); start >= 0; start = json.indexOf('"', end)) {

@@ -1,6 +1,7 @@
 /**
  * Sends what waits in the outbox: over SMTP, or without a mail server to the log, where a private server's operator
- * reads the codes. A mail that fails is tried again later; what was written with its cause is never lost with a process.
+ * reads the codes. A mail that fails is tried again later; what was written with its cause is never lost with a
+ * process.
  */
 import { createTransport } from "nodemailer";
 import type { Logger } from "pino";

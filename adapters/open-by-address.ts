@@ -9,8 +9,8 @@ export class OpenByAddress {
   }
 
   /**
-   * Whether `most` or more are open for an address, or for its wider network so many times as much; but never more than a
-   * quarter of all that may be open.
+   * Whether an address has `most` or more open, or its wider network `wideFactor` times as many, or a quarter of all
+   * that may be open.
    */
   isFull(address: string, most: number, mostOfAll = Number.POSITIVE_INFINITY): boolean {
     const wide = wideAddressKey(address);
@@ -19,8 +19,8 @@ export class OpenByAddress {
   }
 
   /**
-   * Counts one more. To be called before anything is waited for: of two that come at the same moment the second has to see
-   * the first. Returns what to call once it has ended.
+   * Counts one more. To be called before anything is waited for, so that of two that come at the same moment the second
+   * sees the first. Returns what to call once it has ended.
    */
   add(address: string): () => void {
     const wide = wideAddressKey(address);

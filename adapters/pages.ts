@@ -1,7 +1,7 @@
 /**
  * What people and agents open by a link: the claim, connect and share pages, the home page, the documents for agents
- * (claw-to-claw.md section 4), and the admin's pages (clawrent.md section 2.10). A page decodes a request into calls of public
- * functions and shows what they answer; it knows no rule and no database. GET never acts.
+ * (claw-to-claw.md section 4), and the admin's pages (clawrent.md section 2.10). A page decodes a request into calls of
+ * public functions and shows what they answer; it knows no rule and no database. GET never acts.
  */
 import { addDocumentRoutes } from "./documents.js";
 import type { HttpApp } from "./http.js";

@@ -1,4 +1,4 @@
-/** A reply that is sent in parts, at the pace of its reader, where it is too large to be held as a whole. */
+/** A reply that is sent in parts, at the pace of its reader, because it may be too large to be held as a whole. */
 import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
@@ -23,7 +23,7 @@ export class ReplyParts {
     this.#c = c;
   }
 
-  /** Whether its status is told already. */
+  /** Whether its status has been sent. */
   get isSending(): boolean {
     return this.#isSending;
   }
@@ -36,7 +36,7 @@ export class ReplyParts {
     this.#text += text;
   }
 
-  /** Sends what was added, and resolves once the network has taken it. Whether the reader is still there. */
+  /** Sends what was added. Resolves once the network has taken it, and says whether the reader is still there. */
   async send(): Promise<boolean> {
     const { outgoing, exchange } = this.#c.env;
     if (!this.#isSending) {

@@ -29,7 +29,8 @@ type Resource = Map<string, Endpoint>;
 const retryAfterMs = 1_000;
 
 export function addRestRoutes(app: HttpApp, dispatcher: Dispatcher, registry: Registry): void {
-  // A router beside the app's: parameters next to fixed segments would cost the app its fast one, and with it the RPC paths.
+  // A router beside the app's: with parameters next to fixed segments, the app would lose its fast router, also for the
+  // RPC paths.
   const router = new TrieRouter<Resource>();
   const resources = new Map<string, Resource>();
   for (const route of restRoutes) {
@@ -66,7 +67,7 @@ export function addRestRoutes(app: HttpApp, dispatcher: Dispatcher, registry: Re
     return renderOutcome(await dispatcher.dispatch(call), endpoint, call);
   };
 
-  // What no route takes below these is still REST's to refuse, in its own words.
+  // Below these, REST refuses in its own words also what no route takes.
   const surfaces = new Set(["health", ...restRoutes.map(({ path }) => path.split("/")[2])]);
   for (const surface of surfaces) {
     app.all(`/api/${surface}/*`, async (c) =>
@@ -86,7 +87,7 @@ function endpointOf(route: Route, definition: FunctionDefinition): Endpoint {
   };
 }
 
-/** What a request gives beside its path; or the answer where that cannot be read. */
+/** What a request gives beside its path, or the answer where that cannot be read. */
 type Given = { fields: Record<string, unknown> } | { refused: Reply };
 
 /** An empty value counts as absent, as `null` does in a body. */
@@ -124,7 +125,7 @@ function pick(endpoint: Endpoint, fields: Record<string, unknown>): Record<strin
   return args;
 }
 
-/** Text that cannot be decoded stays as it is: it names nothing. */
+/** Text that cannot be decoded stays as it is. It names nothing. */
 function decode(parameter: string): string {
   try {
     return decodeURIComponent(parameter);
@@ -149,10 +150,10 @@ function renderOutcome(outcome: Outcome, { status }: Endpoint, call: Call): Repl
   }
 }
 
-/** A no, with what it says to programs at the top level. */
+/** A refusal. What it says to programs is at the top level. */
 function refusal(error: CallError): Reply {
   const { issues, ...data } = error.data;
-  // One key for two calls is its own mistake, not a conflict between two things.
+  // One key for two calls is a mistake of the caller, not a conflict between two things.
   const status = error instanceof KeyReused ? 422 : errorCodes[error.code].status;
   if (issues === undefined) return problem(status, error.message, data);
   const label = error.code === "invalid_args" ? "Validation Error" : undefined;

@@ -1,6 +1,7 @@
 /**
  * The functions over HTTP: `/api/query`, `/api/mutation`, `/api/run/…` and what Convex's HTTP client adds to them
- * (claw-to-claw.md section 1, convex-wire.md sections 1 to 3). It decodes a call, hands it to the runtime and encodes the outcome.
+ * (claw-to-claw.md section 1, convex-wire.md sections 1 to 3). It decodes a call, hands it to the runtime and encodes
+ * the outcome.
  */
 
 import type { Outcome } from "../runtime/call/call.js";
@@ -26,7 +27,7 @@ import {
   renderRejection,
 } from "./wire.js";
 
-/** How the reply of a query that said something begins. */
+/** How the reply of a query that has a value begins. */
 const successStart = '{"status":"success"';
 
 /** A decoded request for one function, or the gateway's refusal. */
@@ -51,7 +52,9 @@ export function addRpcRoutes(app: HttpApp, { dispatcher, clock, replies }: RpcPa
   const post = (path: string, kind: Kind) =>
     app.post(path, async (c) => sendReply(c, await run(c, kind, await readRequest(c))));
 
-  /** A query that was asked in the same words before is answered with the same bytes, as long as nothing touched them. */
+  /**
+   * A query that was asked in the same words before gets the same bytes, as long as nothing has touched what it read.
+   */
   const recall = async (c: HttpContext, replies: KeptReplies): Promise<Response> => {
     const body = await readJsonBody(c);
     if (typeof body !== "string") return sendReply(c, body);
@@ -82,7 +85,7 @@ export function addRpcRoutes(app: HttpApp, { dispatcher, clock, replies }: RpcPa
   post("/api/mutation", "mutation");
   app.get("/api/query", async (c) => sendReply(c, await run(c, "query", readQueryString(c))));
 
-  // No function is an action; the answer for one says so.
+  // No function is an action, and the answer to one says so.
   app.post("/api/action", async (c) => {
     const request = await readRequest(c);
     if ("status" in request) return sendReply(c, request);
@@ -198,7 +201,7 @@ function runPath(url: string): string | Reply {
   }
 }
 
-/** Runs one query after the other; what the answers take beyond a part is on its way before the next one runs. */
+/** Runs one query after the other. Once the answers fill a part, it is sent before the next query runs. */
 async function runBatch(
   c: HttpContext,
   run: (c: HttpContext, kind: Kind, request: Request | Reply) => Promise<Reply>,
@@ -222,7 +225,7 @@ async function runBatch(
   parts.add('{"results":[');
   for (const [index, query] of queries.entries()) {
     const reply = await run(c, "query", toRequest(typeof query === "object" && query !== null ? query : {}, body));
-    // A credential that one call is refused for, all are.
+    // Where one call is refused because of the credential, all are.
     if (reply.status !== 200 && !parts.isSending) return sendReply(c, reply);
     parts.add(index === 0 ? reply.body : `,${reply.body}`);
     if (parts.isFull && !(await parts.send())) break;

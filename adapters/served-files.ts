@@ -1,4 +1,6 @@
-/** Where the files lie that are served as they are or filled in: beside this module, and in a build beside the bundles. */
+/**
+ * Where the files lie that are served as they are or filled in: beside this module, and in a build beside the bundles.
+ */
 
 /** By its path from here, such as `documents/skill.md`. */
 export function servedFile(path: string): URL {

@@ -1,4 +1,7 @@
-/** Replies that wait behind another one on their connection, because their requests were sent without waiting for an answer. */
+/**
+ * Replies that wait behind another one on their connection, because their requests were sent without waiting for an
+ * answer.
+ */
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 

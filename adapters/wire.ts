@@ -22,7 +22,7 @@ export function parseFormat(name: unknown): Format | undefined {
   return formatNames.get(name ?? "json");
 }
 
-/** A tagged value that is none, or text that cannot be one. */
+/** A tagged value that is malformed, or a tag that is unknown. */
 export class WireError extends Error {}
 
 /**
@@ -34,8 +34,8 @@ export function decodeArgs(value: unknown, text: string): unknown {
 }
 
 /**
- * A function's one argument object, which Convex's clients send in an array. What cannot be decoded is the function's to
- * refuse: a Convex client keeps the reason only then.
+ * A function's one argument object, which Convex's clients send in an array. The error for what cannot be decoded is
+ * returned, to be answered as a refusal of the function: only then does a Convex client keep the reason.
  */
 export function readArgs(given: unknown, text: string): unknown {
   const args = Array.isArray(given) && given.length <= 1 ? (given[0] ?? {}) : (given ?? {});
@@ -51,7 +51,7 @@ export function readArgs(given: unknown, text: string): unknown {
 /** The same for arguments that are still text. */
 export function readArgsText(text: string): unknown {
   if (parsedBytes(text) > parsedArgumentBytes) return tooManyValues();
-  // What is deeper than a stack would be a fault at whoever walks it next.
+  // Deeper values would exhaust the stack of whatever walks them next, which would be a fault.
   if (nestingOf(text) > sizes.nesting + 1) {
     const issues = [{ path: "", message: `Nested too deeply (max ${sizes.nesting} levels)` }];
     return new CallError("invalid_args", `Invalid arguments: ${issues[0]?.message}`, { issues });
@@ -72,13 +72,13 @@ export function tooManyValues(): CallError {
 
 function decode(value: unknown, depth: number): unknown {
   if (typeof value !== "object" || value === null) return value;
-  // The runtime refuses what is deeper; here it only must not exhaust the stack.
+  // The runtime refuses deeper values. Here they only must not exhaust the stack.
   if (depth > sizes.nesting + 2) return value;
   if (Array.isArray(value)) return value.map((item) => decode(item, depth + 1));
   const entries = Object.entries(value);
   const [first] = entries;
   if (entries.length === 1 && first !== undefined && first[0].startsWith("$")) return decodeTagged(first[0], first[1]);
-  // Own properties throughout: a key such as __proto__ stays a key, for the runtime to refuse.
+  // Every key becomes an own property, even `__proto__`, so that the runtime can refuse it.
   return Object.fromEntries(entries.map(([key, item]) => [key, decode(item, depth + 1)]));
 }
 
@@ -111,8 +111,8 @@ export function encodeValue(value: unknown, format: Format): string {
 }
 
 /**
- * Whether Convex's clients can read the value. On a field name that they do not take they throw, and in a live update that
- * stops the whole client (convex-wire.md section 2). What the database wrote as JSON has no such name.
+ * Whether Convex's clients can read the value. They throw on a field name that they do not take, and in a live update
+ * that stops the whole client (convex-wire.md section 2). JSON that the database wrote has no such name.
  */
 export function isReadable(value: unknown): boolean {
   if (value instanceof JsonText) return value.names === "ours" || everyFieldName(value.text, isReadableAsWritten);
@@ -126,7 +126,7 @@ function isReadableName(name: string): boolean {
   return name.length <= sizes.keyCharacters && /^(?!\$)[\x20-\x7e]*$/.test(name);
 }
 
-/** The same of a name that stands in JSON, where some characters are escaped. */
+/** The same for a name as it is written in JSON, where some characters are escaped. */
 function isReadableAsWritten(name: string): boolean {
   return isReadableName(name.includes("\\") ? (JSON.parse(`"${name}"`) as string) : name);
 }
@@ -220,14 +220,14 @@ export function renderOutcome(outcome: Outcome, format: Format, requestId: strin
   }
 }
 
-/** Our own fault; what it was is in the log. */
+/** The reply for a fault of ours. The log says what it was. */
 export function faultReply(requestId: string): Reply {
   return rejectionReply(500, "InternalServerError", undefined, `[Request ID: ${requestId}] Server Error`);
 }
 
 /**
- * What the gateway refuses: the envelope, the `code` and `message` that Convex's clients print, and the `error` that
- * stands beside the message wherever a reply under `/api/` is no success (clawrent.md section 3).
+ * The reply for what the gateway refuses: the envelope, the `code` and `message` that Convex's clients print, and the
+ * `error` that stands beside the message in every reply under `/api/` that is no success (clawrent.md section 3).
  */
 export function renderRejection(error: CallError, convexCode?: string): Reply {
   const { status, convex } = errorCodes[error.code];

@@ -19,8 +19,8 @@ export function generateKeyPair(): KeyPair {
 }
 
 /**
- * Encrypts a payload for a peer: an `encryptedPayload` for `messages:send`. Throws where anybody could open what is sealed
- * to the peer's key (people.md section 4).
+ * Encrypts a payload for a peer: an `encryptedPayload` for `messages:send`. Throws where anybody could open what is
+ * sealed to the peer's key (people.md section 4).
  */
 export function sealPayload(payload: unknown, peerPublicKey: string, secretKey: string): string {
   const nonce = nacl.randomBytes(nacl.box.nonceLength);
@@ -32,7 +32,7 @@ export function sealPayload(payload: unknown, peerPublicKey: string, secretKey: 
   return toBase64(sealed);
 }
 
-/** Decrypts what a peer sealed. Throws where it was sealed with other keys, or changed on its way. */
+/** Decrypts a payload that a peer sealed. Throws where it was sealed with other keys, or changed on its way. */
 export function openPayload(sealed: string, peerPublicKey: string, secretKey: string): unknown {
   const publicKey = publicKeyOf(peerPublicKey);
   const bytes = fromBase64(sealed);

@@ -1,6 +1,7 @@
 /**
- * A typed client for Node and browsers: queries, mutations and subscriptions by the paths of the registry, with the types
- * of their declarations. It imports types alone, so nothing of the server comes along, and needs nothing but `fetch`.
+ * A typed client for Node and browsers: queries, mutations and subscriptions by the paths of the registry, with the
+ * types of their declarations. It imports types alone, so nothing of the server comes along, and needs nothing but
+ * `fetch`.
  *
  *   import type { Api } from "tidepool";
  *   const client = createClient<Api>({ url: "http://localhost:3001", token: apiKey });
@@ -48,7 +49,7 @@ export interface ClientOptions {
   fetch?: typeof fetch;
 }
 
-/** The answer was no. `code` is for programs (docs/reference.md section 4), `message` for people. */
+/** The call was refused. `code` is for programs (docs/reference.md section 4), `message` for people. */
 export class TidepoolError extends Error {
   override readonly name = "TidepoolError";
 
@@ -68,17 +69,18 @@ export interface Subscription {
 }
 
 export interface Client<Api extends Modules> {
-  /** Reads once. Rejects with a `TidepoolError` where the answer is no. */
+  /** Reads once. Rejects with a `TidepoolError` where the call is refused. */
   query<Path extends PathOf<Api, "query">>(path: Path, args: ArgsOf<Api, Path>): Promise<ValueOf<Api, Path>>;
-  /** Writes. With an `idempotencyKey` it can be sent again: the first answer comes again. */
+  /** Writes. With an `idempotencyKey` it can be sent again, and gets the first answer again. */
   mutation<Path extends PathOf<Api, "mutation">>(
     path: Path,
     args: ArgsOf<Api, Path>,
     options?: { idempotencyKey?: string },
   ): Promise<ValueOf<Api, Path>>;
   /**
-   * Calls `onValue` with the query's value, and with each new one. Opens itself again after a lost connection. A no of
-   * the query goes to `onError`; the subscription goes on until it is ended, or the credential is no longer good.
+   * Calls `onValue` with the query's value, and with each new one. Opens itself again after a lost connection. A
+   * refusal of the query goes to `onError`. The subscription goes on until it is ended or the credential is no longer
+   * good.
    */
   subscribe<Path extends PathOf<Api, "query">>(
     path: Path,
@@ -157,7 +159,7 @@ export function createClient<Api extends Modules>(options: ClientOptions): Clien
   } as Client<Api>;
 }
 
-/** What the server answers with, where it says no: the function's own no, or the gateway's. */
+/** What the server answers: a value, a refusal by the function, or one by the gateway. */
 interface Reply {
   status?: "success" | "error";
   value?: unknown;

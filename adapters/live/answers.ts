@@ -16,7 +16,10 @@ import {
   valueJson,
 } from "./sync-frames.js";
 
-/** Up to this length an answer is recognised by its bytes, beyond it by their hash, so that a long answer need not be kept. */
+/**
+ * Up to this length an answer is recognised by its bytes, beyond it by their hash, so that a long answer need not be
+ * kept.
+ */
 const longestMark = 4_096;
 
 /** A value as it is sent. */

@@ -1,6 +1,7 @@
 /**
- * Credentials of sockets and streams that stay open. Whoever holds one is told when it is in doubt: because it was replaced
- * or has run out, or because its user or its agent's owner has changed. Whether it still stands is looked up again then.
+ * Credentials of sockets and streams that stay open. Whoever holds one is told when it is in doubt: because it was
+ * replaced or has run out, or because its user or its agent's owner has changed. Whether it still stands is looked up
+ * again then.
  */
 import { isSameCaller } from "../../runtime/call/caller.js";
 import type { Clock } from "../../runtime/clock.js";
@@ -55,8 +56,8 @@ export class Credentials {
   }
 
   /**
-   * Looks again whom a credential stands for, in the turn of whom it stood for: where notices were missed, everybody who
-   * holds one looks again.
+   * Looks again whom a credential stands for, in the turn of whom it stood for: where notices were missed, everybody
+   * who holds one looks again.
    */
   check<T>(caller: Caller | undefined, address: string, look: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 /**
- * One query as Server-Sent Events: first the value as it is, then each new one. A reader that is slow gets the newest value
- * when it is ready for one, and not those in between.
+ * One query as Server-Sent Events: first the value as it is, then each new one. A reader that is slow gets the newest
+ * value when it is ready for one, and not those in between.
  */
 import type { ServerResponse } from "node:http";
 import type { Holding } from "../../runtime/byte-budget.js";

@@ -1,16 +1,16 @@
 /**
- * Takes the arguments out of a frame's text before it is parsed. As text they take what was sent; parsed they can take
- * twenty times as much, and a live client's queries are held for as long as its socket is open.
+ * Takes the arguments out of a frame's text before it is parsed. As text they take as much memory as was sent. Parsed
+ * they can take twenty times as much, and a live client's queries are held as long as its socket is open.
  */
 
 import { endOfString } from "../json-text.js";
 
 const quote = 0x22;
 
-/** Where objects have a key `args`: a call's frame, and a query's change in the list of a frame. */
+/** The depths at which objects have a key `args`: in a call's frame, and in the list of a query set's frame. */
 const depths: ReadonlySet<number> = new Set([1, 3]);
 
-/** The frame with a number in the place of each `args`: that of its text in `args`. */
+/** The frame with a number in the place of each `args`: the index of its text in the list `args`. */
 export function cutArgs(text: string): { text: string; args: string[] } {
   const args: string[] = [];
   let rest = "";
@@ -37,7 +37,9 @@ export function cutArgs(text: string): { text: string; args: string[] } {
   return { text: rest + text.slice(kept), args };
 }
 
-/** Where the value of a key begins, behind the key's closing quote; -1 where the string was no key. */
+/**
+ * Where the value of a key begins, given the position behind the key's closing quote; -1 where the string is no key.
+ */
 function valueAfter(text: string, end: number): number {
   const colon = skipSpace(text, end);
   return text[colon] === ":" ? skipSpace(text, colon + 1) : -1;
@@ -50,7 +52,7 @@ function endOfValue(text: string, start: number): number {
     if (code === quote) at = endOfString(text, at) - 1;
     else if (isOpening(code)) depth += 1;
     else if (isClosing(code)) {
-      // What closes is the object around a value that is no object itself.
+      // The bracket closes the object around a value that is neither an object nor a list.
       if (depth === 0) return at;
       depth -= 1;
       if (depth === 0) return at + 1;

@@ -1,4 +1,6 @@
-/** Has something said to a client after so much silence, so that neither it nor what is in between takes it for dead. */
+/**
+ * Has something said to a client after so much silence, so that neither it nor what is in between takes it for dead.
+ */
 import type { Clock } from "../../runtime/clock.js";
 
 export class KeepAlive {

@@ -1,7 +1,7 @@
 /**
- * One live query, shared by all who ask the same as the same caller: they share its runs and the bytes of its answer. It
- * runs again when somebody asks after a commit touched what it read, and not before. Each run, the first as well, waits
- * for the turn of its caller (runtime/turns.ts).
+ * One live query, shared by all who ask the same as the same caller: they share its runs and the bytes of its answer.
+ * It runs again when somebody asks after a commit touched what it read, and not before. Each run, the first as well,
+ * waits for the turn of its caller (runtime/turns.ts).
  */
 import { callerKey, type Holding } from "../../runtime/byte-budget.js";
 import { type Outcome, Postponed } from "../../runtime/call/call.js";
@@ -293,8 +293,8 @@ export class SharedQuery {
   /** When the answer changes by the clock; undefined where it does not. */
   #refreshAt({ changesAt }: Seen): number | undefined {
     const { registry, clock } = this.#parts;
-    // A timer can fire a millisecond early, when the answer would still be the old one. A list in which something changes
-    // all the time is not run again all the time.
+    // A timer can fire a millisecond early, when the answer would still be the old one. A list in which something
+    // changes all the time is not run again all the time.
     if (changesAt !== undefined) return Math.max(changesAt + 1, clock.now() + leastRefreshMs);
     const refreshMs = registry.find(this.#question.path)?.refreshMs;
     return refreshMs === undefined ? undefined : clock.now() + refreshMs;

@@ -1,4 +1,6 @@
-/** `GET /api/subscribe`: a query as Server-Sent Events, for whoever has only curl. Who may open a stream, and how many. */
+/**
+ * `GET /api/subscribe`: a query as Server-Sent Events, for whoever has only curl. Who may open a stream, and how many.
+ */
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { callerKey } from "../../runtime/byte-budget.js";
 import type { Admission } from "../../runtime/call/admission.js";

@@ -1,4 +1,7 @@
-/** What is held for one live client, in bytes: the arguments of its queries, and what it is sent until the network has it. */
+/**
+ * What is held for one live client, in bytes: the arguments of its queries, and what it is sent until the network has
+ * it.
+ */
 import { callerKey, type Holding } from "../../runtime/byte-budget.js";
 import type { Caller } from "../../runtime/context.js";
 import type { Held } from "../../runtime/limits.js";

@@ -12,8 +12,9 @@ export const comeAgain = (why: string): Closing => ({
 export const overloadedClosing: Closing = { code: 1013, reason: "TooManyConcurrentRequests" };
 
 /**
- * It comes back at once, and its next mutation shows that it has the results of all before it (runtime/call/idempotency.ts).
- * An open socket never shows that: what the network took may still be lost on the way into the client.
+ * It comes back at once, and its next mutation shows that it has the results of all before it
+ * (runtime/call/idempotency.ts). An open socket never shows that: what the network took may still be lost on the way
+ * into the client.
  */
 export const showsWhatItHas: Closing = { code: 1001, reason: "ComeAgain" };
 

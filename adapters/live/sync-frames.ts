@@ -1,6 +1,7 @@
 /**
  * The frames of Convex's sync protocol (convex-wire.md sections 5 to 7): what a client may send, and what it is sent.
- * Values are always `convex_encoded_json`. A frame that is not exactly right stops the client for good, so all are made here.
+ * Values are always `convex_encoded_json`. A frame that is not exactly right stops the client for good, so all frames
+ * are made here.
  */
 import { z } from "zod";
 import { parsedBytes } from "../../runtime/byte-budget.js";
@@ -21,7 +22,7 @@ const timestamp = z
   .regex(/^[A-Za-z0-9+/]{11}=$/)
   .transform((text) => Buffer.from(text, "base64").readBigUInt64LE());
 
-/** The arguments as they came, as text; in the frame stands the number of that text. */
+/** The arguments as text. In the parsed frame stands the index of that text. */
 const args = z.custom<string>().optional();
 
 const call = { requestId: counter, udfPath: path, args, componentPath };
@@ -63,7 +64,7 @@ export type AddQuery = Extract<ModifyQuerySet["modifications"][number], { type: 
 export type Authenticate = Of<"Authenticate">;
 export type CallFrame = Of<"Mutation"> | Of<"Action">;
 
-/** The frame, with arguments left as text; the reason where it is none of the protocol. */
+/** The frame, with its arguments left as text; or why it is no frame of the protocol. */
 export function parseInbound(data: Buffer): Inbound | string {
   const cut = cutArgs(data.toString("utf8"));
   if (parsedBytes(cut.text) > parsedArgumentBytes) return "a frame has too many values beside its arguments";
@@ -86,7 +87,7 @@ export function parseInbound(data: Buffer): Inbound | string {
 function textOf(index: unknown, texts: readonly string[]): string {
   const text = typeof index === "number" ? texts[index] : undefined;
   if (text === undefined) return "null";
-  // A slice would hold on to the whole frame; one that will be refused is gone in a moment.
+  // A slice would keep the whole frame in memory. A text that will be refused is gone in a moment.
   return parsedBytes(text) > parsedArgumentBytes ? text : Buffer.from(text).toString();
 }
 
@@ -128,7 +129,7 @@ export function removedQuery(queryId: number): Change {
 const beforeValue = '"type":"QueryUpdated","value":';
 const afterValue = ',"logLines":[],"journal":null}';
 
-/** What a query answered, as the part of a change that is the same for everybody who asks it. */
+/** A query's value, as the part of a change that is the same for everybody who asks it. */
 export function queryValue(value: unknown): Frame {
   return Buffer.from(`${beforeValue}${encodeValue(value, "convex_encoded_json")}${afterValue}`);
 }
@@ -163,7 +164,7 @@ export function argumentsTooLarge(): CallError {
 
 /** `ts` is the mutation's own instant. */
 export function mutationSucceeded(requestId: number, outcome: SuccessfulOutcome, ts: bigint): Frame {
-  // It was done, whatever its value is.
+  // The mutation was done, even where its value cannot be read.
   const value = isReadable(outcome.value) ? encodeValue(outcome.value, "convex_encoded_json") : "null";
   return Buffer.from(
     `{"type":"MutationResponse","requestId":${requestId},"success":true,"result":${value},"ts":"${encodeTimestamp(ts)}","logLines":[]}`,
@@ -181,12 +182,12 @@ export function callFailed(
   );
 }
 
-/** The only way to refuse a token; the socket closes behind it (section 10). */
+/** The only way to refuse a token. The socket closes after it (section 10). */
 export function authError(message: string, baseVersion: number, authUpdateAttempted: boolean): Frame {
   return Buffer.from(JSON.stringify({ type: "AuthError", error: message, baseVersion, authUpdateAttempted }));
 }
 
-/** Behind this the client ends for good and shows the message (section 8). */
+/** After this the client ends for good and shows the message (section 8). */
 export function fatalError(message: string): Frame {
   return Buffer.from(JSON.stringify({ type: "FatalError", error: message }));
 }
@@ -194,7 +195,9 @@ export function fatalError(message: string): Frame {
 export type SuccessfulOutcome = Extract<Outcome, { status: "success" }>;
 export type FailedOutcome = Exclude<Outcome, SuccessfulOutcome>;
 
-/** The message as JSON, and for all but a fault its data: with them the client throws a ConvexError, which has a code. */
+/**
+ * The message as JSON, and for all but a fault its data: with them the client throws a ConvexError, which has a code.
+ */
 function failure(outcome: FailedOutcome, requestId: string): string {
   if (outcome.status === "fault") return JSON.stringify(`[Request ID: ${requestId}] Server Error`);
   const { code, message, data } = outcome.error;

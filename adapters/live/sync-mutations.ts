@@ -69,8 +69,8 @@ export class SyncMutations {
   async #mutate(frame: CallFrame, identity: Identity, sessionId: string): Promise<void> {
     const { client } = this;
     await client.roomForReplies();
-    // A mutation that has arrived is done even where its client has left. Where this side has ended the socket it is not
-    // begun, and the client sends it again.
+    // A mutation that has arrived is done even where its client has left. Where this side has ended the socket it is
+    // not begun, and the client sends it again.
     if (client.isEnded) return;
     if (frame.componentPath) return client.refuseCall(frame, noComponents());
     let caller: Caller | undefined;
@@ -105,7 +105,8 @@ export class SyncMutations {
     );
     const outcome = await this.#run(call, parsed);
     if (outcome.status !== "rejected" || !isUnavailable(outcome.error)) return this.#answer(frame, call, outcome);
-    // It may have been done or not. When it is asked for again, here or by the client on its next socket, it is done once.
+    // It may have been done or not. When it is asked for again, here or by the client on its next socket, it is done
+    // once.
     if (await client.hasWaited()) return this.#mutate(frame, identity, sessionId);
     client.end(closingAfter(outcome.error));
   }

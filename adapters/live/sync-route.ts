@@ -3,7 +3,7 @@ import type { Socket } from "../sockets/socket.js";
 import type { Channel, SocketServer } from "../sockets/socket-server.js";
 import { SyncSocket, type SyncSocketParts } from "./sync-socket.js";
 
-/** A live client is silent but for its answers to pings; it has this long for one. */
+/** A live client says nothing but its answers to pings. It has this long for one. */
 const mostSilentMs = 120_000;
 
 class SyncChannel implements Channel {
@@ -20,6 +20,6 @@ class SyncChannel implements Channel {
 export function addSyncSockets(server: SocketServer, parts: SyncSocketParts): void {
   const channel = new SyncChannel(parts);
   server.addChannel("/api/sync", channel);
-  // The version is the npm package's, whatever it says.
+  // The segment is the version of Convex's npm package. Any version is taken.
   server.addChannel(/^\/api\/[^/]+\/sync$/, channel);
 }

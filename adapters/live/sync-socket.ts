@@ -1,7 +1,7 @@
 /**
- * One socket of a live client: the per-socket algorithm of convex-wire.md section 7. What a client asks for is taken here,
- * in the order in which it comes, and as whom it asks. It is answered with as few Transitions as possible, each from where
- * the last one ended: sync-state.ts knows what is due, and sync-speaker.ts says it.
+ * One socket of a live client: the per-socket algorithm of convex-wire.md section 7. What a client asks for is taken
+ * here, in the order in which it comes, and as whom it asks. It is answered with as few Transitions as possible, each
+ * from where the last one ended: sync-state.ts knows what is due, and sync-speaker.ts says it.
  */
 import { missingFunction } from "../../runtime/call/registry.js";
 import { CallError } from "../../runtime/errors.js";
@@ -128,7 +128,9 @@ export class SyncSocket implements RawFrameHandler, MutationSocket, SpeakingSock
     }
   }
 
-  /** No later timestamp may be earlier than one that the client has seen elsewhere, unless no clock can have shown that. */
+  /**
+   * No later timestamp may be earlier than one that the client has seen elsewhere, unless no clock can have shown that.
+   */
   #raise(seen: bigint): void {
     const { clock, timestamps } = this.#parts;
     if (seen < BigInt(clock.now()) * 1_000_000n + farthestAhead) timestamps.raise(seen);
@@ -216,8 +218,8 @@ export class SyncSocket implements RawFrameHandler, MutationSocket, SpeakingSock
   }
 
   /**
-   * Waits for a database that is away, and says whether the client is still there. It is not sent away meanwhile: it would
-   * come back in vain, and wait longer each time, until it was served up to 24 s later than everybody else.
+   * Waits for a database that is away, and says whether the client is still there. It is not sent away meanwhile: it
+   * would come back in vain, and wait longer each time, until it was served up to 24 s later than everybody else.
    */
   async hasWaited(): Promise<boolean> {
     await new Promise<void>((resolve) => this.#parts.clock.after(retryMs, resolve));

@@ -1,6 +1,6 @@
 /**
- * What one live client is told: looks what the state says is to be done next, gathers the answers of the queries that are
- * due, and writes the frames. While one thing is waited for, nothing else is begun.
+ * What one live client is told: looks what the state says is to be done next, gathers the answers of the queries that
+ * are due, and writes the frames. While one thing is waited for, nothing else is begun.
  */
 import type { Clock } from "../../runtime/clock.js";
 import type { Timestamps } from "../../runtime/timestamps.js";

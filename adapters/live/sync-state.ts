@@ -1,10 +1,10 @@
 /**
  * The state of one live client in the sync protocol (convex-wire.md section 7): as whom it asks, which version it was
- * sent, and what is due. The state describes what is to be done next (`next`) and is told what was done; it does nothing
- * itself. There is no socket here, no timer and no run of a query, so it is tested with frames alone.
+ * sent, and what is due. The state describes what is to be done next (`next`) and is told what was done; it does
+ * nothing itself. There is no socket here, no timer and no run of a query, so it is tested with frames alone.
  *
- * A Transition is prepared as a `Round`: `beginRound` takes all that is due, the socket gathers the answers and hands them
- * to `answered`, and `endRound` makes the frame, or puts back what cannot be told now.
+ * A Transition is prepared as a `Round`: `beginRound` takes all that is due, the socket gathers the answers and hands
+ * them to `answered`, and `endRound` makes the frame, or puts back what cannot be told now.
  */
 import type { Caller } from "../../runtime/context.js";
 import type { WholeFrame } from "../sockets/whole-frame.js";
@@ -21,7 +21,9 @@ import {
   type Version,
 } from "./sync-frames.js";
 
-/** While so many frames are not taken by the network, nothing is written: what changes meanwhile goes into the next one. */
+/**
+ * While so many frames are not taken by the network, nothing is written: what changes meanwhile goes into the next one.
+ */
 const mostUnsent = 2;
 /** Replies and refusals that wait to be sent. With more than these, no further frame is taken. */
 const mostWaiting = 1_000;
@@ -46,7 +48,10 @@ export interface Round {
   readonly now: bigint;
   readonly ready: readonly Change[];
   readonly due: readonly WatchedQuery[];
-  /** Of what is due, in its order. Undefined where the query was removed before its turn, or there is no room for its answer. */
+  /**
+   * Of what is due, in its order. Undefined where the query was removed before its turn, or there is no room for its
+   * answer.
+   */
   readonly answers: (Answer | undefined)[];
   /** What the answers and changes are counted as until they are part of a frame. */
   bytes: number;
@@ -107,7 +112,8 @@ export class SyncState {
     if (this.isDoubted) return "verify";
     if (this.#unsent.length >= mostUnsent) return "nothing";
     if (this.#replies.length === 0 && !this.isBehind) return "nothing";
-    // What is due may come of the client's own mutation, whose reply is there in a moment: then one Transition is enough.
+    // What is due may come of the client's own mutation, whose reply is there in a moment: then one Transition is
+    // enough.
     return this.isMutating ? "say in a moment" : "say";
   }
 
@@ -186,7 +192,10 @@ export class SyncState {
     this.#replies.push(frame);
   }
 
-  /** The replies that wait. A mutation's goes before the Transition whose queries run after it: only that reaches its instant. */
+  /**
+   * The replies that wait. A mutation's goes before the Transition whose queries run after it: only that reaches its
+   * instant.
+   */
   takeReplies(): Frame[] {
     const replies = this.#replies.splice(0);
     for (const reply of replies) this.bytes.freeAnswer(reply.length);
@@ -210,7 +219,9 @@ export class SyncState {
     return answer.transition(query.queryId, from, this.#sent);
   }
 
-  /** Begins a Transition from what was sent last to what was received by now; undefined where there is no room for it. */
+  /**
+   * Begins a Transition from what was sent last to what was received by now; undefined where there is no room for it.
+   */
   beginRound(nextInstant: () => bigint): Round | undefined {
     if (this.#queries.due > 0 && !this.bytes.hasRoom) return undefined;
     const round = {
@@ -270,10 +281,10 @@ export class SyncState {
   #transition({ owes, received, now, ready }: Round, news: readonly News[], isPart: boolean): WholeFrame {
     const from = this.#sent;
     const { querySet, identity } = isPart ? from : received;
-    // A client that waits for a Transition gets one of now. Any other is dated by the answers that it brings, so that it is
-    // the same for all clients. Where something was touched while the queries had their turns it keeps the old date, because
-    // a mutation of the client's own would seem to be shown and is not yet. It keeps it also where there was no room for
-    // all answers: only the last part reaches what the client waits for.
+    // A client that waits for a Transition gets one of now. Any other is dated by the answers that it brings, so that
+    // it is the same for all clients. Where something was touched while the queries had their turns it keeps the old
+    // date, because a mutation of the client's own would seem to be shown and is not yet. It keeps it also where there
+    // was no room for all answers: only the last part reaches what the client waits for.
     const ts = isPart ? from.ts : owes ? now : this.#queries.due > 0 ? from.ts : latest(from.ts, news);
     const to = { querySet, identity, ts };
     this.#sent = to;

@@ -15,7 +15,10 @@ export function signedInJwt(c: HttpContext): string | undefined {
   return jwt !== undefined && /^[\w.-]+$/.test(jwt) ? jwt : undefined;
 }
 
-/** The `Set-Cookie` header that keeps a JWT, or forgets it. No script sees it, and no other site's link or form brings it. */
+/**
+ * The `Set-Cookie` header that keeps a JWT, or forgets it. No script sees it, and no other site's link or form brings
+ * it.
+ */
 export function cookieHeader(publicUrl: string, jwt: string | undefined): string {
   const { protocol, pathname } = new URL(publicUrl);
   return serialize(cookieName, jwt ?? "", {
@@ -29,8 +32,8 @@ export function cookieHeader(publicUrl: string, jwt: string | undefined): string
 }
 
 /**
- * Whether a form was sent from this server's own pages. The cookie's `SameSite` keeps other sites out already, but takes
- * every subdomain for the same site.
+ * Whether a form was sent from this server's own pages. The cookie's `SameSite` keeps other sites out already, but
+ * takes every subdomain for the same site.
  */
 export function isOwnForm(c: HttpContext, publicUrl: string): boolean {
   const { "sec-fetch-site": site, origin, host } = c.env.incoming.headers;

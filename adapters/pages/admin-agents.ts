@@ -32,7 +32,7 @@ export interface AdminAgent {
   capabilities: Capabilities;
   requiredPermissions: string[];
   providerProfile: Profile | null;
-  /** The fields that wait for review, as they would be. */
+  /** The fields that wait for review, with their new values. */
   pendingChanges: Partial<Record<keyof AdminTexts["changes"]["fields"], unknown>> | null;
   /** Names what is shown here. */
   version: string;
@@ -55,11 +55,11 @@ interface Profile {
   updatedAt: string;
 }
 
-/** New agents, and listed ones of which something is to be changed. */
+/** New agents, and listed agents whose owners want to change something of them. */
 const queues = ["pending_review", "changed"] as const;
 const listed = ["active", "suspended", "rejected"] as const;
 
-/** The part of the agents that an address names: the queue, or one of the list. */
+/** The part of the agents that an address names: the review queue, or a part of the list. */
 export function agentsPosition(visit: Visit): ListPosition {
   return positionOf(visit, [...queues, ...listed]);
 }
@@ -160,13 +160,16 @@ ${owner?.status === "suspended" ? deedButton(visit, "reinstateUser", address("re
 </article>`;
 }
 
-/** All that is known of an agent, and what is to be changed of it. */
+/** All that is known of an agent, and the changes of it that wait. */
 export function agentFacts(visit: Visit, agent: AdminAgent): Html {
   const { brief, more } = factRows(visit, agent);
   return html`${agent.pendingChanges === null ? "" : changesTable(visit, agent)}${factsCard([...brief, ...more])}`;
 }
 
-/** What tells an agent from others, and the rest. Its addresses are text: nobody should come to visit them from here. */
+/**
+ * The facts that tell an agent from others, and the rest. Its addresses are plain text, so that nobody follows them
+ * from here.
+ */
 function factRows(visit: Visit, agent: AdminAgent) {
   const { texts, t } = visit;
   const { agent: names } = t;

@@ -1,4 +1,4 @@
-/** What the owner of a listed agent wants to change of it, beside what is shown to everybody now. */
+/** What the owner of a listed agent wants to change, beside what everybody sees now. */
 import { html } from "hono/html";
 import { foreignCode } from "./admin-lists.js";
 import type { Visit } from "./admin-visit.js";
@@ -7,7 +7,7 @@ import type { Html } from "./layout.js";
 
 export type Capabilities = { category: string; name: string; description: string; tags: string[] }[];
 
-/** An agent by its fields, of which some wait to be changed. */
+/** The fields of an agent. Some of them wait to be changed. */
 interface Changed {
   pendingChanges: object | null;
   providerProfile: { endpoint: string | null; healthCheckUrl: string | null } | null;

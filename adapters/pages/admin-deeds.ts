@@ -1,6 +1,6 @@
 /**
- * What an admin can do. Every deed has one address: GET shows what it is about and asks, POST does it, so that nothing is
- * done by a link and everything works without a script. What may be done when is the functions' word.
+ * What an admin can do. Every deed has one address: GET shows what it is about and asks, POST does it. So no link does
+ * anything, and everything works without a script. The functions decide what may be done when.
  */
 import { html } from "hono/html";
 import { type AdminAgent, agentFacts, agentPath, agentsPosition, noteField, versionField } from "./admin-agents.js";
@@ -11,22 +11,22 @@ import { adminPage, type Tab, type Visit } from "./admin-visit.js";
 import type { Html, Page } from "./layout.js";
 
 interface Deed {
-  /** Of its texts, and of the function `admin:<name>` if it does not name another. */
+  /** Names its texts, and the function `admin:<name>` unless it names another one. */
   name: DeedName;
   function?: string;
   /** Below `/admin`, with the `:id` of what it is done to. */
   address: string;
   /** The argument that takes the admin's own words, if any. */
   note?: "note" | "reason";
-  /** One that takes something away from somebody. */
+  /** Whether it takes something away from somebody. */
   grave?: boolean;
-  /** What it is about, for whom is asked; with the fields that say what was looked at. */
+  /** What it is about, to be shown to whoever is asked, and the fields that say what they looked at. */
   subject(visit: Visit, id: string): Promise<{ facts: Html; fields?: Html }>;
-  /** Whether the form says what was looked at. */
+  /** Whether the form says which version was looked at. */
   isOfVersion?: boolean;
   args(visit: Visit, id: string): Promise<Record<string, string>> | Record<string, string>;
   tab: Tab;
-  /** The page that one came from. */
+  /** The page that the admin came from. */
   back(visit: Visit): string;
 }
 

@@ -1,4 +1,6 @@
-/** What the admin's lists share: the status that they show, their pages, their facts, and the buttons that do something. */
+/**
+ * What the admin's lists share: the status that they show, their pages, their facts, and the buttons that do something.
+ */
 import { html } from "hono/html";
 import type { DeedName } from "./admin-texts.js";
 import type { Visit } from "./admin-visit.js";
@@ -13,20 +15,20 @@ export interface List<Item> {
   limit: number;
 }
 
-/** Which part of a list is shown. It travels through a deed's address, so that one comes back to where one was. */
+/** Which part of a list is shown. It travels through a deed's address, so that an admin comes back to the same part. */
 export interface ListPosition {
   status: string;
   page: number;
 }
 
-/** The place that an address names; where it names none of these, the first page of the first status. */
+/** The position that an address names; where it names none of these, the first page of the first status. */
 export function positionOf(visit: Visit, statuses: readonly [string, ...string[]]): ListPosition {
   const status = visit.c.req.query("status") ?? "";
   const page = Number(/^[1-9]\d{0,5}$/.exec(visit.c.req.query("page") ?? "")?.[0] ?? 1);
   return { status: statuses.includes(status) ? status : statuses[0], page };
 }
 
-/** A place as the end of an address. */
+/** A position as the end of an address. */
 export function positionQuery({ status, page }: ListPosition): string {
   return `?status=${status}${page === 1 ? "" : `&page=${page}`}`;
 }

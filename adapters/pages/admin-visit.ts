@@ -88,7 +88,7 @@ function sendUnanswered(visit: Visit, answer: Exclude<LoggedOutcome, { status: "
     case "forbidden":
       return sendSignedOut(visit, signInPage(visit, 403, t.signIn.lost));
     case "invalid_args":
-      // What is wrong is what the admin wrote, or else the address, which opens nothing.
+      // Either what the admin wrote is wrong, or the address is, and then it opens nothing.
       return issuesOf(answer.error).some(({ path }) => path === "note" || path === "reason")
         ? sendPage(c, texts, refusedPage(visit, answer.error))
         : sendPage(c, texts, missingPage(visit));
@@ -103,7 +103,7 @@ function sendUnanswered(visit: Visit, answer: Exclude<LoggedOutcome, { status: "
   }
 }
 
-/** A page for somebody whose cookie is worth nothing (any more). */
+/** A page for somebody whose cookie is not valid, or no longer. */
 async function sendSignedOut(visit: Visit, page: Page): Promise<Response> {
   const response = await sendPage(visit.c, visit.texts, page);
   response.headers.append("Set-Cookie", cookieHeader(visit.pages.publicUrl(), undefined));
@@ -146,7 +146,7 @@ ${problem === undefined ? "" : html`<p class="wrong" role="alert">${problem}</p>
   };
 }
 
-/** Where in the pages one is. */
+/** The part of the pages that is shown. */
 export type Tab = "queue" | "agents" | "sessions" | "audit";
 
 const tabPaths: Record<Tab, string> = { queue: "", agents: "/agents", sessions: "/sessions", audit: "/audit" };

@@ -90,7 +90,7 @@ async function signIn(visit: Visit, form: URLSearchParams): Promise<Response> {
   }
 }
 
-/** The cookie goes whatever comes of it; where its sign-in could not be ended, that runs out by itself. */
+/** The cookie is removed in any case. Where its sign-in could not be ended, that runs out by itself. */
 async function signOut(visit: Visit): Promise<Response> {
   if (visit.jwt !== undefined) await callFunction(visit.c, visit.pages, "mutation", "users:signOut", {}, visit.jwt);
   return redirectWith(visit, undefined);

@@ -28,7 +28,7 @@ export function staticFile(content: string, type: string): StaticFile {
   return { content, type, etag: createHash("sha256").update(content).digest("base64url").slice(0, 16) };
 }
 
-/** The file as a response, or 304 where the reader has it. */
+/** The file as a response, or 304 where the reader has it already. */
 export function sendStatic(file: StaticFile, ifNoneMatch: string | undefined, cacheControl: string): Response {
   const etag = `"${file.etag}"`;
   const headers = { ETag: etag, "Cache-Control": cacheControl, "X-Content-Type-Options": "nosniff" };
@@ -42,7 +42,9 @@ const assets = new Map(
   Object.entries(types).map(([name, type]) => [name, readStaticFile(servedFile(`pages/assets/${name}`), type)]),
 );
 
-/** Where a page finds an asset, relative to the root. A changed file has another address, so a copy never goes stale. */
+/**
+ * Where a page finds an asset, relative to the root. A changed file has another address, so a copy never goes stale.
+ */
 export function assetPath(name: string): string {
   return `assets/${name}?v=${assets.get(name)?.etag}`;
 }

@@ -1,4 +1,4 @@
-/** How a page calls functions and reads its forms, and the plain page for what is neither a value nor a state to show. */
+/** How a page calls functions and reads its forms, and the plain page for an outcome that has no page of its own. */
 import { html } from "hono/html";
 import type { Outcome } from "../../runtime/call/call.js";
 import type { Kind } from "../../runtime/call/define.js";
@@ -19,7 +19,9 @@ export interface Pages {
 /** An outcome, with the id by which the log knows its call. */
 export type LoggedOutcome = Outcome & { requestId: string };
 
-/** Calls a function; as nobody where no JWT is given: who opens a link proves itself by the token in it. */
+/**
+ * Calls a function. Without a JWT it is called as nobody: whoever opens a link proves themselves by the token in it.
+ */
 export async function callFunction(
   c: HttpContext,
   { dispatcher }: Pages,

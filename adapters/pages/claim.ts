@@ -1,4 +1,6 @@
-/** `/claim/{claimToken}`: a human says that an agent is theirs. The button is a form, so it works without JavaScript. */
+/**
+ * `/claim/{claimToken}`: a human says that an agent is theirs. The button is a form, so it works without JavaScript.
+ */
 import { html } from "hono/html";
 import type { HttpApp, HttpContext } from "../http.js";
 import { callFunction, type Pages, readForm, sendProblem, sendUnreadableForm } from "./calls.js";

@@ -18,7 +18,8 @@ export function splitPair(first: string, second: string): [string, string] {
   const text = first.trim();
   const pair = text.split(/\s*[;；]\s*|\s*[,，]\s+|\s+/);
   if (pair.length === 2) return [pair[0] ?? "", pair[1] ?? ""];
-  // Without a space, a comma parts two numbers only where both have a decimal point: else it may be a decimal comma.
+  // Without a space, a comma separates two numbers only where both have a decimal point. Otherwise it may be a decimal
+  // comma.
   const [lat, lng, ...more] = text.split(/[,，]/);
   return more.length === 0 && lat?.includes(".") && lng?.includes(".") ? [lat, lng] : [first, second];
 }

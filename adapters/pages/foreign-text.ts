@@ -5,7 +5,9 @@
 import { html } from "hono/html";
 import type { Html } from "./layout.js";
 
-/** Embeddings, overrides and isolates: an unbalanced one would leave the `<bdi>` and turn the page's own words around. */
+/**
+ * Embeddings, overrides and isolates: an unbalanced one would leave the `<bdi>` and turn the page's own words around.
+ */
 const directionControls = /[\u202a-\u202e\u2066-\u2069]/g;
 /** Controls and the separators that end a line; a space keeps the words apart. */
 const lineControls = /[\p{Cc}\u2028\u2029]+/gu;

@@ -22,7 +22,7 @@ export interface Page {
   admin?: boolean;
 }
 
-/** Nothing inline, nothing from elsewhere, in nobody's frame. */
+/** Nothing inline, nothing from other sites, and no page in anybody's frame. */
 const contentSecurityPolicy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -72,8 +72,8 @@ ${page.content}
     Vary: "Accept-Language",
     "Content-Security-Policy": contentSecurityPolicy,
     "X-Content-Type-Options": "nosniff",
-    // The address holds a token; an admin's holds none, and without a referrer no browser would say in `Origin` which
-    // site a form comes from (admin-access.ts).
+    // The address holds a token. An admin's address holds none, and without a referrer no browser would say in `Origin`
+    // which site a form comes from (admin-access.ts).
     "Referrer-Policy": page.admin ? "same-origin" : "no-referrer",
     "Permissions-Policy": "geolocation=(self)",
     "Cache-Control": page.cacheable ? "public, max-age=300" : "no-store",

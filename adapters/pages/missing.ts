@@ -1,6 +1,6 @@
 /**
- * What an address says at which there is nothing: a page to a person who mistyped it, JSON to a program. The address of a
- * WebSocket that was asked for without an upgrade says what is missing.
+ * The answer at an address where there is nothing: a page for a person who mistyped it, JSON for a program. The address
+ * of a WebSocket that was asked for without an upgrade says what is missing.
  */
 import { html } from "hono/html";
 import { type HttpApp, type HttpContext, sendReply } from "../http.js";

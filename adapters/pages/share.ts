@@ -48,7 +48,8 @@ export function addSharePage(app: HttpApp, pages: Pages): void {
     const accuracyMeters = parseDegrees(form.get("accuracyMeters") ?? "");
     const submitted = await callFunction(c, pages, "mutation", "events:submitLocationShare", {
       shareToken,
-      // What is no number is left out: the function then names the field, as it does for one out of range.
+      // A field that is no number is left out. The function then names the field, as it does where a number is out of
+      // range.
       ...(Number.isNaN(parseDegrees(lat)) ? {} : { lat: parseDegrees(lat) }),
       ...(Number.isNaN(parseDegrees(lng)) ? {} : { lng: parseDegrees(lng) }),
       ...(Number.isNaN(accuracyMeters) ? {} : { accuracyMeters }),
@@ -102,7 +103,7 @@ function browserPosition(t: Texts["share"]): Html {
 data-unavailable="${t.unavailable}" data-timeout="${t.timeout}" data-unsupported="${t.unsupported}"></p>`;
 }
 
-/** Open from the server, since without JavaScript it is the only way; share.js closes it while nothing was entered. */
+/** Shown open, since without JavaScript it is the only way. share.js closes it as long as nothing was entered. */
 function manualForm(t: Texts["share"], entry: Entry): Html {
   const { wrong } = entry;
   return html`<details id="manual" open${wrong.size > 0 ? html` data-wrong` : ""}>

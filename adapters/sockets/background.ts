@@ -1,6 +1,6 @@
 /**
- * Work that nobody waits for: that a socket is gone has to reach the database even if that is away for a moment. The
- * server waits for what runs before it lets go of the database.
+ * Work that nobody waits for. Word of a socket that is gone has to reach the database even if that is away for a
+ * moment. The server waits for such work before it closes the database.
  */
 import type { Logger } from "pino";
 import type { Clock } from "../../runtime/clock.js";
@@ -16,7 +16,7 @@ export class Background {
     readonly log: Logger,
   ) {}
 
-  /** Has `stop` wait for it. */
+  /** Has `stop` wait for the work. */
   track<T>(work: Promise<T>): Promise<T> {
     const forget = () => {
       this.#running.delete(done);
@@ -26,7 +26,7 @@ export class Background {
     return work;
   }
 
-  /** Runs it, again and again until it succeeds. */
+  /** Runs the work, again and again until it succeeds. */
   ensure(what: string, work: () => Promise<unknown>): void {
     if (this.#refusing) return;
     const attempt = work().catch((error: unknown) => {

@@ -1,6 +1,6 @@
 /**
- * The codes with which the server closes a WebSocket (clawrent.md section 4.7). What a client does next hangs on them:
- * the final ones end it for good, every other one makes it come again. 1000 is never sent, because clients then forget
+ * The codes with which the server closes a WebSocket (clawrent.md section 4.7). They decide what a client does next: a
+ * final code ends it for good, every other code makes it come again. 1000 is never sent, because clients then forget
  * the session without a word (section 0, rule 11).
  */
 import { CallError } from "../../runtime/errors.js";
@@ -33,7 +33,7 @@ export function isFinal({ code }: Closing): boolean {
   return finalCodes.has(code);
 }
 
-/** The same close for a suspended account: what to do about it is another thing than after a revocation. */
+/** The same close for a suspended account, whose owner has to do something else than after a revocation. */
 export function suspendedAs({ code }: Closing): Closing {
   return { code, reason: "Account is suspended" };
 }

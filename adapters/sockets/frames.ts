@@ -1,4 +1,4 @@
-/** Frames to clients, as bytes. What goes to several sockets is written once per shape and shared. */
+/** Frames to clients, as bytes. A frame for several sockets is written once per shape and shared. */
 import type { MessageNotice, NoticeOf, SenderNotice } from "../../runtime/notices.js";
 import { isoTime } from "../../schema/values.js";
 
@@ -97,7 +97,7 @@ function senderOf({ participantId, side, userId, agentId, slotIndex }: SenderNot
   return shape === "session" ? common : { participantId, side, userId, ...common };
 }
 
-/** Somebody's coming or going. What has no counterpart in the shape is undefined. */
+/** Somebody has come or gone. Undefined where the shape has no frame for that. */
 export function peerFrame(
   sessionId: string,
   change: PeerChange,
@@ -113,7 +113,7 @@ export function peerFrame(
 
 export type PeerChange = "connected" | "disconnected" | "offline";
 
-/** The same before it has its stamp; `timed`: its payload says it, too. */
+/** The same before it has its stamp. `timed`: its payload says the stamp as well. */
 export function peerNews(
   change: PeerChange,
   participant: SenderNotice,

@@ -1,7 +1,7 @@
 /**
- * Refused sockets that wait for their close code. Some clients take no code for final and come again once a second for
- * ever (clawrent.md section 4.7): who comes again soon waits longer each time, by token, session and channel. Here is who
- * came how often, and who waits; what counts as open is the server's (adapters/sockets/socket-server.ts).
+ * Refused sockets that wait for their close code. Some clients take no code as final and come again once a second for
+ * ever (clawrent.md section 4.7). A client that comes again soon waits longer each time, by token, session and channel.
+ * This file knows who came how often and who waits. How many sockets are open is counted in socket-server.ts.
  */
 import type { Clock } from "../../runtime/clock.js";
 import { hashSecret } from "../../runtime/ids.js";
@@ -24,16 +24,18 @@ interface Held {
   /** Under which its refusals are counted. */
   key: string;
   sessionId: string;
-  /** Calls its close off and frees its place. */
+  /** Cancels its close and frees its place. */
   leave: () => void;
 }
 
 export class Holds {
-  /** By hashes, the latest last: how often in a row, and until when the next counts as soon. */
+  /**
+   * By hash, the latest last: how often in a row a client was refused, and until when its next refusal counts as soon.
+   */
   readonly #refusals = new Map<string, { times: number; soonUntil: number }>();
   readonly #held = new Map<string, Held>();
   readonly #heldByAddress = new OpenByAddress();
-  /** Sockets that are not answered yet. What makes one welcome meanwhile may come too late for the answer. */
+  /** Sockets that have no answer yet. What makes such a socket welcome meanwhile may come too late for the answer. */
   readonly #opening = new Set<{ sessionId: string; isWelcome: boolean }>();
 
   constructor(
@@ -42,18 +44,20 @@ export class Holds {
     readonly on: boolean,
   ) {}
 
-  /** Sockets that are held, those included that are just being closed. */
+  /** How many sockets are held, including those that are just being closed. */
   get size(): number {
     return this.#held.size;
   }
 
-  /** Has a socket opened. Undefined where it is in, else how it closes: now, or by itself where it is held. */
+  /**
+   * Opens a socket. Undefined where it is let in; otherwise how it closes: now, or later by itself where it is held.
+   */
   async opening(
     socket: Socket,
     { path, token, sessionId }: Asked,
     open: () => Promise<Closing | undefined>,
   ): Promise<{ closing: Closing; held: boolean } | undefined> {
-    // Whoever has no token is not to wait for others who have none either.
+    // A client without a token must not wait because of others without one.
     const key = hashSecret(JSON.stringify([path, sessionId, token || socket.address]));
     const asked = { sessionId, isWelcome: false };
     this.#opening.add(asked);
@@ -72,7 +76,7 @@ export class Holds {
     return { closing, held: this.on && this.#hold(socket, key, sessionId, closing) };
   }
 
-  /** Whether it is held: it was refused before, not long ago, and there is a place. */
+  /** Holds it where it was refused not long ago and there is room. Returns whether it is held. */
   #hold(socket: Socket, key: string, sessionId: string, closing: Closing): boolean {
     const holdMs = this.#refused(key);
     const { address } = socket;
@@ -90,7 +94,7 @@ export class Holds {
     return true;
   }
 
-  /** Counts a refusal. For how many milliseconds its socket is to be held. */
+  /** Counts a refusal. Returns for how many milliseconds its socket is to be held. */
   #refused(key: string): number {
     const now = this.clock.now();
     const before = this.#refusals.get(key);
@@ -105,7 +109,10 @@ export class Holds {
     return holdMs;
   }
 
-  /** What may be welcome by now, of one session or all: to be closed, so that it comes again. */
+  /**
+   * The held sockets that may be welcome by now, of one session or of all. They are to be closed, so that they come
+   * again.
+   */
   end(sessionId?: string): Socket[] {
     const isMeant = (it: { sessionId: string }) => sessionId === undefined || it.sessionId === sessionId;
     for (const asked of this.#opening) if (isMeant(asked)) asked.isWelcome = true;

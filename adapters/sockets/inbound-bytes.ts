@@ -1,6 +1,6 @@
 /**
- * The bytes that one socket has sent and that are not dealt with yet: those of whole frames that wait or are worked on, and
- * those that have arrived of a frame that is not whole.
+ * The bytes that one socket has sent and that are not dealt with yet: those of whole frames that wait or are worked on,
+ * and those that have arrived of a frame that is not whole.
  */
 import type { Holding } from "../../runtime/byte-budget.js";
 import { type Held, sizes } from "../../runtime/limits.js";

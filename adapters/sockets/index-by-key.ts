@@ -1,10 +1,10 @@
-/** Open sockets by what they belong to: a session, an agent, a user. What is gone is in no index any more. */
+/** Open sockets by what they belong to: a session, an agent, a user. A socket that is gone is in no index. */
 import type { Socket } from "./socket.js";
 
 export class SocketIndex<T> {
   readonly #byKey = new Map<string, Set<T>>();
 
-  /** Adds what stands for the socket, until the socket is gone. */
+  /** Adds an entry for the socket, until the socket is gone. */
   add(key: string, entry: T, socket: Socket): void {
     const entries = this.#byKey.get(key) ?? new Set();
     entries.add(entry);
@@ -15,7 +15,7 @@ export class SocketIndex<T> {
     });
   }
 
-  /** What is open now. A copy, as looking after one may end another. */
+  /** The entries of the sockets that are open now. A copy, because work on one socket may end another. */
   get(key: string): T[] {
     const entries = this.#byKey.get(key);
     return entries ? [...entries] : [];

@@ -1,4 +1,6 @@
-/** The marketplace's WebSockets (clawrent.md section 4): their channels, and the rows that say which process holds them. */
+/**
+ * The marketplace's WebSockets (clawrent.md section 4): their channels, and the rows that say which process holds them.
+ */
 import type { Logger } from "pino";
 import { findLapses } from "../../functions/system/openers.js";
 import type { Admission } from "../../runtime/call/admission.js";
@@ -33,7 +35,9 @@ export interface MarketplaceSocketsParts {
 
 /** The rows by which the database knows which process holds which socket. */
 export interface SocketRows {
-  /** Forgets the sockets that this process had before, and says that it lives. To be done before any socket is opened. */
+  /**
+   * Forgets the sockets that this process had before, and says that it lives. To be done before any socket is opened.
+   */
   start(): Promise<void>;
   /** Forgets the sockets of this process. To be done after all are closed. */
   end(): Promise<void>;

@@ -1,13 +1,14 @@
 /**
- * Who opened which socket, so that it closes when they lose the right to it. A notice says so at once; where notices may
- * have been lost, the database is asked (functions/model/standing.ts).
+ * Who opened which socket, so that it closes when they lose the right to it. A notice says so at once; where notices
+ * may have been lost, the database is asked (functions/model/standing.ts).
  */
 import type { Logger } from "pino";
 import type { Lapse } from "../../functions/model/standing.js";
 import type { NoticeBoard } from "../../runtime/notices.js";
 import { closings } from "./close-codes.js";
 import { SocketIndex } from "./index-by-key.js";
-import type { Opener, Socket } from "./socket.js";
+import type { Opener } from "./opener.js";
+import type { Socket } from "./socket.js";
 
 /** How many sockets are asked about at a time. */
 const atOnce = 100;

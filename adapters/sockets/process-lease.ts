@@ -1,6 +1,6 @@
 /**
- * This process's word that it lives (../architecture.md section 3, presence): the rows of its sockets hold as long as its
- * lease does. Where no other process works on the database there is nobody to tell, and nothing is renewed.
+ * This process's lease, by which the others know that it lives (../architecture.md section 3, presence): the rows of
+ * its sockets are good as long as its lease. Where no other process works on the database, nothing is renewed.
  */
 import type { Logger } from "pino";
 import { endProcess, renewLease, startProcess } from "../../functions/system/processes.js";
@@ -73,7 +73,7 @@ export class ProcessLease {
       const { alive, forgotten, nextEndAt } = await dispatcher.runSystem(renewLease, { processId });
       if (!alive) onLost();
       if (forgotten > 0) onForgotten();
-      // A process that is dead is forgotten when its lease ends, and not a while after.
+      // A dead process is to be forgotten right when its lease ends.
       if (nextEndAt !== null) afterMs = Math.max(1, Math.min(afterMs, nextEndAt - clock.now()));
     } catch (error) {
       log.warn({ err: error }, "lease not renewed");

@@ -53,7 +53,7 @@ export class SocketServer {
   readonly #socketParts: SocketParts;
   readonly #channels: { path: string | RegExp; channel: Channel }[] = [];
   readonly #upgrades = upgradesWithFramesOf(sizes.refusedFrameBytes);
-  // Without a bound here: `ws` would close at the first byte of what is too large, before the client was told.
+  // No bound here: `ws` would close at the first byte of a frame that is too large, before the client was told.
   readonly #liveUpgrades = upgradesWithFramesOf(0);
   readonly #sockets = new Map<string, Socket>();
   readonly #openByAddress = new OpenByAddress();
@@ -79,7 +79,7 @@ export class SocketServer {
     notices.on("participantResumed", ({ sessionId }) => comeAgain(this.#holds.end(sessionId)));
     notices.on("noticesMissed", () => comeAgain(this.#holds.end()));
     notices.on("socketReplaced", ({ socketId }) => this.#sockets.get(socketId)?.close(closings.replaced));
-    // Whose socket was refused is not known.
+    // Nobody knows whose sockets were refused.
     notices.on("userStandingChanged", ({ suspended }) => {
       if (!suspended) comeAgain(this.#holds.end());
     });
@@ -89,7 +89,7 @@ export class SocketServer {
     return this.#parts.log;
   }
 
-  /** Open sockets, those included that are just being closed. */
+  /** How many sockets are open, including those that are just being closed. */
   get size(): number {
     return this.#sockets.size;
   }
@@ -107,7 +107,7 @@ export class SocketServer {
     return this.#channelAt(path) !== undefined;
   }
 
-  /** Takes the server's upgrades from now on. */
+  /** Takes the server's upgrade requests from now on. */
   start(http: Server): void {
     http.on("upgrade", (request, connection, head) => {
       if (request.headers.upgrade?.toLowerCase() === "websocket") this.#upgrade(request, connection, head);
@@ -217,7 +217,7 @@ export class SocketServer {
   }
 }
 
-/** Looks after some sockets, and then lets others have their turn. */
+/** Looks after some sockets at a time, and lets other work have its turn in between. */
 function inParts(sockets: readonly Socket[], look: (socket: Socket) => void, from = 0): void {
   for (const socket of sockets.slice(from, from + socketsPerTurn)) look(socket);
   if (from + socketsPerTurn < sockets.length) setImmediate(() => inParts(sockets, look, from + socketsPerTurn));

@@ -1,45 +1,36 @@
 /**
- * One open WebSocket: frames in and out, within limits. Frames wait until somebody takes them and are worked on a few at
- * a time, so that a fast sender is slowed down and not lost; a reader that does not keep up is closed. What the frames
- * mean is the channel's.
+ * One open WebSocket: frames in and out, within limits. Frames wait until a handler takes them, and a few are worked on
+ * at a time, so that a fast sender is slowed down and loses nothing. A reader that does not keep up is closed. Its
+ * channel knows what the frames mean.
  */
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { WebSocket } from "ws";
 import type { Holding } from "../../runtime/byte-budget.js";
 import type { Clock } from "../../runtime/clock.js";
-import type { CredentialId } from "../../runtime/context.js";
 import { type Held, sizes } from "../../runtime/limits.js";
 import { type Closing, closings } from "./close-codes.js";
 import { heartbeatAck, systemError } from "./frames.js";
 import { InboundBytes } from "./inbound-bytes.js";
 import { type FrameHandler, parseFrame, type RawFrameHandler } from "./inbound-frame.js";
+import type { Opener } from "./opener.js";
 import type { WholeFrame } from "./whole-frame.js";
-
-/** Who opened the socket, so that it closes when they lose the right to. */
-export interface Opener {
-  credentialId: CredentialId;
-  /** The agent whose credential it is; null for a user's, and for what was opened with a session token. */
-  agentId: string | null;
-  /** The user that it was opened for: the one whose credential it is, the agent's owner, or the one on that side. */
-  userId: string | null;
-  /** How it closes once its credential has ended, and where its user is suspended. */
-  revoked: Closing;
-  suspended: Closing;
-}
 
 const frameTooLarge = systemError("too_large", `A frame is too large (max ${sizes.frameBytes} bytes)`);
 const asText = { binary: false };
 
-/** The checks of liveness: one every five seconds, a ping at every fourth, and the end at the thirteenth without a sound. */
+/**
+ * The checks of liveness: one every five seconds, a ping at every fourth, and the end at the thirteenth without a
+ * sound.
+ */
 export const checkEveryMs = 5_000;
 const checksPerPing = 4;
 const mostSilentMs = 60_000;
 
-/** What a pong counts as, with what a write takes beside it; and the most that may wait of a client that only pings. */
+/** What a pong counts as, with what its write takes; and how much of that may wait for a client that only pings. */
 const pongBytes = 256;
 const mostPongBytes = 1024 * 1024;
-/** As much is taken without a word of when it was read. */
+/** Up to this much, the network's own buffers take a write without saying when it was read. */
 const littleBytes = 16 * 1024;
 
 /** What every socket of the server is given. */
@@ -69,18 +60,18 @@ export class Socket {
   #handler: FrameHandler | RawFrameHandler | undefined;
   #pong: ((payload: string) => void) | undefined;
   #working = 0;
-  /** What its pongs count that the network may not have taken yet. */
+  /** The bytes of pongs that the network may not have taken yet. */
   #pongBytes = 0;
   /** What is held for it: what it sent, until that is dealt with, and what it was sent, until the network has that. */
   readonly #inbound: InboundBytes;
   #outbound: Holding;
-  /** The turn of a large frame that has not come yet: those behind it wait as well. */
+  /** The turn of a large frame that has not come yet. The frames behind it wait as well. */
   #turn: Promise<unknown> | undefined;
   #resting = false;
   #gone = false;
-  /** Whether nothing that it sends is taken any more. */
+  /** Whether nothing that the client sends is taken any more. */
   #closedByUs = false;
-  /** What was read of it while it is held; undefined where it is not. */
+  /** How many bytes were read while it is held; undefined where it is not held. */
   #readWhileHeld: number | undefined;
   #checks: number;
   #silentChecks = 0;
@@ -98,7 +89,7 @@ export class Socket {
     this.log = parts.log;
     this.#inbound = new InboundBytes(parts.held, address, () => this.close(closings.later));
     this.#outbound = this.#holdOutbound(undefined);
-    // Before `ws` hears of it, so that what it makes of this is subtracted from it.
+    // Before `ws` gets the data: the frames that `ws` makes of it are subtracted from what is counted here.
     connection.prependListener("data", (chunk: Buffer) => this.#arrived(chunk.length));
     connection.on("drain", () => {
       this.#pongBytes = 0;
@@ -127,7 +118,7 @@ export class Socket {
       this.#inbound.controlIsWhole(data.length);
       if (data.length > 0) this.#pong?.(data.toString("latin1"));
     });
-    // What breaks the protocol or the frame limit ends in `close`, with the code that `ws` chose.
+    // A frame that breaks the protocol or the frame limit ends in `close`, with a code that `ws` chooses.
     ws.on("error", (error) => this.log.debug({ socket: this.id, err: error }, "socket error"));
     ws.on("close", () => {
       this.#leave();
@@ -170,13 +161,13 @@ export class Socket {
     return this.#gone;
   }
 
-  /** Has `listener` run once the socket is gone, at once where it is. */
+  /** Has `listener` called once the socket is gone, at once where it is already. */
   onGone(listener: () => void): void {
     if (this.#gone) listener();
     else this.#goneListeners.push(listener);
   }
 
-  /** Starts working on frames, those that waited first; also on what a client sent before it left. */
+  /** Starts working on frames, first those that waited, and also those that a client sent before it left. */
   handle(handler: FrameHandler | RawFrameHandler): void {
     this.#handler = handler;
     this.#work();
@@ -192,7 +183,7 @@ export class Socket {
     }
   }
 
-  /** A little is in the network's own buffers, and there is no word of its end. */
+  /** A little may be in the network's own buffers, which do not say when they are empty. */
   #countUnread(): void {
     const { bufferedAmount } = this.#ws;
     this.#outbound.set(bufferedAmount > littleBytes ? bufferedAmount : 0);
@@ -208,16 +199,18 @@ export class Socket {
   }
 
   /**
-   * Sends a frame that may be on its way to a thousand others as well: in one piece, where `ws` would write the head of
-   * each anew. Between its frames there is room for one, as nothing is compressed. `taken` is called once the network has
-   * it, or where the socket is gone.
+   * Sends a frame that may go to a thousand other sockets as well. It is written in one piece, where `ws` would write a
+   * new head for each socket. That is safe between the frames of `ws`, because nothing is compressed. `taken` is called
+   * once the network has it, or where the socket is gone.
    */
   sendWhole(frame: WholeFrame, taken: () => void): void {
     if (this.#gone) taken();
     else this.#connection.write(frame, taken);
   }
 
-  /** Pings; `onPong` hears the payload of each pong that has one. A client that answers has read all that came before. */
+  /**
+   * Pings; `onPong` hears the payload of each pong that has one. A client that answers has read all that came before.
+   */
   ping(payload: string): void {
     if (!this.#gone) this.#ws.ping(payload);
   }
@@ -227,8 +220,8 @@ export class Socket {
   }
 
   /**
-   * Has the client wait for its close. For the rest of the server it is gone at once, and nothing is taken of what it
-   * sends. A little is read all the same, because its goodbye comes that way.
+   * Has the client wait for its close. For the rest of the server it is gone at once, and what it sends is dropped. A
+   * little is still read, because its goodbye comes that way.
    */
   hold(): void {
     this.#readWhileHeld = 0;
@@ -238,13 +231,15 @@ export class Socket {
     this.#leave();
   }
 
-  /** Closes from this side. For the rest of the server it is gone at once; the client is given a while to say goodbye. */
+  /**
+   * Closes from this side. For the rest of the server it is gone at once; the client is given a while to say goodbye.
+   */
   close({ code, reason }: Closing): void {
     if (this.#ws.readyState === WebSocket.OPEN) {
       this.log.debug({ socket: this.id, code, reason }, "socket closed");
       this.#readWhileHeld = undefined;
       this.#ws.close(code, reason);
-      // To hear the goodbye.
+      // To receive the goodbye.
       this.#ws.resume();
     }
     this.#closedByUs = true;
@@ -257,11 +252,11 @@ export class Socket {
     this.#ws.terminate();
   }
 
-  /** Looks whether the other end is still there. */
+  /** Checks whether the other end is still there. */
   check(): void {
     if (this.#gone) return;
     this.#checks += 1;
-    // One that waits because of us cannot be heard.
+    // A client whose reading is paused here cannot be heard.
     if (!this.#ws.isPaused) this.#silentChecks += 1;
     if (this.#silentChecks * checkEveryMs > this.mostSilentMs) this.close(closings.silent);
     else if (this.#checks % checksPerPing === 0) this.ping("");
@@ -291,7 +286,7 @@ export class Socket {
     this.#pauseOrResume();
   }
 
-  /** The sender waits while many frames do, or large ones: then its own network holds the rest. */
+  /** Stops reading while many or large frames wait: then the sender's network holds the rest. */
   #pauseOrResume(): void {
     if (this.#ws.readyState !== WebSocket.OPEN) return;
     const full = this.#waiting.length >= sizes.framesAtOnce || this.#inbound.frames >= sizes.heldBytes;
@@ -323,7 +318,7 @@ export class Socket {
     try {
       if (!("frame" in handler)) return await (isBinary ? handler.bad("A frame is text") : handler.raw(data));
       if (data.length > sizes.frameBytes) {
-        // At once, and not in its turn among a session's frames: nothing comes behind it.
+        // At once, and not in its turn among a session's frames, because nothing follows it.
         this.send(frameTooLarge);
         return this.close(closings.tooLarge);
       }

@@ -1,6 +1,6 @@
 /**
- * `/ws/agent`: the control channel of a provider agent (clawrent.md section 4.2). It tells the agent of its sessions and
- * of its status, and is the reason why the agent counts as connected.
+ * `/ws/agent`: the control channel of a provider agent (clawrent.md section 4.2). It tells the agent of its sessions
+ * and of its status, and is the reason why the agent counts as connected.
  */
 import type { Logger } from "pino";
 import { closeAgentSocket, openAgentSocket, recheckAgent } from "../../../functions/system/agent-sockets.js";
@@ -56,7 +56,7 @@ export class AgentChannel implements Channel {
     notices.on("noticesMissed", () => void parts.background.track(this.#recheckAll()));
   }
 
-  /** Has every channel look again at what notices would have told it. */
+  /** Has every channel look up what notices would have told it. */
   async #recheckAll(): Promise<void> {
     for (const agentId of this.#open.keys()) {
       for (const open of this.#open.get(agentId)) await open.recheck();
@@ -70,7 +70,7 @@ export class AgentChannel implements Channel {
     const { agentId, credentialId, ownerId: userId } = caller;
     const opener = { credentialId, agentId, userId };
     const entry = new AgentSocket(socket, caller, this.#parts);
-    // From here on the notices of this agent find the socket, and so does the end of its credential.
+    // From here on notices of this agent reach the socket, and so does the end of its credential.
     openers.identify(socket, { ...opener, ...lapsedClosings });
     this.#open.add(agentId, entry, socket);
 
@@ -90,7 +90,7 @@ export class AgentChannel implements Channel {
       entry.greet(connected.name, connected.onlineStatus);
       return undefined;
     } catch (error) {
-      // The commit may have happened all the same.
+      // The commit may still have happened.
       forget();
       return closingOf(error, invalidToken);
     }
@@ -101,10 +101,10 @@ type OnlineStatus = "online" | "offline" | "busy";
 
 /** One open control channel. */
 class AgentSocket {
-  /** What this socket was told and the database does not know yet. */
+  /** What this socket was told, as long as the database does not know it. */
   readonly #told = new Map<string, Announcement["status"]>();
   #greeted = false;
-  /** The last word before the greeting: that of its own coming, or a later one. */
+  /** The last status before the greeting: the one that its own coming set, or a later one. */
   #statusBeforeGreeting: { onlineStatus: OnlineStatus; at: number } | undefined;
   #statusesTold = 0;
   #lastTold: OnlineStatus | undefined;
@@ -148,7 +148,9 @@ class AgentSocket {
     });
   }
 
-  /** A change. Another process's may arrive after a newer one: then the database knows which it is now. */
+  /**
+   * The status has changed. Where a newer change of another process arrived before it, the database knows the status.
+   */
   hearStatus(onlineStatus: OnlineStatus, at: number): void {
     if (this.#greeted && at < this.#lastAt) void this.parts.background.track(this.recheck());
     else this.tellStatus(onlineStatus, at);
@@ -165,12 +167,12 @@ class AgentSocket {
     this.send("agent.status_updated", { agentId: this.caller.agentId, onlineStatus, timestamp: isoTime(at) });
   }
 
-  /** There is something to announce. Before the greeting that comes with everything else. */
+  /** There is something to announce. Before the greeting nothing is done, as everything is announced after it. */
   announce(): void {
     if (this.#greeted) this.#announceAll(false);
   }
 
-  /** Looks whether the channel still stands, and tells what it was perhaps not told. */
+  /** Checks whether this is still the agent's channel, and tells what it may not have been told. */
   async recheck(): Promise<void> {
     if (!this.#greeted || this.socket.gone) return;
     try {
@@ -181,7 +183,7 @@ class AgentSocket {
       }
       const isNews = told === this.#statusesTold && found.onlineStatus !== this.#lastTold;
       if (isNews) this.tellStatus(found.onlineStatus, this.parts.clock.now());
-      // A client that waits to be let in again comes; any other knows that it is in.
+      // A client that waits to be let in again comes back. Any other client knows that it is in.
       for (const sessionId of found.absentFrom) this.send("session.participant_resumed", { sessionId });
       this.announce();
     } catch (error) {
@@ -189,7 +191,7 @@ class AgentSocket {
     }
   }
 
-  /** One look at a time, and another one after it where something came up meanwhile. */
+  /** Announces once at a time, and once more after it where something came up meanwhile. */
   #announceAll(again: boolean): void {
     if (this.#announcing) {
       this.#due = true;
@@ -197,7 +199,7 @@ class AgentSocket {
     }
     this.#announcing = this.#lookAndTell(again)
       .catch((error: unknown) => {
-        // The client comes again, and so does what it was not told.
+        // The client comes again, and is told then what it was not told now.
         this.socket.close(closingOf(error, invalidToken));
       })
       .finally(() => {
@@ -231,7 +233,7 @@ class AgentSocket {
     this.#awaitingPong.set(ping, () =>
       this.parts.background.ensure("marking announcements", async () => {
         await this.parts.dispatcher.runSystem(markAnnounced, { announced });
-        // A look that began before must not take them for news, so they are forgotten after it.
+        // An announcing that began before must not take them as new, so they are forgotten after it.
         await this.#announcing;
         for (const { sessionId, status } of announced) {
           if (this.#told.get(sessionId) === status) this.#told.delete(sessionId);
@@ -260,7 +262,7 @@ class AgentSocket {
     const outcome = await this.parts.dispatcher.dispatch(call);
     if (outcome.status === "fault") this.socket.send(systemError("internal", "Server error"));
     else if (outcome.status !== "success") this.socket.send(systemError(outcome.error.code, outcome.error.message));
-    // A change has told itself; where there was none, this is the answer.
+    // A change was told as one already. Where there was none, this is the answer.
     else if (this.#statusesTold === toldBefore) this.tellStatus(onlineStatus, this.parts.clock.now());
   }
 }

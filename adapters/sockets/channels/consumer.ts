@@ -1,6 +1,6 @@
 /**
- * `/ws/agent/consumer`: the control channel of a consumer-side agent (clawrent.md section 4.5). It only tells: the agent
- * counts as connected by `/ws/agent` alone, and what is missed here the client finds with its next poll.
+ * `/ws/agent/consumer`: the control channel of a consumer-side agent (clawrent.md section 4.5). It only tells the agent
+ * what happens: the agent counts as connected by `/ws/agent` alone, and its next poll finds what it missed here.
  */
 import { findConsumerAnnouncement, recheckConsumer } from "../../../functions/system/announcements.js";
 import { findLapses } from "../../../functions/system/openers.js";
@@ -19,7 +19,7 @@ type ConsumerChannelParts = Omit<ChannelParts, "processId">;
 export class ConsumerChannel implements Channel {
   readonly #parts: ConsumerChannelParts;
   readonly #open = new SocketIndex<Socket>();
-  /** What has still to be read before it is told, so that an end does not overtake its start. */
+  /** The tellings of each agent, one after the other, so that the end of a session does not overtake its start. */
   readonly #telling = new Map<string, Promise<void>>();
 
   constructor(parts: ConsumerChannelParts) {
@@ -76,7 +76,7 @@ export class ConsumerChannel implements Channel {
     if (this.#open.count(agentId) >= sizes.consumerSocketsPerAgent) return closings.tooMany;
     openers.identify(socket, { ...opener, ...lapsedClosings });
     this.#open.add(agentId, socket, socket);
-    // Asked now, as what lapses later finds the socket.
+    // Asked only now: notice of a later lapse reaches the socket.
     try {
       const [lapse] = await dispatcher.runSystem(findLapses, { openers: [opener] });
       if (lapse) return lapsedClosings[lapse];

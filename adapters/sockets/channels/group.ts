@@ -66,7 +66,7 @@ export class GroupChannel implements Channel {
     });
   }
 
-  /** How a socket closes that comes too often. The client reads the time to wait out of the reason. */
+  /** How a socket closes that comes too often. The client reads the time to wait from the reason. */
   async #stormOf(who: string): Promise<Closing | undefined> {
     try {
       await this.limits.take("groupOpenings", who);

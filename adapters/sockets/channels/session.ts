@@ -50,7 +50,7 @@ export class SessionChannel implements Channel {
   }
 }
 
-/** Absent is the first; what is no whole number names no slot. */
+/** Without a slot it is the first. Text that is no whole number names no slot. */
 function slotOf(given: string | null): number | null {
   if (given === null || given === "") return 0;
   return /^\d{1,4}$/.test(given) ? Number(given) : null;

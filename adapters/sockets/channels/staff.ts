@@ -1,6 +1,6 @@
 /**
- * `/ws/staff` (clawrent.md section 8.2). There is no staff here, so no token is theirs; their client stops at these codes,
- * where it would take an HTTP error for a broken network and come again for ever.
+ * `/ws/staff` (clawrent.md section 8.2). There is no staff here, so no token is valid. The staff client stops at these
+ * codes. It would take an HTTP error for a broken network and come again for ever.
  */
 
 import type { Closing } from "../close-codes.js";

@@ -1,6 +1,6 @@
 /**
- * How far clients are known to have read, gathered and written a few times a second: what a pong proves is not worth a
- * transaction of its own. What is lost with the process is replayed, and the clients drop what they had.
+ * How far clients are known to have read. It is gathered and written a few times a second, because one pong is not
+ * worth a transaction. Whatever is lost with the process is replayed, and the clients drop what they had.
  */
 import { confirmDelivered } from "../../../functions/system/replay.js";
 import type { Dispatcher } from "../../../runtime/call/dispatch.js";

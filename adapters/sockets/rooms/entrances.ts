@@ -1,7 +1,7 @@
 /**
- * Sockets that have asked to be let into a session and are not in yet. A join that runs beside a suspension, a revocation
- * or a pause may not see it and still commit after it. Nothing else would close such a socket, which belongs to nobody
- * until it is in; so what happens meanwhile is remembered here.
+ * Sockets that have asked to be let into a session and are not in yet. A join that runs beside a suspension, a
+ * revocation or a pause may not see it and still commit after it. Nothing else would close such a socket, which belongs
+ * to nobody until it is in; so what happens meanwhile is remembered here.
  */
 import type { JoinRefusal } from "../../../functions/system/joins.js";
 import type { CredentialId } from "../../../runtime/context.js";

@@ -52,7 +52,10 @@ export class MemberFrames {
     return this.#answer(member, id, outcome);
   }
 
-  /** On the session channel a message that went well is not answered: some clients take the first frame for the peer's answer. */
+  /**
+   * On the session channel a message that went well is not answered: some clients take the first frame for the peer's
+   * answer.
+   */
   async #answer(member: Member, id: string | undefined, outcome: Outcome): Promise<void> {
     if (outcome.status === "fault") return this.refuse(member, "internal", "Server error");
     if (outcome.status !== "success") {

@@ -27,7 +27,10 @@ export class Member {
   readonly #isBehind: boolean;
   /** The newest message that it has, or is not to get. */
   #cursor: number;
-  /** The newest message that is known to have its turn: that of its coming, then those noticed while it still reads. */
+  /**
+   * The newest stamp up to which there are messages to read: that of its coming, then those noticed while it still
+   * reads.
+   */
   #noticed: number;
   /** What waits behind the backlog; undefined once the member is live. */
   #held: { stamp: number; write: () => void }[] | undefined = [];
@@ -38,7 +41,7 @@ export class Member {
     readonly socket: Socket,
     readonly sessionId: string,
     readonly shape: Shape,
-    /** The stamp of its coming, and up to which everything was told by then. */
+    /** The stamp of its coming. */
     readonly stamp: number,
     toldUpTo: number,
     readonly participant: SenderNotice,
@@ -65,7 +68,7 @@ export class Member {
     return targetSlot === null || slotIndex === null || slotIndex === targetSlot;
   }
 
-  /** A message of now. While the backlog is being read it will be found there. */
+  /** A new message. While the backlog is being read, the message will be found in it. */
   sendMessage(stamp: number, frame: Buffer): void {
     if (this.#held) this.#noticed = stamp;
     else if (stamp > this.#cursor) {
@@ -108,7 +111,7 @@ export class Member {
         sessionId,
         participant,
         after,
-        // What is newer may have come from another process, before frames that still wait for their turn.
+        // A newer message may have come from another process, ahead of frames that still wait for their turn.
         upTo: noticed,
         atOnce: backlogAtOnce,
       });
@@ -122,7 +125,7 @@ export class Member {
       }
       found = messages.length;
     } while (!this.socket.gone && (found === backlogAtOnce || noticed !== this.#noticed));
-    // In the same breath as the look for something new: a message that is noticed in between would fall through.
+    // In the same turn as the check for something new: a message that was noticed in between would be lost.
     this.#goLive();
   }
 

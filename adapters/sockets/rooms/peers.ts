@@ -1,4 +1,7 @@
-/** What a member's client was last told of each of the others in its session, and what it is to be told to put that right. */
+/**
+ * What a member's client was last told of each of the others in its session, and what it is to be told to put that
+ * right.
+ */
 import type { SessionState } from "../../../functions/system/replay.js";
 import type { SenderNotice } from "../../../runtime/notices.js";
 import type { PeerChange } from "../frames.js";

@@ -1,7 +1,7 @@
 /**
- * The sockets that are open for each session, whichever channel they came by: what the session's notices become on them,
- * and what their own frames become in the session. Clients move a cursor to the stamp of each frame and drop what comes
- * with an earlier one, so everything here keeps the order of the notices, which is that of the stamps.
+ * The sockets that are open for each session, whichever channel they came by, and what the session's notices become on
+ * them. Clients move a cursor to the stamp of each frame and drop any frame with an earlier stamp, so everything here
+ * keeps the order of the notices, which is that of the stamps.
  */
 import type { Logger } from "pino";
 import { announceAbsences } from "../../../functions/system/absences.js";
@@ -40,7 +40,7 @@ import { MemberFrames } from "./member-frames.js";
 import type { Moment, Reread } from "./timeline.js";
 import { Timelines } from "./timelines.js";
 
-/** How often it looks for those whom a dead process would have told of. */
+/** How often it looks for absences that a dead process would have told of. */
 const lookAgainMs = 5_000;
 /** How many messages are read again at a time. */
 const rereadAtOnce = 50;
@@ -77,7 +77,7 @@ export class Rooms {
       clock,
       log,
       () => background.track(dispatcher.runSystem(announceAbsences)),
-      // What a process that died had still to tell is found by the others.
+      // The others find what a process that died had still to tell.
       alone ? undefined : lookAgainMs,
     );
     this.#entrances = new Entrances(notices);
@@ -94,12 +94,12 @@ export class Rooms {
   }
 
   /**
-   * Lets a socket in, or says how it closes. The notice of its coming says that it is in, so that it gets what is noticed after
-   * that, and nothing of what was before.
+   * Lets a socket in, or says how it closes. It is in with the notice of its coming, so that it gets whatever is
+   * noticed after that, and nothing from before.
    */
   async enter(entrance: Entrance): Promise<Closing | undefined> {
     const { socket, sessionId, knock, refusals } = entrance;
-    // What the same client has read a moment ago must not be replayed to it.
+    // Messages that the same client has read a moment ago must not be replayed to it.
     await this.confirmations.write();
     const release = this.#timelines.hold(sessionId);
     this.#entrances.begin(entrance);
@@ -110,7 +110,7 @@ export class Rooms {
       return refusals[refusal];
     } catch (error) {
       this.#entrances.end(socket.id);
-      // The commit may have happened all the same.
+      // The commit may still have happened.
       this.#leave(sessionId, socket.id);
       return closingOf(error, closings.later);
     } finally {
@@ -185,7 +185,7 @@ export class Rooms {
     }
     const release = this.#timelines.hold(sessionId);
     entrance.socket.onGone(() => {
-      // Its coming may never be told where nobody is left to tell it to.
+      // Where nobody is left to tell, its coming may never be told.
       if (this.#entrances.end(socketId)) this.#leave(sessionId, socketId);
       release();
     });
@@ -196,7 +196,7 @@ export class Rooms {
       upTo,
       always: true,
       tell: () => {
-        // Where the session was read again meanwhile, this comes late.
+        // Late where the session was read again meanwhile.
         const isLate = timeline.toldUpTo > stamp;
         tell();
         this.#entered(entrance, notice, joined, timeline.toldUpTo);
@@ -225,7 +225,7 @@ export class Rooms {
     for (const member of this.#members.get(sessionId)) {
       if (member.participant.participantId === participantId) continue;
       member.peers.told(change, participant);
-      // By role there are two sides, and one is there as long as anybody of it is.
+      // By role there are two sides, and a side is there as long as anybody of it is.
       const bySide = member.participant.side !== side && (last || change === "connected");
       const frame = member.shape === "group" || bySide ? frameOf(member.shape) : undefined;
       if (frame) member.send(stamp, frame);
@@ -296,7 +296,7 @@ export class Rooms {
     return { moments, upTo, more, finish: () => this.#putRight(sessionId, state) };
   }
 
-  /** Puts right what sockets were told of who is there, and closes those that are not in any more. */
+  /** Corrects what sockets were told of who is there, and closes those that are no longer in the session. */
   #putRight(sessionId: string, state: SessionState): void {
     const { background } = this.#parts;
     const { ended, sockets, paused, upTo } = state;

@@ -1,7 +1,7 @@
 /**
  * What is told of one session, in the order of its stamps, whichever process it comes from. Each moment names the stamp
- * before it (runtime/notices.ts, Stamped), so a moment that comes too early waits for what it follows; and where that does
- * not come, the session is read again from the database.
+ * before it (runtime/notices.ts, Stamped), so a moment that comes too early waits for the one before it. Where that
+ * does not come, the session is read again from the database.
  */
 import type { Logger } from "pino";
 import type { Clock } from "../../../runtime/clock.js";
@@ -16,13 +16,13 @@ export interface Moment {
   stamp: number;
   /** The last stamp that it took. */
   upTo: number;
-  /** Told even where the session was read again meanwhile: it is about one socket, and not in the database. */
+  /** Told even where the session was read again meanwhile: it concerns one socket, and is not in the database. */
   always?: boolean;
-  /** Passes it on to the session's sockets. A promise has what follows wait. */
+  /** Passes it on to the session's sockets. If it returns a promise, the moments after it wait for that. */
   tell(): unknown;
 }
 
-/** What was read again: all moments up to a stamp, and what is left to do once they are told. */
+/** What was read again: all moments up to a stamp, and what to do once they are told. */
 export interface Reread {
   moments: Moment[];
   upTo: number;
@@ -51,13 +51,13 @@ export class Timeline {
     return this.#toldUpTo ?? 0;
   }
 
-  /** A socket comes in. What was before the first one is none of its concern. */
+  /** A socket comes in. What was before the first socket is not told. */
   begin(after: number): void {
     this.#toldUpTo ??= after;
   }
 
   add(moment: Moment): void {
-    // Nearly always the last.
+    // It is nearly always the last.
     let at = this.#waiting.length;
     while (at > 0 && (this.#waiting[at - 1] as Moment).stamp > moment.stamp) at -= 1;
     this.#waiting.splice(at, 0, moment);

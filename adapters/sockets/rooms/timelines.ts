@@ -40,7 +40,8 @@ export class Timelines {
   async rereadAll(): Promise<void> {
     for (const sessionId of [...this.#held.keys()]) {
       this.find(sessionId)?.reread();
-      // Not all at once: other work has its turn at the database in between. That takes time of the machine, not of the clock.
+      // Not all at once: other work has its turn at the database in between. That takes time of the machine, not of the
+      // clock.
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }

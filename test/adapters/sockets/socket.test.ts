@@ -4,7 +4,8 @@ import { PassThrough } from "node:stream";
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { type Opener, Socket } from "../../../adapters/sockets/socket.js";
+import type { Opener } from "../../../adapters/sockets/opener.js";
+import { Socket } from "../../../adapters/sockets/socket.js";
 import { heldBytes, openBudgets, sizes } from "../../../runtime/limits.js";
 import { ManualClock } from "../../support/clock.js";
 
