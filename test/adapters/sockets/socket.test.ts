@@ -1,35 +1,13 @@
 /** One socket by itself: how much of what its client sends is held here. */
-import { EventEmitter } from "node:events";
 import { PassThrough } from "node:stream";
 import { pino } from "pino";
 import { expect, test } from "vitest";
-import { WebSocket } from "ws";
+import type { WebSocket } from "ws";
 import type { Opener } from "../../../adapters/sockets/opener.js";
 import { Socket } from "../../../adapters/sockets/socket.js";
 import { heldBytes, openBudgets, sizes } from "../../../runtime/limits.js";
 import { ManualClock } from "../../support/clock.js";
-
-/** What a socket uses of `ws`. */
-class Wire extends EventEmitter {
-  readyState: number = WebSocket.OPEN;
-  isPaused = false;
-  bufferedAmount = 0;
-  pause() {
-    this.isPaused = true;
-  }
-  resume() {
-    this.isPaused = false;
-  }
-  closedWith: number | undefined;
-  isTerminated = false;
-  send() {}
-  close(code: number) {
-    this.closedWith = code;
-  }
-  terminate() {
-    this.isTerminated = true;
-  }
-}
+import { Wire } from "../../support/wire.js";
 
 function open(takeTurn: (bytes: number) => Promise<void> | undefined = () => undefined) {
   const wire = new Wire();
