@@ -1,78 +1,24 @@
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { CallError } from "../../../../runtime/errors.js";
-import { databases, startServer, type TestServer, type User, useServer } from "../../../support/harness.js";
-import { openSession as rentAgent } from "../../../support/rental.js";
+import { databases, startServer, useServer } from "../../../support/harness.js";
 import {
-  cutSocketsAfterEach,
-  eventually,
-  type Frame,
-  openAt,
-  openSession,
-  type TestSocket,
-} from "../../../support/sockets.js";
+  contents,
+  expectRising,
+  iso,
+  meeting,
+  rental,
+  say,
+  socketsOf,
+  storedOf,
+  uuid,
+} from "../../../support/session-sides.js";
+import { cutSocketsAfterEach, eventually, openAt, openSession } from "../../../support/sockets.js";
 
 cutSocketsAfterEach();
 
-const uuid = expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f-]{27}$/);
-const iso = (stamp: number) => new Date(stamp).toISOString();
-
-/** A session with the tokens of both of its sides. */
-async function rental(
-  server: TestServer,
-  fields: Parameters<typeof rentAgent>[1] = {},
-  rent: Parameters<typeof rentAgent>[2] = {},
-) {
-  const rented = await rentAgent(server, fields, rent);
-  const { sessionId, session, provider } = rented;
-  const seen = await provider.call("sessions:get", { sessionId });
-  const asConsumer = { sessionId, token: session.sessionToken as string, role: "consumer" };
-  const asProvider = { sessionId, token: seen.sessionToken as string, role: "provider" };
-  return { ...rented, asConsumer, asProvider };
-}
-
-/** Both sides, each with the news that the other is there taken. */
-async function meeting(server: TestServer, fields: Parameters<typeof rentAgent>[1] = {}, options = {}) {
-  const rented = await rental(server, fields);
-  const consumer = await openSession(server, rented.asConsumer);
-  const provider = await openAt(server, "/ws/session", rented.asProvider, options);
-  await provider.settled();
-  await consumer.next("system.peer_connected");
-  await provider.next("system.peer_connected");
-  return { ...rented, consumer, provider, consumerUser: rented.consumer, providerUser: rented.provider };
-}
-
-const say = (content: string, more: object = {}) => ({ type: "dialogue.message", payload: { content }, ...more });
-const contents = (socket: TestSocket) => socket.of("dialogue.message").map(({ payload }) => payload.content);
-
-/** The promise that every client's cursor rests on. */
-function expectRising(frames: Frame[]): void {
-  for (const [index, frame] of frames.entries()) {
-    expect(frame._meta.timestamp).toBe(iso(frame.timestamp));
-    if (index > 0) expect(frame.timestamp).toBeGreaterThan(frames[index - 1].timestamp);
-  }
-}
-
 describe.each(databases)("/ws/session on %s", (database) => {
   const server = useServer(database);
-
-  const storedOf = (sessionId: string) =>
-    server.read((db) =>
-      db.selectFrom("sessionMessages").selectAll().where("sessionId", "=", sessionId).orderBy("createdAt").execute(),
-    );
-  const socketsOf = (sessionId: string) =>
-    server.read((db) => db.selectFrom("sessionSockets").selectAll().where("sessionId", "=", sessionId).execute());
-  const confirmedAt = async (sessionId: string) =>
-    (
-      await server.read((db) =>
-        db
-          .selectFrom("sessionParticipants")
-          .select("confirmedAt")
-          .where("sessionId", "=", sessionId)
-          .where("side", "=", "provider")
-          .executeTakeFirstOrThrow(),
-      )
-    ).confirmedAt;
 
   describe("messages", () => {
     test("go to the other side in the documented shape, and the sender hears nothing", async () => {
@@ -154,7 +100,7 @@ describe.each(databases)("/ws/session on %s", (database) => {
       consumer.send(say("then", { id: "m-2" }));
       await provider.until(() => contents(provider).includes("then"), "the last message");
       expect(contents(provider)).toEqual(["once", "then"]);
-      expect(await storedOf(sessionId)).toHaveLength(2);
+      expect(await storedOf(server, sessionId)).toHaveLength(2);
     });
 
     test("of a client that leaves right behind them are kept", async () => {
@@ -163,12 +109,12 @@ describe.each(databases)("/ws/session on %s", (database) => {
       socket.send(say("and off"));
       await socket.close();
       const [stored] = await eventually(
-        () => storedOf(sessionId),
+        () => storedOf(server, sessionId),
         (rows) => rows.length === 1,
       );
       expect(stored?.payload).toBe('{"content":"and off"}');
       await eventually(
-        () => socketsOf(sessionId),
+        () => socketsOf(server, sessionId),
         (rows) => rows.length === 0,
       );
     });
@@ -186,7 +132,7 @@ describe.each(databases)("/ws/session on %s", (database) => {
       expect(frame.payload.timestamp).toBe(iso(frame.timestamp));
       await consumer.settled();
       expect(consumer.frames).toHaveLength(1);
-      expect(await storedOf(sessionId)).toEqual([]);
+      expect(await storedOf(server, sessionId)).toEqual([]);
     });
   });
 
@@ -211,7 +157,7 @@ describe.each(databases)("/ws/session on %s", (database) => {
       });
       provider.send(say("done"));
       expect((await consumer.next()).timestamp).toBeGreaterThan(frame.timestamp);
-      expect(await storedOf(sessionId)).toHaveLength(1);
+      expect(await storedOf(server, sessionId)).toHaveLength(1);
       expect(await consumerUser.call("sessions:get", { sessionId })).toMatchObject({ totalMessages: 1 });
     });
   });
@@ -241,7 +187,7 @@ describe.each(databases)("/ws/session on %s", (database) => {
       });
       provider.send(say("still here"));
       expect(await consumer.next()).toMatchObject({ payload: { content: "still here" } });
-      expect(await storedOf(sessionId)).toHaveLength(1);
+      expect(await storedOf(server, sessionId)).toHaveLength(1);
     });
   });
 
@@ -263,7 +209,7 @@ describe.each(databases)("/ws/session on %s", (database) => {
       const socket = await openAt(server, "/ws/session", { ...asConsumer, ...change });
       expect((await socket.closed).code).toBe(code);
       expect(socket.frames).toEqual([]);
-      expect(await socketsOf(sessionId)).toEqual([]);
+      expect(await socketsOf(server, sessionId)).toEqual([]);
     });
 
     test("with the token of another session closes with 4002", async () => {
@@ -311,7 +257,7 @@ describe.each(databases)("/ws/session on %s", (database) => {
       const newer = await openSession(server, asProvider);
       expect(await provider.closed).toMatchObject({ code: 4009 });
       await eventually(
-        () => socketsOf(sessionId),
+        () => socketsOf(server, sessionId),
         (rows) => rows.length === 2,
       );
       await server.advance(70_000);
@@ -327,7 +273,7 @@ describe.each(databases)("/ws/session on %s", (database) => {
         async () => sockets.filter(({ ws }) => ws.readyState === WebSocket.OPEN).length,
         (count) => count === 1,
       );
-      expect(await socketsOf(sessionId)).toHaveLength(1);
+      expect(await socketsOf(server, sessionId)).toHaveLength(1);
     });
 
     test("eight sockets fit into a consumer's slot and all get every frame; the ninth gets 4006", async () => {
@@ -396,7 +342,7 @@ describe.each(databases)("/ws/session on %s", (database) => {
         dispatcher.runSystem = runSystem;
       }
       await openSession(server, asProvider);
-      expect(await socketsOf(sessionId)).toHaveLength(1);
+      expect(await socketsOf(server, sessionId)).toHaveLength(1);
     });
 
     test("and leaving at the same moment leaves nothing behind", async () => {
@@ -407,307 +353,9 @@ describe.each(databases)("/ws/session on %s", (database) => {
         else socket.ws.close();
       }
       await eventually(
-        () => socketsOf(sessionId),
+        () => socketsOf(server, sessionId),
         (rows) => rows.length === 0,
       );
-    });
-  });
-
-  describe("presence", () => {
-    test("tells the newcomer of the other side, and the other side of the newcomer", async () => {
-      const { asConsumer, asProvider } = await rental(server);
-      const consumer = await openSession(server, asConsumer);
-      expect(consumer.frames).toEqual([]);
-      const provider = await openSession(server, asProvider);
-      const atConsumer = await consumer.next();
-      expect(atConsumer).toEqual({
-        type: "system.peer_connected",
-        payload: { role: "provider", timestamp: iso(atConsumer.timestamp) },
-        sessionId: asConsumer.sessionId,
-        timestamp: atConsumer.timestamp,
-        _meta: {
-          sessionId: asConsumer.sessionId,
-          senderRole: "platform",
-          timestamp: iso(atConsumer.timestamp),
-        },
-      });
-      expect((await provider.next()).payload).toMatchObject({ role: "consumer", slotIndex: 0 });
-    });
-
-    test("says disconnected after 5 s and offline after 60 s, and connected when it is back", async () => {
-      const { provider, consumer, sessionId, asProvider } = await meeting(server);
-      await provider.close();
-      await eventually(
-        () => socketsOf(sessionId),
-        (rows) => rows.length === 1,
-      );
-      await server.advance(4_000);
-      await consumer.settled();
-      expect(consumer.frames).toHaveLength(1);
-      await server.advance(1_000);
-      expect(await consumer.next()).toMatchObject({
-        type: "system.peer_disconnected",
-        payload: { role: "provider" },
-      });
-      await server.advance(54_000);
-      await consumer.settled();
-      expect(consumer.frames).toHaveLength(2);
-      await server.advance(1_000);
-      expect(await consumer.next()).toMatchObject({ type: "system.peer_offline", payload: { role: "provider" } });
-      await server.advance(120_000);
-      await openSession(server, asProvider);
-      expect(await consumer.next()).toMatchObject({ type: "system.peer_connected" });
-      expectRising(consumer.frames);
-    });
-
-    test("says nothing of one that is back within 5 s, or while another of its sockets is open", async () => {
-      const { provider, consumer, sessionId, asProvider, asConsumer } = await meeting(server);
-      provider.ws.terminate();
-      await eventually(
-        () => socketsOf(sessionId),
-        (rows) => rows.length === 1,
-      );
-      const back = await openSession(server, asProvider);
-      const tab = await openSession(server, asConsumer);
-      await tab.close();
-      await eventually(
-        () => socketsOf(sessionId),
-        (rows) => rows.length === 2,
-      );
-      await server.advance(70_000);
-      await Promise.all([consumer.settled(), back.settled()]);
-      expect(consumer.of("system.peer_disconnected")).toEqual([]);
-      expect(back.of("system.peer_disconnected")).toEqual([]);
-    });
-  });
-
-  describe("replay", () => {
-    test("a provider gets what it missed before anything newer, with the stamps of then; a consumer gets none", async () => {
-      const { sessionId, consumer: alice, asConsumer, asProvider } = await rental(server);
-      const sent: { messageId: string; createdAt: string; delivered: boolean }[] = [];
-      for (let count = 0; count < 120; count += 1) {
-        sent.push(await alice.call("sessions:sendMessage", { sessionId, ...say(`missed ${count}`) }));
-      }
-      expect(sent.every(({ delivered }) => !delivered)).toBe(true);
-      const consumer = await openSession(server, asConsumer);
-      const provider = await openSession(server, asProvider);
-      await provider.until(() => contents(provider).length === 120, "the backlog");
-      expect(provider.of("dialogue.message").map(({ id, timestamp }) => [id, iso(timestamp)])).toEqual(
-        sent.map(({ messageId, createdAt }) => [messageId, createdAt]),
-      );
-      await provider.next("system.peer_connected");
-      expect(provider.frames.at(-1)?.type).toBe("system.peer_connected");
-      expectRising(provider.frames);
-      expect(consumer.of("dialogue.message")).toEqual([]);
-
-      const later = await openSession(server, asConsumer);
-      expect(later.of("dialogue.message")).toEqual([]);
-    });
-
-    test("a pong confirms: what was read is delivered and does not come again", async () => {
-      const { sessionId, provider, consumer, asProvider } = await meeting(server);
-      consumer.send(say("one"));
-      consumer.send(say("two"));
-      await provider.until(() => contents(provider).length === 2, "both");
-      const last = provider.frames.at(-1);
-      await eventually(
-        async () => {
-          await server.advance(250);
-          return confirmedAt(sessionId);
-        },
-        (stamp) => stamp === last.timestamp,
-      );
-      provider.ws.terminate();
-      const again = await openSession(server, asProvider);
-      consumer.send(say("three"));
-      await again.next("dialogue.message");
-      expect(contents(again)).toEqual(["three"]);
-    });
-
-    test("without a pong everything comes again, and stored messages are delivered once they are confirmed", async () => {
-      const { sessionId, consumer: alice, asProvider } = await rental(server);
-      await alice.call("sessions:sendMessage", { sessionId, ...say("one") });
-      const deaf = await openAt(server, "/ws/session", asProvider, { autoPong: false });
-      await deaf.next("dialogue.message");
-      await alice.call("sessions:sendMessage", { sessionId, ...say("two") });
-      await deaf.next("dialogue.message");
-      deaf.ws.terminate();
-      await server.advance(1_000);
-      expect((await storedOf(sessionId)).map(({ delivered }) => delivered)).toEqual([0, 1]);
-
-      const hearing = await openSession(server, asProvider);
-      await hearing.until(() => contents(hearing).length === 2, "both again");
-      expect(contents(hearing)).toEqual(["one", "two"]);
-      await hearing.close();
-      await eventually(
-        () => storedOf(sessionId),
-        (rows) => rows.every(({ delivered }) => delivered === 1),
-      );
-    });
-
-    test("one ping is on its way at a time, however many messages there are", async () => {
-      const { provider, consumer } = await meeting(server, {}, { autoPong: false });
-      const { pings } = provider;
-      for (let count = 0; count < 50; count += 1) consumer.send(say(String(count)));
-      await provider.until(() => contents(provider).length === 50, "all");
-      expect(provider.pings - pings).toBe(1);
-    });
-
-    test("nothing is lost and nothing overtakes while a provider comes and goes", async () => {
-      const { sessionId, consumer: alice, asProvider, asConsumer } = await rental(server);
-      const consumer = await openSession(server, asConsumer);
-      const got: string[] = [];
-      // A client with a cursor, as the SDK has one: it takes what is newer than the last.
-      const providing = (async () => {
-        let cursor = "";
-        while (got.length < 100) {
-          const socket = await openAt(server, "/ws/session", asProvider);
-          const isNew = () => socket.of("dialogue.message").some(({ _meta }) => _meta.timestamp > cursor);
-          await socket.until(isNew, "something new");
-          socket.ws.terminate();
-          await socket.closed;
-          expectRising(socket.frames);
-          for (const { _meta, payload } of socket.of("dialogue.message")) {
-            if (_meta.timestamp <= cursor) continue;
-            cursor = _meta.timestamp;
-            got.push(payload.content);
-          }
-        }
-      })();
-      for (let count = 0; count < 100; count += 1) {
-        if (count % 2) consumer.send(say(String(count)));
-        else await alice.call("sessions:sendMessage", { sessionId, ...say(String(count)) });
-      }
-      await providing;
-      const stored = (await storedOf(sessionId)).map(({ payload }) => JSON.parse(payload).content);
-      expect(stored).toHaveLength(100);
-      expect(got).toEqual(stored);
-    });
-
-    test("a reader that does not keep up is closed, and what it missed comes later", async () => {
-      const { sessionId, asProvider, asConsumer } = await rental(server);
-      const consumer = await openSession(server, asConsumer);
-      const slow = await openSession(server, asProvider);
-      slow.ws.pause();
-      const content = "x".repeat(200_000);
-      for (let count = 0; count < 60; count += 1) consumer.send(say(content));
-      await consumer.settled();
-      await eventually(
-        async () => (await socketsOf(sessionId)).filter(({ side }) => side === "provider").length,
-        (count) => count === 0,
-      );
-      slow.ws.resume();
-      expect((await slow.closed).code).toBe(1013);
-      const again = await openSession(server, asProvider);
-      const ids = () => new Set([...slow.frames, ...again.of("dialogue.message")].map(({ id }) => id).filter(Boolean));
-      await again.until(() => ids().size === 60, "what the first did not read");
-    });
-  });
-
-  describe("the end", () => {
-    const endings: [
-      string,
-      string,
-      string,
-      (server: TestServer, users: { alice: User }, id: string) => Promise<unknown>,
-    ][] = [
-      [
-        "an end",
-        "completed",
-        "Session ended",
-        (_server, { alice }, sessionId) => alice.call("sessions:end", { sessionId }),
-      ],
-      [
-        "an admin",
-        "terminated",
-        "Session terminated",
-        async (on, _users, sessionId) => (await on.admin()).call("admin:terminateSession", { sessionId }),
-      ],
-    ];
-    test.each(endings)("%s is told as %s, and then closes with 4004", async (_what, reason, closeReason, end) => {
-      const { sessionId, provider, consumer, consumerUser } = await meeting(server);
-      await end(server, { alice: consumerUser }, sessionId);
-      for (const socket of [provider, consumer]) {
-        const frame = await socket.next("system.session_ended");
-        expect(frame).toEqual({
-          type: "system.session_ended",
-          payload: { reason, timestamp: iso(frame.timestamp) },
-          sessionId,
-          timestamp: frame.timestamp,
-          _meta: { sessionId, senderRole: "platform", timestamp: iso(frame.timestamp) },
-        });
-        expect(await socket.closed).toEqual({ code: 4004, reason: closeReason });
-        expect(socket.frames.at(-1)).toBe(frame);
-        expectRising(socket.frames);
-      }
-      await eventually(
-        () => socketsOf(sessionId),
-        (rows) => rows.length === 0,
-      );
-    });
-
-    test("while somebody comes in is either before or after it", async () => {
-      for (let round = 0; round < 5; round += 1) {
-        const { sessionId, asProvider, asConsumer, consumer } = await rental(server);
-        const sockets = [openAt(server, "/ws/session", asProvider), openAt(server, "/ws/session", asConsumer)];
-        await consumer.call("sessions:end", { sessionId });
-        for (const socket of await Promise.all(sockets)) {
-          const { code } = await socket.closed;
-          if (code === 4004) expect(socket.frames.at(-1)?.type).toBe("system.session_ended");
-          else expect(code).toBe(4003);
-        }
-        await eventually(
-          () => socketsOf(sessionId),
-          (rows) => rows.length === 0,
-        );
-      }
-    });
-
-    test("a suspended provider's sockets close with 4001, and do not come back", async () => {
-      const { provider, consumer, providerUser, asProvider } = await meeting(server);
-      await (await server.admin()).call("admin:suspendUser", { userId: providerUser.userId });
-      expect(await provider.closed).toEqual({ code: 4001, reason: "Account is suspended" });
-      const again = await openAt(server, "/ws/session", asProvider);
-      expect(await again.closed).toEqual({ code: 4001, reason: "Account is suspended" });
-      await consumer.settled();
-    });
-
-    test("what a suspended consumer rents ends for both", async () => {
-      const { provider, consumer, consumerUser } = await meeting(server);
-      await (await server.admin()).call("admin:suspendUser", { userId: consumerUser.userId });
-      for (const socket of [provider, consumer]) {
-        expect((await socket.next("system.session_ended")).payload).toMatchObject({ reason: "terminated" });
-        expect(await socket.closed).toEqual({ code: 4004, reason: "Session terminated" });
-      }
-    });
-  });
-
-  describe("a restart", () => {
-    test("closes with 1012; the same tokens come in again, and what was not confirmed is replayed", async () => {
-      const first = await startServer(database);
-      const { sessionId, asProvider, asConsumer, consumer: alice } = await rental(first);
-      const consumer = await openSession(first, asConsumer);
-      const deaf = await openAt(first, "/ws/session", asProvider, { autoPong: false });
-      await deaf.settled();
-      consumer.send(say("before"));
-      await deaf.next("dialogue.message");
-      await first.server.close();
-      for (const socket of [consumer, deaf]) expect((await socket.closed).code).toBe(1012);
-
-      const second = await startServer(database, { databaseUrl: first.databaseUrl });
-      try {
-        expect(await second.read((db) => db.selectFrom("sessionSockets").selectAll().execute())).toEqual([]);
-        const again = await openSession(second, asProvider);
-        expect(await again.next()).toMatchObject({ payload: { content: "before" } });
-        const user = Object.assign(Object.create(Object.getPrototypeOf(alice)), alice, { on: second }) as User;
-        const late = await user.call("sessions:sendMessage", { sessionId, ...say("after") });
-        const frame = await again.next("dialogue.message");
-        expect(frame.id).toBe(late.messageId);
-        expectRising(again.frames);
-      } finally {
-        await second.close();
-        await first.remove();
-      }
     });
   });
 
