@@ -12,7 +12,7 @@ cutSocketsAfterEach();
 describe.each(databases)("the credential of a live client on %s", (database) => {
   const server = useServer(database, { modules: syncModules });
 
-  describe("authentication (section 10)", () => {
+  describe("authentication (convex-wire.md section 10)", () => {
     /** The database lets nobody look up a credential, so many times. */
     const away = (times: number) => {
       const look = vi.spyOn(server.server.store, "read");

@@ -12,7 +12,7 @@ cutSocketsAfterEach();
 describe.each(databases)("mutations of a live client on %s", (database) => {
   const server = useServer(database, { modules: syncModules });
 
-  describe("mutations (sections 7 and 9)", () => {
+  describe("mutations (convex-wire.md sections 7 and 9)", () => {
     test("the reply comes first, and then a Transition that reaches its instant, also without queries", async () => {
       const client = (await openSync(server)).connect().modify();
       await client.answered();
