@@ -1,5 +1,14 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** The largest files first, and before them the one that waits most of a minute, so that nobody waits for it at the end. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const waits = (file: TestSpecification) => Number(file.moduleId.endsWith("/processes/stopped.test.ts"));
+    return (await super.sort(files)).sort((one, other) => waits(other) - waits(one));
+  }
+}
 
 export default defineConfig({
   test: {
@@ -11,6 +20,7 @@ export default defineConfig({
     pool: "forks",
     // No module keeps state, so a worker loads the product once and not anew for each file: a third of all the time.
     isolate: false,
+    sequence: { sequencer: LongestFirst },
     // One more than there are cores: some files mostly wait, for a lease to run out or a process to end.
     maxWorkers: availableParallelism() + 1,
   },
