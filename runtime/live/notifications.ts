@@ -3,7 +3,7 @@ import pg from "pg";
 
 export const channel = "tidepool";
 
-/** By which the database lists the connection of a process's bus. */
+/** The name under which the database lists the connection of a process's bus. */
 export const applicationName = (processId: string) => `tidepool bus ${processId}`;
 
 export async function notify(client: pg.Client, messages: readonly string[]): Promise<void> {
