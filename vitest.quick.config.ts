@@ -5,12 +5,12 @@ import whole from "./vitest.config.js";
 const leftOut = {
   "in a browser": ["test/**/*.browser.test.ts"],
   "several processes": ["test/processes/**"],
+  "sockets and live queries": ["test/adapters/sockets/**", "test/adapters/live/**", "test/runtime/limits.test.ts"],
   "commands and scripts": ["test/scripts/**", "test/demo.test.ts", "test/adapters/documents/**"],
   "what must hold on every surface: matrices, races, fuzz, attackers, live worlds": ["test/conformance/**"],
   "hundreds of lives, and what a crash leaves": [
     "test/functions/model/threads/thread-states.test.ts",
     "test/functions/events/intro*.test.ts",
-    "test/adapters/sockets/channels/session*.test.ts",
     "test/runtime/store/durability.test.ts",
   ],
 };
