@@ -7,7 +7,7 @@ export default defineConfig({
       "test/long/**/*.test.ts",
       "test/functions/model/money/ledger-lives.test.ts",
       "test/functions/model/money/money.test.ts",
-      "test/functions/model/threads/thread-states.test.ts",
+      "test/functions/model/rules/thread-states.test.ts",
       "test/functions/events/intro-lives.test.ts",
       "test/conformance/races.test.ts",
       "test/conformance/fuzz.test.ts",

@@ -9,7 +9,7 @@ const leftOut = {
   "commands and scripts": ["test/scripts/**", "test/demo.test.ts", "test/adapters/documents/**"],
   "what must hold on every surface: matrices, races, fuzz, attackers, live worlds": ["test/conformance/**"],
   "hundreds of lives, and what a crash leaves": [
-    "test/functions/model/threads/thread-states.test.ts",
+    "test/functions/model/rules/thread-states.test.ts",
     "test/functions/events/intro*.test.ts",
     "test/runtime/store/durability.test.ts",
   ],
