@@ -49,6 +49,7 @@ export class QuerySet {
   readonly #due = new Set<WatchedQuery>();
   /** Changes that need no run: queries that were removed, and those that were refused. */
   #ready: Change[] = [];
+  #isEnded = false;
 
   constructor(bytes: SyncBytes) {
     this.#bytes = bytes;
@@ -80,6 +81,8 @@ export class QuerySet {
   modify(modifications: ModifyQuerySet["modifications"]): Modified {
     const modified: Modified = { added: [], removed: [], closing: undefined };
     for (const modification of modifications) {
+      // The last one may have ended the client's socket, to make room.
+      if (this.#isEnded) break;
       if (modification.type === "Remove") {
         const query = this.#remove(modification.queryId);
         if (query) modified.removed.push(query);
@@ -173,7 +176,8 @@ export class QuerySet {
     this.#ready = [...ready, ...this.#ready];
   }
 
-  clear(): void {
+  end(): void {
+    this.#isEnded = true;
     this.#queries.clear();
     this.#due.clear();
   }

@@ -140,8 +140,10 @@ export class SyncSocket implements RawFrameHandler, MutationSocket, SpeakingSock
     // A frame can have its turn after its client has left. Nobody would end what it subscribed to.
     if (this.socket.gone) return;
     const { added, removed, closing } = this.state.modify(frame);
+    // New ones first: where one asks what a removed one asked, its answer is there already. A frame may remove what it
+    // added, and to make room for it may end this very socket: nobody would end what is subscribed to then.
+    for (const query of added) if (this.state.has(query)) this.#subscribe(query);
     for (const query of removed) query.subscription?.end();
-    for (const query of added) this.#subscribe(query);
     if (closing) this.end(closing);
     else this.wake();
   }

@@ -141,6 +141,11 @@ export class SyncState {
     return modified;
   }
 
+  /** Whether the client has the query. */
+  has(query: WatchedQuery): boolean {
+    return this.#queries.has(query);
+  }
+
   /** The client asks as somebody else from now on: all its queries are asked again. */
   become(identity: Identity): void {
     this.#identity = identity;
@@ -325,7 +330,7 @@ export class SyncState {
 
   /** The socket is gone. */
   end(): void {
-    this.#queries.clear();
+    this.#queries.end();
     this.bytes.end();
   }
 }

@@ -49,12 +49,19 @@ export class Lease implements DatabaseConnection {
     const hearRows = this.#observe?.(query);
     if (!hearRows) return this.#connection.executeQuery<Row>(query);
     const before = isChange(query) && query.before ? this.#connection.executeQuery(query.before) : undefined;
-    // Awaited below. If the change fails first, the change's own error is enough.
+    // Awaited below.
     before?.catch(() => {});
-    return this.#connection.executeQuery<Row>(query).then(async (result) => {
-      hearRows(result.rows, (await before)?.rows);
-      return result;
-    });
+    return this.#connection.executeQuery<Row>(query).then(
+      async (result) => {
+        hearRows(result.rows, (await before)?.rows);
+        return result;
+      },
+      async (error: unknown) => {
+        // Behind a statement that failed PostgreSQL says only that the transaction is void: the first error tells why.
+        await before;
+        throw error;
+      },
+    );
   }
 
   async *streamQuery<Row>(query: CompiledQuery): AsyncIterableIterator<QueryResult<Row>> {
