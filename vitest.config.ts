@@ -21,7 +21,7 @@ export default defineConfig({
     // No module keeps state, so a worker loads the product once and not anew for each file: a third of all the time.
     isolate: false,
     sequence: { sequencer: LongestFirst },
-    // One more than there are cores: some files mostly wait, for a lease to run out or a process to end.
-    maxWorkers: availableParallelism() + 1,
+    // Not one less, as is the default. With more, transactions that race take so long that they give up.
+    maxWorkers: availableParallelism(),
   },
 });

@@ -1,26 +1,28 @@
 // @ts-check
 /**
  * `npm run build`: makes `dist/`, the server as it runs outside of development, with all packages in it but those of the
- * databases. `--if-newer` does so only where a source is newer than what is there. Plain JavaScript, since `npm start`
- * runs it each time and mostly finds nothing to do.
+ * databases. `--if-changed` does so only where the sources are not those that the build was made of. Plain JavaScript,
+ * since `npm start` runs it each time and mostly finds nothing to do.
  */
+import { createHash } from "node:crypto";
 import {
   chmodSync,
   cpSync,
   existsSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
-  utimesSync,
+  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const target = "dist";
-/** What the build is made of. Folders count with everything below them, and with what was deleted there. */
+/** What the build is made of. Folders count with every file below them. */
 const sources = [
   "schema",
   "runtime",
@@ -29,17 +31,21 @@ const sources = [
   "server.ts",
   "scripts",
   "package.json",
+  "tsconfig.json",
   "node_modules/.package-lock.json",
 ];
 /** The commands of an installation; each file of `scripts/` becomes one of `dist/`. */
 const entries = ["serve.ts", "audit.ts", "migrate.ts", "backup.ts"];
+/** Where a build says what it was made of. */
+const stamp = ".sources";
 /** Served files. They lie beside the bundles as they lie beside `adapters/served-files.ts`. */
 const served = ["documents", "pages/assets"];
 
 process.chdir(root);
-if (!process.argv.includes("--if-newer") || !isFresh(target)) {
+const asked = fingerprint();
+if (!process.argv.includes("--if-changed") || madeOf(target) !== asked) {
   const startedAt = Date.now();
-  const made = await build(startedAt);
+  const made = await build();
   // Not where the command that is built for prints its answer.
   console.error(made ? `${target}/ is built (${Date.now() - startedAt} ms).` : `${target}/ was built meanwhile.`);
 }
@@ -47,11 +53,15 @@ if (!process.argv.includes("--if-newer") || !isFresh(target)) {
 /**
  * Builds aside and puts the folder in its place, so that nobody sees half of it. Where somebody else was done first with
  * the same sources theirs stays, and the answer is false.
- * @param {number} startedAt
  */
-async function build(startedAt) {
-  const { build: bundle } = await import("esbuild");
-  const before = builtAt(target);
+async function build() {
+  const { build: bundle } = await import("esbuild").catch(() => {
+    console.error(
+      "The build needs esbuild, which is not installed: run npm ci without --omit=dev, or install what npm pack makes.",
+    );
+    process.exit(1);
+  });
+  const before = identity(target);
   const made = mkdtempSync(join(root, ".dist-"));
   try {
     await bundle({
@@ -74,9 +84,9 @@ async function build(startedAt) {
       const filter = (/** @type {string} */ path) => !path.endsWith("__pycache__");
       cpSync(join("adapters", folder), join(made, folder), { recursive: true, filter });
     }
+    // From before the build: a source that was saved meanwhile has another one.
+    writeFileSync(join(made, stamp), asked);
     chmodSync(made, 0o755);
-    // A source that was saved while the build went on is newer than this.
-    utimesSync(made, new Date(startedAt), new Date(startedAt));
     return putInPlace(made, before);
   } finally {
     rmSync(made, { recursive: true, force: true });
@@ -89,7 +99,7 @@ async function build(startedAt) {
  */
 function putInPlace(made, before) {
   for (;;) {
-    if (builtAt(target) !== before && isFresh(target)) return false;
+    if (identity(target) !== before && madeOf(target) === asked) return false;
     const old = mkdtempSync(join(root, ".dist-"));
     try {
       if (existsSync(target)) renameSync(target, old);
@@ -98,7 +108,10 @@ function putInPlace(made, before) {
     } catch (error) {
       // Another build took the old folder away, or put its own there.
       const { code } = /** @type {NodeJS.ErrnoException} */ (error);
-      if (code !== "ENOENT" && code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+      if (code !== "ENOENT" && code !== "ENOTEMPTY" && code !== "EEXIST") {
+        if (!existsSync(target)) renameSync(old, target);
+        throw error;
+      }
     } finally {
       rmSync(old, { recursive: true, force: true });
     }
@@ -106,27 +119,40 @@ function putInPlace(made, before) {
 }
 
 /**
- * When the build in a folder was begun, in Unix ms; undefined where there is none.
+ * Which folder it is; undefined where there is none.
  * @param {string} folder
  */
-function builtAt(folder) {
-  return statSync(folder, { throwIfNoEntry: false })?.mtimeMs;
-}
-
-/** @param {string} folder */
-function isFresh(folder) {
-  const made = builtAt(folder);
-  return made !== undefined && sources.every((path) => newestIn(path) < made);
+function identity(folder) {
+  return statSync(folder, { throwIfNoEntry: false })?.ino;
 }
 
 /**
- * Unix ms of the last change in a file or folder.
- * @param {string} path
- * @returns {number}
+ * The fingerprint of what the build in a folder was made of; undefined where there is none.
+ * @param {string} folder
  */
-function newestIn(path) {
+function madeOf(folder) {
+  const file = join(folder, stamp);
+  return existsSync(file) ? readFileSync(file, "utf8") : undefined;
+}
+
+/** The sources, each with its size and its last change. An older file is another one too: a release may keep its dates. */
+function fingerprint() {
+  const hash = createHash("sha256");
+  for (const source of sources) for (const line of filesIn(source)) hash.update(`${line}\n`);
+  return hash.digest("hex");
+}
+
+/**
+ * Each file with its size and the Unix ms of its last change.
+ * @param {string} path
+ * @returns {string[]}
+ */
+function filesIn(path) {
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (!stat) return 0;
-  if (!stat.isDirectory()) return stat.mtimeMs;
-  return Math.max(stat.mtimeMs, ...readdirSync(path).map((name) => newestIn(join(path, name))));
+  if (!stat) return [];
+  if (!stat.isDirectory()) return [`${path} ${stat.size} ${stat.mtimeMs}`];
+  return readdirSync(path)
+    .filter((name) => name !== "__pycache__")
+    .sort()
+    .flatMap((name) => filesIn(join(path, name)));
 }

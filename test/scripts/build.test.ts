@@ -1,6 +1,16 @@
 /** `npm run build`, `npm start` and `npm pack`, each on a copy of the sources. */
 import { execFile } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -35,7 +45,7 @@ const leftOver = () => readdirSync(copy).filter((name) => name.startsWith(".dist
 
 describe("a build", () => {
   test("that several make at the same moment is there, whole, and nothing beside it", async () => {
-    const said = await Promise.all([build(), build("--if-newer"), build()]);
+    const said = await Promise.all([build(), build("--if-changed"), build()]);
     expect(said.filter(({ stderr }) => /^dist\/ is built \(\d+ ms\)\.\n$/.test(stderr)).length).toBeGreaterThan(0);
     expect(said.map(({ stdout }) => stdout)).toEqual(["", "", ""]);
     expect(readdirSync(join(copy, "dist"))).toEqual(
@@ -48,34 +58,36 @@ describe("a build", () => {
     const changes = [
       () => writeFileSync(join(copy, "adapters/documents/new.md"), ""),
       () => rmSync(join(copy, "adapters/documents/new.md")),
+      // As a release that was unpacked with its dates: older than the build.
+      () => utimesSync(join(copy, "server.ts"), new Date(2020, 1), new Date(2020, 1)),
       () => writeFileSync(join(copy, "server.ts"), `${readFileSync(join(copy, "server.ts"), "utf8")}\n`),
     ];
-    await build("--if-newer");
+    await build("--if-changed");
     for (const change of changes) {
       const before = inode();
-      expect((await build("--if-newer")).stderr).toBe("");
+      expect((await build("--if-changed")).stderr).toBe("");
       expect(inode()).toBe(before);
       change();
-      expect((await build("--if-newer")).stderr).toMatch(/^dist\/ is built/);
+      expect((await build("--if-changed")).stderr).toMatch(/^dist\/ is built/);
       expect(inode()).not.toBe(before);
     }
     expect(leftOver()).toEqual([]);
   });
 
   test("that fails says where, and leaves the last one as it was", async () => {
-    await build("--if-newer");
+    await build("--if-changed");
     const before = inode();
     const file = join(copy, "server.ts");
     const source = readFileSync(file, "utf8");
     onTestFinished(() => writeFileSync(file, source));
     writeFileSync(file, `${source}\nconst half = (`);
-    await expect(build("--if-newer")).rejects.toThrow(/server\.ts:\d+/);
+    await expect(build("--if-changed")).rejects.toThrow(/server\.ts:\d+/);
     expect(inode()).toBe(before);
     expect(leftOver()).toEqual([]);
   });
 
   test("names the sources in a stack", async () => {
-    await build("--if-newer");
+    await build("--if-changed");
     const failing = { ...process.env, PORT: "0", DATABASE_URL: "sqlite:/dev/null/none.db" };
     const start = run(process.execPath, [join(copy, "dist/serve.js")], { env: failing });
     const { stderr } = (await start.catch((error: unknown) => error)) as { stderr: string };

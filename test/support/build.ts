@@ -10,7 +10,7 @@ let building: Promise<unknown> | undefined;
 
 /** The script of a built command. Builds first if a source is newer than the build. */
 export async function built(command: "serve" | "audit" | "backup" | "migrate"): Promise<string> {
-  building ??= promisify(execFile)(process.execPath, ["scripts/build.js", "--if-newer"], { cwd: root });
+  building ??= promisify(execFile)(process.execPath, ["scripts/build.js", "--if-changed"], { cwd: root });
   await building;
   return `dist/${command}.js`;
 }
