@@ -4,6 +4,7 @@
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { callerKey } from "../../runtime/byte-budget.js";
 import type { Admission } from "../../runtime/call/admission.js";
+import { secretIn } from "../../runtime/call/caller.js";
 import { missingFunction, type Registry } from "../../runtime/call/registry.js";
 import { addressKey } from "../../runtime/counted-as.js";
 import { CallError } from "../../runtime/errors.js";
@@ -72,7 +73,7 @@ export function addSubscribeRoute(app: HttpApp, parts: SubscribeParts): Streams 
         return sendReply(c, renderRejection(args.budget.tooMuch()));
       }
       c.env.exchange.whenOver(() => args.end());
-      const asker = { address, secret: secretOf(credential), authenticate };
+      const asker = { address, secret: secretIn(credential), authenticate };
       const stream = new EventStream(parts, c.env.outgoing, c.env.exchange, request, asker);
       streams.add(stream);
       c.env.exchange.whenOver(() => {
@@ -116,9 +117,4 @@ function readRequest(c: HttpContext, registry: Registry): StreamRequest | Reply 
   } catch {
     return rejectionReply(400, "BadJsonBody", "invalid_args", "args must be URL-encoded JSON");
   }
-}
-
-/** The secret that `authenticateHeaders` goes by. */
-function secretOf({ authorization, apiKey }: ReturnType<typeof credentialsOf>) {
-  return authorization === undefined ? apiKey : authorization.replace(/^Bearer +/i, "");
 }

@@ -54,19 +54,19 @@ export class SyncMutations {
     return this.#last;
   }
 
-  add(frame: CallFrame, sessionId: string): void {
+  add(frame: CallFrame, clientSessionId: string): void {
     const { state, socket } = this.client;
     const { identity } = state;
     state.noteMutation(frame.requestId);
     this.#last = this.#last
-      .then(() => this.#mutate(frame, identity, sessionId))
+      .then(() => this.#mutate(frame, identity, clientSessionId))
       .catch((error: unknown) => {
         socket.log.error({ socket: socket.id, err: error }, "a mutation's frame failed");
         this.client.end(comeAgain("a mutation could not be answered"));
       });
   }
 
-  async #mutate(frame: CallFrame, identity: Identity, sessionId: string): Promise<void> {
+  async #mutate(frame: CallFrame, identity: Identity, clientSessionId: string): Promise<void> {
     const { client } = this;
     await client.roomForReplies();
     // A mutation that has arrived is done even where its client has left. Where this side has ended the socket it is
@@ -80,7 +80,7 @@ export class SyncMutations {
         caller = await this.parts.admission.authenticate(identity.secret, client.socket.address);
       }
     } catch (error) {
-      if (isUnavailable(error) && (await client.hasWaited())) return this.#mutate(frame, identity, sessionId);
+      if (isUnavailable(error) && (await client.hasWaited())) return this.#mutate(frame, identity, clientSessionId);
       const isCurrent = identity.secret === client.state.identity.secret;
       return isCurrent || !isVerdict(error) ? client.refuseCredential(error) : client.refuseCall(frame, error);
     }
@@ -89,7 +89,7 @@ export class SyncMutations {
     const parsed = client.state.bytes.holdRequest();
     if (!parsed.take(Math.min(parsedBytes(text), parsedArgumentBytes))) {
       parsed.end();
-      if (await client.hasWaited()) return this.#mutate(frame, identity, sessionId);
+      if (await client.hasWaited()) return this.#mutate(frame, identity, clientSessionId);
       return;
     }
     const args = readArgsText(text);
@@ -101,13 +101,13 @@ export class SyncMutations {
     const call = newCall(
       { path: udfPath, kind: "mutation", args },
       { address: client.socket.address, ...(caller ? { caller } : {}) },
-      { resent: { sessionId, requestId, isFirst: client.state.isFirstMutation(requestId) } },
+      { resent: { clientSessionId, requestId, isFirst: client.state.isFirstMutation(requestId) } },
     );
     const outcome = await this.#run(call, parsed);
     if (outcome.status !== "rejected" || !isUnavailable(outcome.error)) return this.#answer(frame, call, outcome);
     // It may have been done or not. When it is asked for again, here or by the client on its next socket, it is done
     // once.
-    if (await client.hasWaited()) return this.#mutate(frame, identity, sessionId);
+    if (await client.hasWaited()) return this.#mutate(frame, identity, clientSessionId);
     client.end(closingAfter(outcome.error));
   }
 

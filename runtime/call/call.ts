@@ -45,7 +45,7 @@ export interface Call {
 
 /** Identifies a mutation of a live client: the client's session, and the mutation's number in it. */
 export interface Resent {
-  sessionId: string;
+  clientSessionId: string;
   requestId: number;
   /**
    * Whether it is the first mutation on its socket. On each new socket a client first sends again, in order, the

@@ -12,6 +12,7 @@ import type { NoticeBoard } from "../notices.js";
 import { prepared } from "../store/prepared.js";
 import type { Store } from "../store/store.js";
 import type { Tokens, VerifiedJwt } from "../tokens.js";
+import type { Call } from "./call.js";
 
 /**
  * How long a known credential is trusted without a look-up, and how many are. Bounds how long a revocation by another
@@ -133,7 +134,7 @@ export class Authenticator {
    */
   caller(authorization: string | undefined, apiKey?: string): KnownCaller | AnonymousCaller | Promise<KnownCaller> {
     if (authorization === undefined) return apiKey === undefined ? anonymous : this.bySecret(apiKey, "apiKey");
-    const secret = /^Bearer +(\S+)$/i.exec(authorization)?.[1];
+    const secret = secretIn({ authorization });
     if (secret === undefined) {
       throw new CallError("unauthenticated", "Malformed Authorization header. Use: Authorization: Bearer <apiKey>");
     }
@@ -240,6 +241,11 @@ export class Authenticator {
 /** Whether two callers are the same in every respect. */
 export function isSameCaller(one: Caller, other: Caller | undefined): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
+}
+
+/** The secret in the headers of a request; undefined where there is none, or where it is malformed. */
+export function secretIn({ authorization, apiKey }: Pick<Call, "authorization" | "apiKey">): string | undefined {
+  return authorization === undefined ? apiKey : /^Bearer +(\S+)$/i.exec(authorization)?.[1];
 }
 
 /** The id of an agent's credential, from the hash of its secret. */

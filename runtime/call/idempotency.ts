@@ -95,10 +95,15 @@ export class IdempotencyKey {
    * caller that it stands for, whichever token it presents. What the client did before it signed in stays its own
    * afterwards, and is nobody else's.
    */
-  static ofResent({ sessionId, requestId }: Resent, caller: Caller, request: string, holder: string): IdempotencyKey {
-    const session = { sessionHash: hashSecret(`live client\n${sessionId}`), requestId };
+  static ofResent(
+    { clientSessionId, requestId }: Resent,
+    caller: Caller,
+    request: string,
+    holder: string,
+  ): IdempotencyKey {
+    const session = { sessionHash: hashSecret(`live client\n${clientSessionId}`), requestId };
     const who = caller.kind === "anonymous" ? nobody : `${scopeOf(caller, "")}\n`;
-    return new IdempotencyKey(`${sessionId} ${requestId}`, "live client", request, who, holder, session);
+    return new IdempotencyKey(`${clientSessionId} ${requestId}`, "live client", request, who, holder, session);
   }
 
   /** The key of a call that has one. Rejects a malformed header. `functionPath` is the registry's spelling. */

@@ -9,7 +9,7 @@ import type { Begun, Watches } from "../live/watches.js";
 import { expiryOf } from "../tokens.js";
 import type { Admission } from "./admission.js";
 import { type Call, type Outcome, Rejected } from "./call.js";
-import { namesOf } from "./caller.js";
+import { namesOf, secretIn } from "./caller.js";
 import type { Registry } from "./registry.js";
 
 export interface KeptRepliesParts {
@@ -59,7 +59,8 @@ export class KeptReplies {
       keep: (body, { path, authorization }) => {
         const { caller } = seen;
         const about = { path: this.#parts.registry.canonicalPath(path), ...namesOf(caller) };
-        const expiresAt = authorization === undefined ? undefined : expiryOf(authorization.replace(/^Bearer +/i, ""));
+        const secret = secretIn({ authorization });
+        const expiresAt = secret === undefined ? undefined : expiryOf(secret);
         const countedAs = caller === undefined || caller.kind === "anonymous" ? null : callRatesOf(caller, "");
         cache.keep(question, { body: Buffer.from(body), expiresAt, countedAs, about }, seen, generation);
       },

@@ -259,11 +259,10 @@ describe.each(databases)("a caller's budget for live queries on %s", (database) 
       rounds = count("alice") === hadBefore ? rounds + 1 : 0;
       hadBefore = count("alice");
     }
-    const before = count("alice");
-    expect(before).toBeLessThanOrEqual(budgeted + 1);
     await server.nobody.call("board:write", { agentId, text: "meanwhile" });
     await until(() => count("bob") === 2 * number, "his again");
-    expect(count("alice")).toBe(before);
+    // Half of what she asked for, and one that was on when the budget ran out.
+    expect(count("alice")).toBeLessThanOrEqual(budgeted + 1);
     busyMs = 0;
     await server.advance(20_000);
     // Late, but not wrong: what was read before the write is read again.
@@ -293,9 +292,9 @@ describe.each(databases)("the budget of a user's agents on %s", (database) => {
     busyMs = 250;
     first.modify(...many("alice", agentId, Math.ceil((2 * liveBudget.mostMs) / busyMs)));
     await until(() => count("alice") > 0, "the first");
-    for (let before = -1; before !== count("alice"); ) {
-      before = count("alice");
+    for (let rounds = 0, before = -1; rounds < 5; before = count("alice")) {
       await tenOfHis();
+      rounds = count("alice") === before ? rounds + 1 : 0;
     }
     busyMs = 0;
     second.modify(...many("also alice", agentId, 1));
