@@ -102,7 +102,8 @@ export function serveFloor(calls: FloorCalls): void {
         if (error instanceof Refusal) {
           status = error.status;
           const envelope = { status: "error", errorMessage: error.message, errorData: { code: error.code } };
-          const rejected = status === 401 ? { code: "Unauthenticated", message: error.message } : {};
+          const rejected =
+            status === 401 ? { code: "Unauthenticated", error: "Unauthorized", message: error.message } : {};
           body = JSON.stringify({ ...envelope, ...rejected });
         } else {
           console.error(error);
