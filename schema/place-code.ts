@@ -1,7 +1,7 @@
 /**
  * Places as numbers, so that an index keeps neighbours together. The globe is projected from its centre onto the six
- * faces of a cube, and each face is divided into four again and again. Cells of one size are about as large at the
- * poles and on the 180° meridian as anywhere else, and nothing is special there. A cell's number is that of the face
+ * faces of a cube, and each face is divided into four again and again. Cells of one level are about equally large
+ * everywhere: the poles and the 180° meridian are not special. A cell's number is that of the face
  * and then two bits for each division, so a cell holds one range of the numbers of its smallest cells.
  */
 

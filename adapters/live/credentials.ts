@@ -56,8 +56,8 @@ export class Credentials {
   }
 
   /**
-   * Looks again whom a credential stands for, in the turn of whom it stood for: where notices were missed, everybody
-   * who holds one looks again.
+   * Checks again whom a credential stands for, in the turn of the caller that it stood for. Where notices were missed,
+   * every open stream and socket does this at once.
    */
   check<T>(caller: Caller | undefined, address: string, look: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {

@@ -11,7 +11,7 @@ export function chooseTexts(acceptLanguage: string | undefined): Texts {
   const ranges = parseAccept(acceptLanguage ?? "").map(({ type, q }) => ({ subtag: primarySubtag(type), q }));
   let best = { texts: english, q: 0 };
   for (const { subtag, q } of ranges) {
-    // A wildcard stands for the languages that are not named, and English is as good as any of those.
+    // A wildcard accepts any language that is not named. English is the default.
     const texts = subtag === "*" ? english : languages[subtag];
     // At equal weight the one that was named first stays.
     if (texts && q > best.q) best = { texts, q };

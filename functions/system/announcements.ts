@@ -121,7 +121,7 @@ export const recheckConsumer = systemQuery(
   },
 );
 
-/** What a consumer-side agent is told of a session that became active (clawrent.md section 4.5). */
+/** What a consumer-side agent is sent when a session becomes active (clawrent.md section 4.5). */
 export const findConsumerAnnouncement = systemQuery(
   "announcements.ofConsumer",
   async (ctx, { sessionId }: { sessionId: string }) => {

@@ -80,7 +80,7 @@ export class MemberFrames {
     return this.reply(member, { type: "system.error", payload: { code, message }, timed: false });
   }
 
-  /** Sends it in its turn among all that is told of the session. */
+  /** Sends an answer in order with everything else that the session's sockets are sent. */
   async reply({ sessionId, socket }: Member, answer: Answer): Promise<void> {
     if (!socket.gone) await this.dispatcher.runSystem(replyToSocket, { sessionId, socketId: socket.id, ...answer });
   }

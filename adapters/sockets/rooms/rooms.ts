@@ -225,7 +225,7 @@ export class Rooms {
     for (const member of this.#members.get(sessionId)) {
       if (member.participant.participantId === participantId) continue;
       member.peers.told(change, participant);
-      // By role there are two sides, and a side is there as long as anybody of it is.
+      // A socket that speaks by role knows two sides. A side is present while any of its participants is.
       const bySide = member.participant.side !== side && (last || change === "connected");
       const frame = member.shape === "group" || bySide ? frameOf(member.shape) : undefined;
       if (frame) member.send(stamp, frame);

@@ -1,5 +1,5 @@
 /**
- * What is told of one session, in the order of its stamps, whichever process it comes from. Each moment names the stamp
+ * Puts what a session's sockets are sent into the order of its stamps, whichever process it comes from. Each moment names the stamp
  * before it (runtime/notices.ts, Stamped), so a moment that comes too early waits for the one before it. Where that
  * does not come, the session is read again from the database.
  */

@@ -69,7 +69,7 @@ const capabilityRows = aboutAgents((db, agentIds) =>
     .orderBy("position"),
 );
 
-/** The capabilities of each agent that has any, in their order; at most a page of agents. */
+/** The capabilities of each agent that has some, in their order. Takes at most a page of agents. */
 export async function capabilitiesOf(
   ctx: QueryContext,
   agentIds: readonly string[],
